@@ -1,0 +1,216 @@
+"""Every setting there is: its type, default, unit, effect, and where the default comes from.
+
+A configuration is a TOML file with one table per group below (`[model]`, `[data]`, …, and `[[reward]]` once per
+reward), changed by `--set group.key=value`.  There is no other source: what a run used is in its `config.toml`.
+An unknown key is refused with the nearest name, a value out of range with what is allowed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from grpo.errors import ConfigError
+
+Count = Annotated[int, Field(ge=1)]
+CountOrOff = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PositiveOrOff = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
+
+
+class Model(_Settings):
+    name: str
+    """Hugging Face id, directory in Hugging Face format, or "builtin:tiny" (made on the spot, for "quickstart")."""
+    revision: str | None = None
+    """Branch, tag or commit on the Hub.  Ignored for directories."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the weights in forward and backward; the optimizer always keeps float32.  auto: bfloat16 on CUDA devices
+    that have it, float32 elsewhere."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: about a third more time for much less memory."""
+
+
+class Data(_Settings):
+    source: str
+    """Hugging Face id, a .jsonl, .json, .csv or .parquet file, or a generated task: "builtin:arithmetic"."""
+    subset: str | None = None
+    """The Hub's "configuration", such as "main" for openai/gsm8k."""
+    split: str | None = None
+    """Split of a Hub data set or a generated task.  Default: "train" here, "test" under [eval]."""
+    problem: str | None = None
+    """Column that holds the problem: text, or a list of chat messages.  Default: guessed from the columns."""
+    answer: str | None = None
+    """Column that holds the gold answer.  Default: guessed; `#### 42` and `\\boxed{42}` are looked into."""
+    system: str | None = None
+    """System message put before every problem."""
+    template: str | None = None
+    """Text around the problem, with `{problem}` where it goes.  It becomes the user message of a chat model, or, with
+    `chat = false`, all that the model sees."""
+    chat: bool = True
+    """Use the tokenizer's chat template.  false: give the model the plain text (base models, R1-Zero)."""
+    limit: Count | None = None
+    """Use the first so many rows.  Default: all."""
+    shuffle: bool = True
+    """Draw problems in an order that `run.seed` fixes, a new one each epoch."""
+
+
+class Sampling(_Settings):
+    backend: Literal["auto", "vllm", "transformers"] = "auto"
+    """Who samples.  auto: vLLM where it is installed."""
+    problems_per_step: Count = 32
+    group_size: Annotated[int, Field(ge=2)] = 8
+    """Completions per problem.  A step is problems_per_step × group_size completions."""
+    max_tokens: Count = 1024
+    """Longest completion, in tokens.  Too short a limit is the most common reason for a run that learns nothing."""
+    temperature: Positive = 1.0
+    """Of sampling while training; the policy's log-probabilities use the same."""
+    stop: tuple[str, ...] = ()
+    """Texts that end a completion besides the model's own end token; for base models, "</answer>" say."""
+    top_p: Share = 1.0
+    """Refused below 1: the sampler would renormalise on the kept tokens, the policy would not, and every ratio would
+    be off by the kept mass (TRL issue 6789)."""
+    top_k: CountOrOff = 0
+    """Refused above 0, for the reason of top_p."""
+    memory: Share = 0.45
+    """Share of the GPU's memory that vLLM may take while it samples.  On CPUs: share of 8 GiB, for its key-value
+    cache."""
+    canary: PositiveOrOff | None = None
+    """Largest mean |Δ log-probability| between sampler and policy after a weight transfer; beyond it the run stops.
+    Default: 0.001 in float32, 0.1 in bfloat16.  0 turns the check off."""
+
+
+class Reward(_Settings):
+    use: str
+    """A built-in ("math", "layout", "length"), "file.py:function", "package.module:function", or the name of an entry
+    point in the group `grpo.rewards`."""
+    weight: float = 1.0
+    """The completion's reward is the weighted sum over rewards."""
+    deadline: Positive = 5.0
+    """Seconds for one call; then the worker is killed and the completion scores 0 with the reason "deadline"."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """When the reward raises: stop the run with the completion saved, or leave the completion unscored and count."""
+    options: dict[str, Any] = {}
+    """Keyword arguments for the reward, such as `{max_tokens = 1024}`."""
+
+
+class Objective(_Settings):
+    normalize: Literal["sequence", "token", "constant"] = "token"
+    """What a completion's summed loss is divided by: "sequence" its own length, then the number of completions (GRPO,
+    arXiv 2402.03300 eq. 3); "token" all tokens of the update (DAPO, arXiv 2503.14476 eq. 8); "constant"
+    completions × sampling.max_tokens (Dr. GRPO, arXiv 2503.20783)."""
+    scale_by_std: bool = True
+    """Divide advantages by the group's standard deviation (GRPO).  false: Dr. GRPO."""
+    clip_low: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """The ratio's gain is clipped below 1 - clip_low."""
+    clip_high: Positive = 0.28
+    """… and above 1 + clip_high.  0.28: DAPO's "clip higher"."""
+    kl: PositiveOrOff = 0.0
+    """Weight of the KL penalty (k3 estimator) to the model the run starts from.  0: no reference model is loaded."""
+    importance_cap: PositiveOrOff = 2.0
+    """Tokens are weighted by min(π_policy / π_sampler, cap), which corrects for the sampler's slightly different
+    arithmetic (truncated importance sampling).  0: off."""
+    drop_agreeing: bool = True
+    """Leave groups whose rewards are all equal out of the update and its denominators (they carry no advantage).
+    false: they count in the denominators."""
+    drop_truncated: bool = False
+    """Leave completions that ran out of room out of the loss and its denominators (DAPO's over-long filtering); they
+    still count in their group's baseline."""
+
+
+class Optim(_Settings):
+    lr: Positive = 1e-6
+    """Peak learning rate of AdamW."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """After the warm-up: stay, or fall to zero at run.steps."""
+    warmup_steps: CountOrOff = 0
+    """Steps over which the learning rate rises from 0."""
+    weight_decay: PositiveOrOff = 0.0
+    betas: tuple[float, float] = (0.9, 0.99)
+    """AdamW's decay rates."""
+    grad_clip: Positive = 1.0
+    """Largest gradient norm; gradients beyond it are scaled down."""
+    updates_per_step: Count = 1
+    """Optimizer updates per step, each on its own share of the step's groups.  1 is strictly on-policy."""
+    tokens_per_microbatch: Count = 16384
+    """Prompt and completion tokens, padding included, in one forward and backward pass.  Changes memory and speed,
+    never the gradient."""
+    offload: bool = False
+    """Keep the optimizer's float32 weights and moments in host memory: 12 bytes per parameter less on the GPU."""
+
+
+class Eval(_Settings):
+    source: str | None = None
+    """Held-out problems, as data.source.  Default: none; nothing is evaluated during the run."""
+    subset: str | None = None
+    split: str | None = None
+    limit: Count | None = None
+    every: CountOrOff = 0
+    """Steps between evaluations.  0: before the first and after the last step only."""
+    n: Count = 1
+    """Samples per problem."""
+    temperature: PositiveOrOff = 0.0
+    """0: greedy."""
+    max_tokens: Count | None = None
+    """Default: sampling.max_tokens."""
+
+
+class Sft(_Settings):
+    """Supervised fine-tuning: `grpo sft`, and the cold start of `grpo train` where steps > 0."""
+
+    source: str | None = None
+    """Worked examples, as data.source.  Rows have the problem's columns and `target`."""
+    subset: str | None = None
+    split: str | None = None
+    target: str = "solution"
+    """Column with the whole text that the model should write."""
+    steps: CountOrOff = 0
+    """Optimizer updates.  0: no cold start."""
+    batch_size: Count = 32
+    """Examples per update."""
+    lr: Positive = 1e-5
+    """Peak; warmed up over a tenth of the steps, then falling to a tenth as a cosine."""
+
+
+class Run(_Settings):
+    out: str | None = None
+    """Run folder.  Default: runs/<name of the recipe>."""
+    steps: Count = 200
+    """GRPO steps."""
+    seed: CountOrOff = 0
+    """Of everything random: order of problems, sampling, made models."""
+    save_every: Count = 50
+    """Steps between checkpoints.  The last step and an interrupted one are always saved."""
+    keep: Count = 2
+    """Newest checkpoints kept.  The best by evaluation is kept apart."""
+    reward_workers: Count | None = None
+    """Processes that score.  Default: one per core, at most 8."""
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
+    """Besides metrics.jsonl."""
+
+
+class Config(_Settings):
+    model: Model
+    data: Data
+    sampling: Sampling = Sampling()
+    reward: Annotated[tuple[Reward, ...], Field(min_length=1)] = (Reward(use="math"),)
+    objective: Objective = Objective()
+    optim: Optim = Optim()
+    eval: Eval = Eval()
+    sft: Sft = Sft()
+    run: Run = Run()
+
+    def to_toml(self) -> str:
+        return tomli_w.dumps(self.model_dump(exclude_none=True, mode="json"))

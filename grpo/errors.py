@@ -1,0 +1,55 @@
+"""Everything that can go wrong, as one tree.
+
+    GrpoError
+    ├── ConfigError       a setting, a flag or a combination of them        exit 2
+    ├── DataError         a file, a row, a column, an answer                exit 2
+    ├── RewardError       a reward that cannot be loaded, raises, hangs     exit 2 before the first step, else 1
+    ├── ModelError        a model or tokenizer that cannot be used          exit 2
+    ├── SamplerError      the sampler died or serves the wrong weights      exit 1
+    ├── LearningError     loss or gradients that cannot be used             exit 1
+    └── CheckpointError   a checkpoint or run folder that cannot be used    exit 2 on opening, else 1
+
+Raise one where the fact is known; only `grpo.cli` turns it into words on the terminal.  A message has the form
+*place: what is wrong (what was given); what is allowed or what to do*.  Anything that is not a `GrpoError` is a bug
+in `grpo` and keeps its traceback.
+"""
+
+
+class GrpoError(Exception):
+    """A failure with a message for the user.  `exit_code` is what the process ends with."""
+
+    exit_code = 1
+
+
+class ConfigError(GrpoError):
+    exit_code = 2
+
+
+class DataError(GrpoError):
+    exit_code = 2
+
+
+class ModelError(GrpoError):
+    exit_code = 2
+
+
+class RewardError(GrpoError):
+    """A reward that cannot be used.  `exit_code` is 2 for what start-up can see, 1 once the run is under way."""
+
+    def __init__(self, message: str, *, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class SamplerError(GrpoError):
+    pass
+
+
+class LearningError(GrpoError):
+    pass
+
+
+class CheckpointError(GrpoError):
+    def __init__(self, message: str, *, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

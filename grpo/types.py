@@ -1,0 +1,118 @@
+"""The types on the path of the data, one per stage, each frozen and complete.
+
+    problem → prompt → completion → group → score → reward → advantage → batch → loss → metrics
+
+Letters in names of tensors and arrays, here and everywhere:
+
+    P  problems in a step          B  rows (completions) of a batch       S  prompt positions
+    G  completions per problem     T  completion positions                V  vocabulary entries
+
+So `rewards_PG` is one number per completion, and `logprobs_BT` one per token of each row.
+No torch here: `Batch`, which holds tensors, is in `grpo.learning.batch`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from rewards import Score
+
+Finish = Literal["stop", "length"]
+Message = Mapping[str, str]  # {"role": "user", "content": "1 + 1 = ?"}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One row of a data set.
+
+    `messages` is the conversation that asks it; `facts` are the row's own columns, and what a reward sees: the
+    answer is at `facts["answer"]` whatever its column was called.
+    Example: `Problem("gsm8k/7", ({"role": "user", "content": "1+1?"},), {"question": "1+1?", "answer": "2"})`.
+    """
+
+    id: str
+    messages: tuple[Message, ...]
+    facts: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if not self.messages:
+            raise ValueError(f"Problem {self.id}: messages must not be empty")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A problem as the model reads it.  Example: `Prompt(problem, (151644, 872, 198))`."""
+
+    problem: Problem
+    token_ids: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.token_ids:
+            raise ValueError(f"Prompt {self.problem.id}: token_ids must not be empty")
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One sampled answer.
+
+    `logprobs[t]` is the sampler's log-probability of `token_ids[t]`, after temperature.  `token_ids` includes the
+    end token where the model produced one, and `finish` says whether it did ("stop") or ran out of room ("length").
+    `text` is decoded without special tokens.
+    Example: `Completion((19, 17, 2), (-0.1, -0.7, -0.01), "42", "stop")`.
+    """
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    text: str
+    finish: Finish
+
+    def __post_init__(self) -> None:
+        if not self.token_ids:
+            raise ValueError("Completion: token_ids must not be empty")
+        if len(self.token_ids) != len(self.logprobs):
+            raise ValueError(f"Completion: {len(self.token_ids)} tokens but {len(self.logprobs)} log-probabilities")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """All completions of one prompt.  `policy_step` is the optimizer step whose weights the sampler served."""
+
+    prompt: Prompt
+    completions: tuple[Completion, ...]
+    policy_step: int
+
+    def __post_init__(self) -> None:
+        if not self.completions:
+            raise ValueError(f"Group {self.prompt.problem.id}: completions must not be empty")
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredGroup:
+    """A group with what every reward said of every completion.
+
+    `scores[g]` maps the reward's name to its `Score` of completion g; `rewards[g]` is their weighted sum, or `None`
+    where the completion could not be judged.
+    """
+
+    group: Group
+    scores: tuple[Mapping[str, Score], ...]
+    rewards: tuple[float | None, ...]
+
+    def __post_init__(self) -> None:
+        counts = (len(self.group.completions), len(self.scores), len(self.rewards))
+        if len(set(counts)) != 1:
+            raise ValueError(f"ScoredGroup {self.group.prompt.problem.id}: completions, scores, rewards count {counts}")
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How to sample.  `seed` fixes the draw: same weights, prompts and seed give the same completions."""
+
+    max_tokens: int  # tokens
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0  # 0: the whole vocabulary
+    seed: int = 0
+    stop: tuple[str, ...] = field(default=())
