@@ -1,0 +1,1 @@
+"""GRPO: teach a language model to reason, by reward alone."""
