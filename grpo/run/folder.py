@@ -1,0 +1,268 @@
+"""The run folder: all that a run leaves behind, in files that other tools open.
+
+    runs/<name>/
+        config.toml      every setting, resolved; the run can be repeated from this file alone
+        metrics.jsonl    one flat row per step, and one per evaluation
+        samples.jsonl    one row per completion: text, reward, advantage, and every reward's reason
+        checkpoints/     models in Hugging Face format, and what exact resume needs
+        eval/<label>/    results.json and samples.jsonl of each evaluation
+        report.html      the whole run on one page
+
+One process owns the folder at a time, by a lock that the kernel releases however the process ends.  Rows are on disk
+when `append_…` returns, so a kill loses at most the step under way; `rewind` cuts both files back to a checkpoint's
+step, and with it whatever half line the kill left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import math
+import os
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from grpo.errors import CheckpointError
+
+# Settings that a resumed run may change: they move its end, its files or its speed, not its mathematics.
+MAY_DIFFER = frozenset(
+    "run.steps run.save_every run.keep run.trackers run.reward_workers run.out eval.every sampling.memory".split()
+)
+
+
+class RunFolder:
+    """The folder of one run, held under its lock until `close`.  Made by `create` or `resume`.
+
+    Example:
+        with RunFolder.create(Path("runs/7"), config.to_toml()) as folder:
+            folder.append_metrics({"step": 1, "reward/mean": 0.5})
+    """
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self.path = path
+        self.config = path / "config.toml"
+        self.metrics = path / "metrics.jsonl"
+        self.samples = path / "samples.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.eval = path / "eval"
+        self.report = path / "report.html"
+        self._lock: int | None = lock
+
+    @classmethod
+    def create(cls, path: Path, config_toml: str) -> RunFolder:
+        """Start a run in `path`.  A folder where a run has made any progress is refused."""
+        folder = _open(path)
+        try:
+            if folder._holds_progress():
+                raise CheckpointError(
+                    f"{path}: already holds a run; continue it with --resume, or choose another folder with --out",
+                    exit_code=2,
+                )
+            _replace(folder.config, [config_toml.encode()])
+        except BaseException:
+            folder.close()
+            raise
+        return folder
+
+    @classmethod
+    def resume(cls, path: Path, config_toml: str) -> RunFolder:
+        """Continue the run in `path`.  Settings that would change its mathematics are refused."""
+        if not (path / "config.toml").is_file():
+            raise CheckpointError(f"{path}: holds no run to resume; leave out --resume to start one", exit_code=2)
+        folder = _open(path)
+        try:
+            _check_same_mathematics(folder.config, config_toml)
+            _replace(folder.config, [config_toml.encode()])
+        except BaseException:
+            folder.close()
+            raise
+        return folder
+
+    def append_metrics(self, row: Mapping[str, Any]) -> None:
+        """Add one row, which has `step`: the number of finished steps."""
+        _append(self.metrics, [row])
+
+    def append_samples(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        _append(self.samples, rows)
+
+    def rewind(self, step: int) -> None:
+        """Forget every row later than `step`, and the half line at the end that a kill may have left."""
+        for file in (self.metrics, self.samples):
+            if file.exists():
+                _replace(file, _rows_until(file, step))
+
+    def close(self) -> None:
+        """Release the folder.  The lock file stays: removing it would race with whoever takes it next."""
+        if self._lock is not None:
+            _held.discard(self._lock)
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _holds_progress(self) -> bool:
+        """Whether anything would be lost.  A run that was stopped by its own preflight may simply be started again."""
+        files = (self.metrics, self.samples)
+        saved = self.checkpoints.is_dir() and any(self.checkpoints.iterdir())
+        return saved or any(file.exists() and file.stat().st_size > 0 for file in files)
+
+
+# A lock of flock() belongs to the open file, which a forked child shares.  A reward worker that hangs would keep the
+# folder locked after its trainer was killed, so children give up their share at once.
+_held: set[int] = set()
+
+
+def _forget_locks() -> None:
+    for lock in _held:
+        os.close(lock)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_forget_locks)
+
+
+def _open(path: Path) -> RunFolder:
+    """Make the folder, take its lock, and write our process id into it for whoever comes second."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: cannot be used as a run folder ({error.strerror}); choose another with --out", exit_code=2
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        owner = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
+        os.close(lock)
+        raise CheckpointError(
+            f"{path}: another run is using this folder (process {owner}); wait for it, or choose another with --out",
+            exit_code=2,
+        ) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            os.close(lock)
+            raise
+        # Some cluster file systems have no locks.  A run there is worth more than the guard.
+    _held.add(lock)
+    with contextlib.suppress(OSError):  # a full disk: the id is a courtesy, the lock is what counts
+        os.truncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return RunFolder(path, lock)
+
+
+def _check_same_mathematics(stored: Path, given_toml: str) -> None:
+    try:
+        old = _flatten(tomllib.loads(stored.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{stored}: is damaged ({error}); restore it to resume this run", exit_code=2) from error
+    new = _flatten(tomllib.loads(given_toml))
+    changed = [
+        f"{key}: {_shown(old, key)} in the run, {_shown(new, key)} given"
+        for key in sorted(old.keys() | new.keys())
+        if key not in MAY_DIFFER and old.get(key) != new.get(key)
+    ]
+    if changed:
+        raise CheckpointError(
+            f"{stored.parent}: was made with other settings ({'; '.join(changed)}); "
+            "resume with the run's own, or start another run with --out",
+            exit_code=2,
+        )
+
+
+def _flatten(value: Any, name: str = "") -> dict[str, Any]:
+    """{"optim": {"lr": 1}, "reward": [{"use": "math"}]} → {"optim.lr": 1, "reward.0.use": "math"}."""
+    if isinstance(value, dict):
+        parts = [(f"{name}.{key}" if name else key, item) for key, item in value.items()]
+    elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        parts = [(f"{name}.{index}", item) for index, item in enumerate(value)]
+    else:
+        return {name: value}
+    return {key: leaf for part, item in parts for key, leaf in _flatten(item, part).items()}
+
+
+def _shown(settings: Mapping[str, Any], key: str) -> str:
+    if key not in settings:
+        return "not set"
+    text = json.dumps(settings[key], ensure_ascii=False, default=str)
+    return text if len(text) <= 80 else text[:77] + "…"
+
+
+def _append(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write the rows in one piece, and return when they are on the disk."""
+    text = b"".join(_line(row) for row in rows)
+    try:
+        with file.open("ab", buffering=0) as out:
+            _write_all(out.fileno(), text)
+            os.fsync(out.fileno())
+    except OSError as error:
+        raise _cannot_write(file, error) from error
+
+
+def _write_all(descriptor: int, text: bytes) -> None:
+    rest = memoryview(text)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    """JSON has no NaN, so it becomes null.  Half of a surrogate pair, which UTF-8 has not, becomes its JSON escape."""
+    text = json.dumps(_finite(row), ensure_ascii=False, allow_nan=False, separators=(", ", ": "))
+    return text.encode("utf-8", errors="backslashreplace") + b"\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _rows_until(file: Path, step: int) -> Iterator[bytes]:
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.endswith(b"\n"):
+                return  # the half line of a kill: only the last line lacks its end
+            try:
+                keep = json.loads(line)["step"] <= step
+            except (ValueError, KeyError, TypeError) as error:
+                raise CheckpointError(
+                    f"{file} line {number}: is damaged ({line[:40]!r}); remove the line to resume this run", exit_code=2
+                ) from error
+            if keep:
+                yield line
+
+
+def _replace(file: Path, pieces: Iterable[bytes]) -> None:
+    """Give `file` new content so that a kill at any moment leaves either the old or the new, whole."""
+    fresh = file.with_name(file.name + ".new")
+    try:
+        with fresh.open("wb") as out:
+            out.writelines(pieces)
+            out.flush()
+            os.fsync(out.fileno())
+        fresh.replace(file)
+        folder = os.open(file.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+    except OSError as error:
+        raise _cannot_write(file, error) from error
+
+
+def _cannot_write(file: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(
+        f"{file}: could not be written ({error.strerror}); nothing before this step is lost: "
+        "make room and continue with --resume"
+    )
