@@ -199,6 +199,8 @@ class Run(_Settings):
     """Processes that score.  Default: one per core, at most 8."""
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
     """Besides metrics.jsonl."""
+    preflight: Literal["refuse", "report"] = "refuse"
+    """What to do when the first groups show that the run would learn nothing."""
 
 
 class Config(_Settings):
@@ -214,3 +216,167 @@ class Config(_Settings):
 
     def to_toml(self) -> str:
         return tomli_w.dumps(self.model_dump(exclude_none=True, mode="json"))
+
+    def with_changes(self, **groups: Mapping[str, Any]) -> Config:
+        """A copy in which the named settings differ: `config.with_changes(run={"steps": 3})`."""
+        tree = self.model_dump()
+        for group, changes in groups.items():
+            tree[group].update(changes)
+        return Config.model_validate(tree)
+
+
+def recipes() -> dict[str, Path]:
+    """The shipped configurations by name."""
+    folder = Path(str(resources.files("grpo") / "recipes"))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def load_config(source: str, changes: Sequence[str] = (), *, rewards: Sequence[str] = ()) -> Config:
+    """The configuration in `source`, a TOML file or the name of a recipe, with `group.key=value` changes.
+
+    `rewards`, where given, replace the file's `[[reward]]` tables.  Raises `ConfigError`.
+    """
+    path = _find(source)
+    tree = _read(path)
+    for change in changes:
+        _apply(tree, change)
+    if rewards:
+        tree["reward"] = [{"use": use} for use in rewards]
+    return validate(tree, place=path.name)
+
+
+def validate(tree: Mapping[str, Any], *, place: str) -> Config:
+    """`tree` as a `Config`; the first thing wrong with it becomes a `ConfigError` that starts with `place`."""
+    try:
+        config = Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(f"{place}: {_in_words(error)}") from None
+    _refuse_combinations(config, place)
+    return config
+
+
+def _find(source: str) -> Path:
+    path = Path(source)
+    if path.is_file():
+        return path
+    shipped = recipes()
+    if source in shipped:
+        return shipped[source]
+    if path.suffix == ".toml" or "/" in source:
+        raise ConfigError(f"{source}: no such file; the shipped recipes are {', '.join(shipped)}")
+    raise ConfigError(
+        f"{source} is neither a file nor a recipe{_nearest(source, shipped)}; there are {', '.join(shipped)}"
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML ({error})") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _apply(tree: dict[str, Any], change: str) -> None:
+    """Put `group.key=value` into the tree; the value is TOML, or text where it is not."""
+    key, equals, text = change.partition("=")
+    names = key.strip().split(".")
+    if not equals or not all(names):
+        raise ConfigError(f'--set {change}: must have the form group.key=value, such as "optim.lr=2e-6"')
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    if names[0] == "reward" and len(names) == 2:
+        # With one reward, which is the usual case, there is no need to write its index.
+        names = ["reward", "0", names[1]]
+    *parents, last = names
+    node: Any = tree
+    for depth, name in enumerate(parents):
+        if isinstance(node, list):
+            node = _item(node, name, change)
+        elif isinstance(node, dict):
+            node = node.setdefault(name, [] if name == "reward" else {})
+        if not isinstance(node, dict | list):
+            raise ConfigError(f"--set {change}: {'.'.join(names[: depth + 1])} is a setting, not a group of settings")
+    node[last] = value
+
+
+def _item(rewards: list[Any], name: str, change: str) -> Any:
+    if not name.isdigit() or int(name) >= len(rewards):
+        raise ConfigError(
+            f"--set {change}: there is no reward {name}; the recipe lists {len(rewards)}, counted from 0"
+            if rewards
+            else f"--set {change}: the recipe has no [[reward]] table to change; choose one with --reward"
+        )
+    return rewards[int(name)]
+
+
+def _nearest(name: str, names: Sequence[str] | Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _in_words(error: ValidationError) -> str:
+    """The first of pydantic's complaints as one sentence in our form."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{where} is not a setting{_nearest_setting(first['loc'])}"
+    if first["type"] == "missing":
+        return f"{where} is missing; it has no default"
+    what = first["msg"].replace("Input should be", "must be").replace("dictionary or instance of", "table of settings for")
+    return f"{where} = {first['input']!r}: {what}"
+
+
+def _nearest_setting(loc: tuple[int | str, ...]) -> str:
+    """The setting closest to an unknown one: a name in its own group first, then in any other."""
+    group: Any = Config
+    path = [str(part) for part in loc if not isinstance(part, int)]
+    for name in path[:-1]:
+        group = _settings_class(group, name)
+    siblings = list(group.model_fields)
+    prefix = ".".join([*path[:-1], ""])
+    close = difflib.get_close_matches(path[-1], siblings, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {prefix}{close[0]}?"
+    everywhere = {
+        key: f"{name}.{key}" for name in reversed(Config.model_fields) for key in _settings_class(Config, name).model_fields
+    }
+    close = difflib.get_close_matches(path[-1], list(everywhere), n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {everywhere[close[0]]}?"
+    return f"; there are {', '.join(prefix + name for name in siblings)}"
+
+
+def _settings_class(group: type[BaseModel], name: str) -> type[BaseModel]:
+    annotation: Any = group.model_fields[name].annotation
+    candidates = [annotation, *get_args(annotation)]
+    return next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+
+
+def _refuse_combinations(config: Config, place: str) -> None:
+    """What each setting alone does not show to be wrong."""
+    sampling, optim = config.sampling, config.optim
+    if sampling.top_p < 1 or sampling.top_k > 0:
+        raise ConfigError(
+            f"{place}: sampling.top_p = {sampling.top_p}, top_k = {sampling.top_k}: the sampler renormalises its "
+            "log-probabilities on the kept tokens, the policy cannot, and the ratios would be wrong at every token; "
+            "leave top_p = 1 and top_k = 0, and sharpen with sampling.temperature"
+        )
+    if optim.updates_per_step > sampling.problems_per_step:
+        raise ConfigError(
+            f"{place}: optim.updates_per_step = {optim.updates_per_step} is more than sampling.problems_per_step = "
+            f"{sampling.problems_per_step}; each update needs a whole group"
+        )
+    if config.eval.every and config.eval.source is None:
+        raise ConfigError(f"{place}: eval.every = {config.eval.every} but eval.source is not set; name a held-out set")
+    if config.sft.steps and config.sft.source is None:
+        raise ConfigError(
+            f"{place}: sft.steps = {config.sft.steps} but sft.source is not set; name the worked examples"
+        )
+    if not config.data.chat and config.data.system is not None:
+        raise ConfigError(f"{place}: data.system needs data.chat = true; put the text into data.template instead")
+    if config.data.template is not None and "{problem}" not in config.data.template:
+        raise ConfigError(f"{place}: data.template has no {{problem}} in it; write {{problem}} where the problem goes")

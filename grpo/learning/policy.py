@@ -1,0 +1,141 @@
+"""The policy: a causal language model, its optimizer, and nothing of GRPO.
+
+One of the two seams of the project.  A policy knows how to say what a batch's tokens are worth to it, how to go
+backwards through a loss it is given, and how to hand out its weights; a sharded one would do the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from grpo.config import Optim
+from grpo.learning.batch import Batch, Row, collate, microbatches
+from grpo.learning.logprobs import split_model, token_logprobs
+from grpo.learning.optimizer import AdamW
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a loss function returns for some rows.
+
+    `loss` is a sum that goes backwards.  `sums` are added up over rows and micro-batches, `peaks` keep the largest;
+    neither has a gradient.
+    """
+
+    loss: Tensor
+    sums: Mapping[str, Tensor] = field(default_factory=dict)
+    peaks: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+Loss = Callable[[Tensor, Batch], Terms]  # (log-probabilities [B, T], rows) → terms
+
+
+class LanguageModel:
+    """What a model makes of a batch.  As it stands: the reference of a KL penalty; `Policy` is one that learns.
+
+    `temperature` is the one that completions are sampled with.
+    """
+
+    def __init__(self, model: PreTrainedModel, *, temperature: float, tokens_per_microbatch: int) -> None:
+        self.model = model
+        self.temperature = temperature
+        self.tokens_per_microbatch = tokens_per_microbatch
+        self.device = next(model.parameters()).device
+        _without_dropout(model)
+        self.body, self.head = split_model(model)
+
+    @torch.no_grad()
+    def logprobs(self, batch: Batch) -> Tensor:
+        """log π of the batch's tokens: float32 [B, T] on the CPU, 0 in the padding."""
+        logprobs_BT = torch.zeros(batch.tokens_BT.shape)
+        for index in microbatches(batch, self.tokens_per_microbatch):
+            part = self._logprobs(batch.rows(index), self.temperature)
+            logprobs_BT[index, : part.shape[1]] = part.cpu()
+        return logprobs_BT
+
+    @torch.no_grad()
+    def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
+        """log π at temperature 1 of each completion's tokens after its prompt; the counterpart of `Sampler.score`."""
+        rows = [Row(tuple(prompt), tuple(tokens), (0.0,) * len(tokens), 0.0, 1.0) for prompt, tokens in sequences]
+        batch = collate(rows)
+        logprobs_BT = self._logprobs(batch, 1.0).cpu()
+        return [row[:length].tolist() for row, length in zip(logprobs_BT, batch.lengths, strict=True)]
+
+    def _logprobs(self, rows: Batch, temperature: float) -> Tensor:
+        return token_logprobs(self.body, self.head, rows, temperature=temperature, device=self.device)
+
+
+class Policy(LanguageModel):
+    """A language model that learns."""
+
+    def __init__(self, model: PreTrainedModel, optim: Optim, *, temperature: float, gradient_checkpointing: bool) -> None:
+        super().__init__(model, temperature=temperature, tokens_per_microbatch=optim.tokens_per_microbatch)
+        self.optimizer = AdamW(model, optim)
+        if gradient_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+            model.train()  # transformers checkpoints in training mode only; dropout is off
+
+    def forward_backward(self, batch: Batch, loss: Loss) -> dict[str, float]:
+        """Adds the gradient of `loss` over the batch, micro-batch by micro-batch; returns its "loss", sums and peaks."""
+        totals: dict[str, float] = {"loss": 0.0}
+        for index in microbatches(batch, self.tokens_per_microbatch):
+            rows = batch.rows(index)
+            terms = loss(self._logprobs(rows, self.temperature), _to(rows, self.device))
+            terms.loss.backward()  # type: ignore[no-untyped-call]
+            totals["loss"] += float(terms.loss.detach())
+            for name, value in terms.sums.items():
+                totals[name] = totals.get(name, 0.0) + float(value)
+            for name, value in terms.peaks.items():
+                totals[name] = max(totals.get(name, -math.inf), float(value))
+        return totals
+
+    def optim_step(self, lr: float) -> float:
+        """Moves the weights; returns the gradient norm before clipping.  A norm that is not finite moves nothing."""
+        return self.optimizer.step(lr)
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Names as in the model's checkpoint, tied weights once, on the policy's device."""
+        seen: set[int] = set()
+        for name, weight in self.model.state_dict().items():
+            if weight.data_ptr() not in seen:
+                seen.add(weight.data_ptr())
+                yield name, weight.detach()
+
+    def save(self, folder: Path) -> None:
+        """The model in Hugging Face format."""
+        self.model.save_pretrained(folder)
+
+    def state(self) -> dict[str, Any]:
+        """All that `load_state` needs, beside the saved model, to go on bit for bit."""
+        return self.optimizer.state()
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        self.optimizer.load_state(state)
+
+
+def _to(batch: Batch, device: torch.device) -> Batch:
+    return Batch(
+        batch.prompts,
+        batch.tokens_BT.to(device),
+        batch.weights_BT.to(device),
+        batch.advantages_B.to(device),
+        {name: other.to(device) for name, other in batch.logprobs.items()},
+    )
+
+
+def _without_dropout(model: PreTrainedModel) -> None:
+    """Dropout would make the policy differ from the sampler, which has none."""
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0

@@ -1,0 +1,140 @@
+"""Checkpoints that are whole or not there.
+
+    checkpoints/step-50/          model and tokenizer in Hugging Face format: `from_pretrained` and vLLM open it
+    checkpoints/step-50/trainer/  state.json and optimizer.pt to go on bit for bit, manifest.json with every file's sum
+    checkpoints/best/             the model that did best on held-out problems, kept apart
+
+A checkpoint is written under another name, flushed to the disk and then renamed, so a kill at any moment leaves the
+one before untouched.  Opening one compares every file with the manifest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from grpo.errors import CheckpointError
+
+Writer = Callable[[Path], None]  # writes the model and the tokenizer into an empty folder
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run stands.  Order of problems, draws of the sampler and learning rate are functions of `step` alone."""
+
+    step: int  # finished steps
+    bad_steps: int = 0  # updates in a row that were skipped because gradients were not finite
+    best_step: int = 0
+    best_score: float = -1.0  # pass@1 on held-out problems; -1: not evaluated yet
+    tokens: int = 0  # sampled so far
+
+
+def save(folder: Path, progress: Progress, optimizer: Mapping[str, Any], write_model: Writer, *, keep: int) -> Path:
+    """Write `folder/step-N` and delete the oldest beyond `keep`.  Raises `CheckpointError`; then nothing has changed."""
+
+    def write(target: Path) -> None:
+        write_model(target)
+        (target / "trainer").mkdir()
+        torch.save(dict(optimizer), target / "trainer" / "optimizer.pt")
+        (target / "trainer" / "state.json").write_text(json.dumps(asdict(progress), indent=1))
+        manifest = {str(path.relative_to(target)): _sum(path) for path in sorted(target.rglob("*")) if path.is_file()}
+        (target / "trainer" / "manifest.json").write_text(json.dumps(manifest, indent=1))
+
+    path = folder / f"step-{progress.step}"
+    _write_whole(path, write)
+    for old in _steps(folder)[:-keep]:
+        shutil.rmtree(old)
+    return path
+
+
+def save_best(folder: Path, write_model: Writer) -> None:
+    """Write `folder/best` in place of the one before."""
+    _write_whole(folder / "best", write_model)
+
+
+def latest(folder: Path) -> Path | None:
+    """The newest complete checkpoint, or None where there is none yet."""
+    steps = _steps(folder)
+    return steps[-1] if steps else None
+
+
+def load(path: Path) -> tuple[Progress, dict[str, Any]]:
+    """Progress and optimizer state, after every file has been checked.  Raises `CheckpointError`."""
+    _check(path)
+    try:
+        progress = Progress(**json.loads((path / "trainer" / "state.json").read_text()))
+        state: dict[str, Any] = torch.load(path / "trainer" / "optimizer.pt", map_location="cpu", weights_only=True)
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        raise _damaged(path, f"trainer/ cannot be read ({error})") from None
+    return progress, state
+
+
+def _steps(folder: Path) -> list[Path]:
+    found = [path for path in folder.glob("step-*") if path.name[5:].isdigit()]
+    return sorted(found, key=lambda path: int(path.name[5:]))
+
+
+def _check(path: Path) -> None:
+    try:
+        manifest = json.loads((path / "trainer" / "manifest.json").read_text())
+    except (OSError, ValueError) as error:
+        raise _damaged(path, f"trainer/manifest.json cannot be read ({error})") from None
+    for name, expected in manifest.items():
+        if not (path / name).is_file():
+            raise _damaged(path, f"{name} is missing")
+        if _sum(path / name) != expected:
+            raise _damaged(path, f"{name} is not the file that was written")
+
+
+def _damaged(path: Path, what: str) -> CheckpointError:
+    others = [other.name for other in _steps(path.parent) if other != path]
+    advice = f"delete this folder to go on from {others[-1]}" if others else "there is no older one; start a new run"
+    return CheckpointError(f"{path}: the checkpoint is damaged: {what}; {advice}", exit_code=2)
+
+
+def _write_whole(path: Path, write: Writer) -> None:
+    """`write` into a folder beside `path`, then put it in `path`'s place in one rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished, previous = path.parent / f".{path.name}.writing", path.parent / f".{path.name}.previous"
+    for leftover in (unfinished, previous):
+        shutil.rmtree(leftover, ignore_errors=True)
+    try:
+        unfinished.mkdir()
+        write(unfinished)
+        for file in unfinished.rglob("*"):
+            _flush(file)
+        _flush(unfinished)
+        if path.exists():
+            path.rename(previous)
+        unfinished.rename(path)
+        _flush(path.parent)
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors wrap "no space left" in their own
+        shutil.rmtree(unfinished, ignore_errors=True)
+        free = shutil.disk_usage(path.parent).free / 2**30
+        raise CheckpointError(
+            f"{path}: the checkpoint cannot be written ({error}); {free:.1f} GiB are free there. "
+            f"Earlier checkpoints are untouched: make room and go on with --resume"
+        ) from None
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
