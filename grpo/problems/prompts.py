@@ -1,0 +1,86 @@
+"""How a model reads a problem: through its chat template, or as plain text (base models, R1-Zero).
+
+Two steps, for both: a text, then its tokens *without* special tokens added, because a chat template has written its
+own.  Plain text gets the begin-of-text token if the tokenizer puts one there and the text has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from grpo.config import Data
+from grpo.errors import ConfigError, DataError, ModelError
+from grpo.types import Problem, Prompt
+
+
+def render_prompts(
+    problems: Sequence[Problem], tokenizer: Any, data: Data, *, context: int, max_tokens: int
+) -> list[Prompt]:
+    """One prompt per problem, each with room for `max_tokens` more in a model that sees `context` tokens."""
+    if not problems:
+        return []
+    to_text = _chat_text if data.chat else _plain_text
+    if data.chat and not tokenizer.chat_template:
+        raise ModelError(
+            f"{tokenizer.name_or_path}: its tokenizer has no chat template; take an instruction-tuned model, or set "
+            'data.chat = false and data.template = "… {problem} …", the whole text that the model should continue'
+        )
+    texts = [to_text(problem, tokenizer, data) for problem in problems]
+    begin = [] if data.chat else _begin(tokenizer)
+    prompts = []
+    tokens = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    for problem, ids in zip(problems, tokens, strict=True):
+        written = ids[: len(begin)] == begin  # by the template
+        prompts.append(Prompt(problem, tuple(ids if written else [*begin, *ids])))
+    _check_room(prompts, context, max_tokens)
+    return prompts
+
+
+def _chat_text(problem: Problem, tokenizer: Any, data: Data) -> str:
+    from jinja2.exceptions import TemplateError
+
+    try:
+        text: str = tokenizer.apply_chat_template(list(problem.messages), add_generation_prompt=True, tokenize=False)
+    except TemplateError as error:  # Gemma's, for one, knows no system message
+        roles = ", ".join(message["role"] for message in problem.messages)
+        raise ModelError(
+            f"{tokenizer.name_or_path}: its chat template refuses problem {problem.id} with messages from {roles} "
+            f"({error}); change data.system or the rows' messages to what the template knows"
+        ) from error
+    return text
+
+
+def _plain_text(problem: Problem, tokenizer: Any, data: Data) -> str:
+    if data.system is not None:
+        raise ConfigError("data.system: there is no system message with data.chat = false; put it into data.template")
+    if len(problem.messages) > 1:
+        raise DataError(
+            f"{data.source}: problem {problem.id} is a conversation of {len(problem.messages)} messages, which "
+            "data.chat = false cannot show; set data.chat = true or keep one message per row"
+        )
+    return problem.messages[0]["content"]
+
+
+def _begin(tokenizer: Any) -> list[int]:
+    """[bos] if the tokenizer begins texts with it (Llama), [] if not (Qwen).
+
+    Asked of an empty text, and put there by us: some tokenizers would also add an end token, after which a model
+    has nothing more to say.
+    """
+    ids: list[int] = tokenizer("")["input_ids"][:1]
+    return ids if ids == [tokenizer.bos_token_id] else []
+
+
+def _check_room(prompts: Sequence[Prompt], context: int, max_tokens: int) -> None:
+    longest = max(prompts, key=lambda prompt: len(prompt.token_ids))
+    length = len(longest.token_ids)
+    too_long = sum(len(prompt.token_ids) + max_tokens > context for prompt in prompts)
+    if not too_long:
+        return
+    cure = f"set max_tokens to {context - length} or less, or take" if context > length else "take"
+    raise DataError(
+        f"problem {longest.problem.id}: its prompt of {length} tokens and max_tokens = {max_tokens} do not fit into "
+        f"the model's context of {context} tokens ({too_long} of {len(prompts)} problems do not fit); {cure} the long "
+        "problems out of the data"
+    )

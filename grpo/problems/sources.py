@@ -1,0 +1,132 @@
+"""The rows of a source: a generated task, a file, a directory, or a data set on the Hugging Face Hub.
+
+"builtin:arithmetic"     made on the spot, no download
+"mine/train.jsonl"       a file (see `grpo.problems.files`); `subset` and `split` do not apply
+"mine/"                  a directory laid out like a Hub data set, or written by `Dataset.save_to_disk`
+"openai/gsm8k"           everything else is a name on the Hub
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from grpo.config import Data
+from grpo.errors import DataError
+from grpo.problems.files import is_file_name, read_file
+
+if TYPE_CHECKING:  # its import takes seconds, and generated tasks and text files do without
+    from datasets import Dataset, DatasetDict
+
+Row = dict[str, Any]
+
+# name: its module, which makes rows(split), and the splits it knows
+_GENERATED = {"arithmetic": ("grpo.problems.arithmetic", ("train", "test", "worked"))}
+
+
+def read_rows(data: Data) -> list[Row]:
+    """The first `data.limit` rows of `data.source`, in its order; at least one."""
+    split = data.split or "train"
+    path = Path(data.source).expanduser()
+    if data.source.startswith("builtin:"):
+        rows = _generated(data.source.removeprefix("builtin:"), split)[: data.limit]
+    elif path.is_file() or (is_file_name(data.source) and not path.is_dir()):  # Spark writes x.parquet/ directories
+        rows = read_file(path)[: data.limit]
+    else:
+        table = (
+            _saved(path, split) if path.is_dir() and _is_saved(path) else _hub(data.source, path, data.subset, split)
+        )
+        rows = (table.select(range(min(data.limit, len(table)))) if data.limit else table).to_list()
+    if not rows:
+        raise DataError(f"{data.source}: has no rows; there must be at least one problem")
+    return rows
+
+
+def stem(source: str) -> str:
+    """A short name for the rows of `source`: "openai/gsm8k" → "gsm8k", "mine/train.jsonl.gz" → "train"."""
+    name = source.removeprefix("builtin:").rstrip("/").rpartition("/")[2]
+    return name.partition(".")[0] if is_file_name(name) else name
+
+
+def _generated(name: str, split: str) -> list[Row]:
+    if name not in _GENERATED:
+        raise DataError(f'data.source = "builtin:{name}": no such generated task; there is {", ".join(_GENERATED)}')
+    module, splits = _GENERATED[name]
+    if split not in splits:
+        raise _no_split(f"builtin:{name}", split, splits)
+    rows: list[Row] = import_module(module).rows(split)
+    return rows
+
+
+def _is_saved(path: Path) -> bool:
+    return (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
+
+
+def _saved(path: Path, split: str) -> Dataset:
+    import datasets
+
+    try:
+        saved: Dataset | DatasetDict = datasets.load_from_disk(str(path))
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path}: a data set that was saved incompletely ({error}); save it again") from error
+    if isinstance(saved, datasets.Dataset):
+        return saved
+    if split not in saved:
+        raise _no_split(str(path), split, saved)
+    return saved[split]
+
+
+def _hub(source: str, path: Path, subset: str | None, split: str) -> Dataset:
+    """Through `datasets`, which knows the layouts, and reads the Hub's copy on this machine when off-line."""
+    import datasets
+    from datasets.exceptions import DatasetNotFoundError, DatasetsError
+
+    name = str(path) if path.is_dir() else source
+    try:
+        table: Dataset = datasets.load_dataset(name, subset, split=split)
+    except DatasetNotFoundError as error:
+        raise DataError(
+            f"{source}: no such file or directory here, and no such data set on the Hugging Face Hub, or a private "
+            "one; check the spelling, or log in with `hf auth login`"
+        ) from error
+    except DatasetsError as error:  # its reason is in the cause: "An error occurred while generating the dataset"
+        raise DataError(
+            f"{source}: is no data set that can be read ({_first_line(error.__cause__ or error)})"
+        ) from error
+    except OSError as error:  # off-line, refused, timed out: all of the Hub's errors are OSErrors
+        if path.is_dir():
+            raise DataError(f"{source}: is no data set that can be read ({_first_line(error)})") from error
+        raise DataError(
+            f"{source}: no such file or directory here, and the Hugging Face Hub cannot be reached "
+            f"({_first_line(error)}); check the path or the network"
+        ) from error
+    except (ValueError, RuntimeError) as error:
+        _explain(source, name, subset, split, error)
+    return table
+
+
+def _explain(source: str, name: str, subset: str | None, split: str, error: Exception) -> NoReturn:
+    """`datasets` raises bare ValueErrors: find out which of the two names was wrong."""
+    import datasets
+
+    try:
+        subsets = datasets.get_dataset_config_names(name)
+        if subset is None and len(subsets) > 1 and "default" not in subsets:
+            raise DataError(f'{source}: has subsets {", ".join(subsets)}; choose one: data.subset = "…"') from error
+        if subset is not None and subset not in subsets:
+            raise DataError(f'{source}: has no subset "{subset}"; it has {", ".join(subsets)}') from error
+        splits = datasets.get_dataset_split_names(name, subset)
+    except (OSError, ValueError, RuntimeError):
+        splits = [split]  # not to be found out: the first error is all there is to say
+    if split not in splits:
+        raise _no_split(source, split, splits) from error
+    raise DataError(f"{source}: is no data set that can be read ({_first_line(error)})") from error
+
+
+def _no_split(source: str, split: str, splits: Any) -> DataError:
+    return DataError(f'{source}: has no split "{split}"; it has {", ".join(splits)}')
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
