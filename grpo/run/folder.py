@@ -31,7 +31,16 @@ from grpo.errors import CheckpointError
 
 # Settings that a resumed run may change: they move its end, its files or its speed, not its mathematics.
 MAY_DIFFER = frozenset(
-    "run.steps run.save_every run.keep run.trackers run.reward_workers run.out eval.every sampling.memory".split()
+    {
+        "run.steps",
+        "run.save_every",
+        "run.keep",
+        "run.trackers",
+        "run.reward_workers",
+        "run.out",
+        "eval.every",
+        "sampling.memory",
+    }
 )
 
 

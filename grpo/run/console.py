@@ -1,0 +1,248 @@
+"""What a person sees while a run goes on.
+
+One line per step, the same columns for everybody, headed by the numbers that tell whether the model is learning: how
+much it solves, how many groups carry a signal, how many completions were cut off or could not be read.  The loss is
+not among them: it says nothing about progress in reinforcement learning (it is near zero on-policy by construction).
+On a terminal the lines have colour, and a live line below them shows the phase under way and the expected end.
+Anywhere else they are plain ASCII, flushed one by one.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TextIO
+
+from rich.console import Console as RichConsole
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+PLAIN_WIDTH = 120  # characters
+HEADER_EVERY = 20  # lines
+_RECENT = 10  # steps, over which the time per step is averaged
+_TREND = 24  # steps in a sparkline
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """One column of the step lines.  Where the terminal is narrow, those with the largest `rank` go first."""
+
+    title: str
+    key: str
+    show: Callable[[float], str]
+    width: int  # characters, of the longest value that is to be expected
+    rank: int
+    style: Callable[[float], str] = lambda value: ""
+
+
+def percent(value: float) -> str:
+    """0.4127 → "41.3%"."""
+    return f"{100 * value:.1f}%"
+
+
+def count(value: float) -> str:
+    """84 → "84", 12345 → "12.3k"."""
+    return f"{value:.0f}" if value < 9999.5 else f"{value / 1000:.1f}k"
+
+
+def seconds(value: float) -> str:
+    """0.05 → "0.05s", 3.14 → "3.1s", 754 → "754s"."""
+    return f"{value:.{2 if value < 0.995 else 1 if value < 99.95 else 0}f}s"
+
+
+def _alarm(value: float) -> str:
+    """Of a share that ought to be small."""
+    return "bold red" if value > 0.5 else "yellow" if value > 0.1 else ""
+
+
+def _faint(value: float) -> str:
+    return "dim"
+
+
+_COLUMNS = (
+    _Column("solved", "solved", percent, 6, 0, lambda value: "bold green"),
+    _Column("reward", "reward/mean", "{:.3f}".format, 6, 1),
+    _Column("useful", "groups/useful", percent, 6, 2, lambda value: "yellow" if value < 0.1 else ""),
+    _Column("truncated", "completions/truncated", percent, 6, 3, _alarm),
+    _Column("unparseable", "completions/unparseable", percent, 6, 4, _alarm),
+    _Column("length", "completions/length_mean", count, 6, 5),
+    _Column("entropy", "policy/entropy", "{:.3f}".format, 6, 6),
+    _Column("gap", "sync/logprob_gap", "{:.1e}".format, 7, 9),
+    _Column("tok/s", "speed/tokens_per_second", count, 6, 7),
+    _Column("sample", "time/sample", seconds, 6, 8, _faint),
+    _Column("score", "time/score", seconds, 5, 11, _faint),
+    _Column("update", "time/update", seconds, 6, 10, _faint),
+    _Column("sync", "time/sync", seconds, 5, 12, _faint),
+)
+
+
+class Console:
+    """The terminal, or the pipe, that one run writes to.  Closing it takes the live line away.
+
+    Example:
+        console = Console(total_steps=200)
+        console.note("sampler: vllm 0.32.0 on cpu")
+        console.phase("sampling", 12, 256)
+        console.step({"step": 1, "solved": 0.4, "time/step": 5.8})
+        console.close()
+    """
+
+    def __init__(self, total_steps: int, *, file: TextIO | None = None) -> None:
+        self._file = file or sys.stdout
+        if isinstance(self._file, io.TextIOWrapper):
+            self._file.reconfigure(errors="replace")  # an answer in Greek must not end a run whose pipe is ASCII
+        live = self._file.isatty() and os.environ.get("TERM") != "dumb"
+        self._rich = RichConsole(file=self._file, highlight=False) if live else None
+        self._total = total_steps
+        self._lines = 0
+        self._phase = ("", 0, 0)
+        self._spinner = Spinner("dots", style="cyan")
+        self._steps: deque[Row] = deque(maxlen=_TREND)
+        self._since = time.monotonic()
+        self._live: Live | None = None
+
+    def note(self, text: str) -> None:
+        """A fact about the run, as "sampler: vllm 0.32.0 on cpu"."""
+        name, colon, rest = text.partition(": ")
+        shown = Text.assemble((f"  {name:<12}", "dim"), rest) if colon and len(name) <= 12 else Text("  " + text)
+        self._print(text, shown)
+
+    def warn(self, text: str) -> None:
+        """Something that may ruin the run, or the reader's trust in its numbers."""
+        self._print(f"warning: {text}", Text.assemble(("  warning     ", "bold yellow"), (text, "yellow")))
+
+    def evaluation(self, label: str, row: Row) -> None:
+        """Held-out results: `row` has "eval/pass@1" and the like."""
+        values = [(name.removeprefix("eval/"), value) for name, value in row.items() if name.startswith("eval/")]
+        cells = [(name, _measure(name, value)) for name, value in values]
+        shown = Text.assemble(("  evaluation  ", "bold cyan"), (f"{label:<10}", "cyan"))
+        for name, cell in cells:
+            shown.append_text(Text.assemble((f"  {name} ", "dim"), (cell, "bold" if "@" in name else "")))
+        self._print(f"evaluation {label}: " + ", ".join(f"{name} {cell}" for name, cell in cells), shown)
+        self._lines = 0  # the next step gets a header again
+
+    def phase(self, name: str, done: int = 0, total: int = 0) -> None:
+        """What is going on now, for the live line."""
+        self._phase = (name, done, total)
+        if self._rich and self._live is None:
+            self._live = Live(get_renderable=self._panel, console=self._rich, refresh_per_second=4, transient=True)
+            self._live.start()
+
+    def step(self, row: Row) -> None:
+        """One finished step, with the row of metrics.jsonl."""
+        self._steps.append(row)
+        self._since = time.monotonic()
+        self._phase = ("", 0, 0)
+        columns = _fitting(self._rich.width if self._rich else PLAIN_WIDTH, self._step_width)
+        if self._lines % HEADER_EVERY == 0:
+            header = "  ".join(["step".rjust(self._step_width), *(c.title.rjust(_width(c)) for c in columns)])
+            self._print(header, Text(header, style="dim"))
+        self._lines += 1
+        number = f"{row['step']}/{self._total}".rjust(self._step_width)
+        cells = [_cell(column, row) for column in columns]
+        styled = [part for text, style in cells for part in ("  ", (text, style))]
+        self._print("  ".join([number, *(text for text, _ in cells)]), Text.assemble(number, *styled))
+
+    def close(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    @property
+    def _step_width(self) -> int:
+        return max(len("step"), 2 * len(str(self._total)) + 1)
+
+    def _print(self, plain: str, styled: Text) -> None:
+        if self._rich is None:
+            print(plain, file=self._file, flush=True)
+        else:
+            self._rich.print(styled, soft_wrap=True)
+
+    def _panel(self) -> RenderableType:
+        """The live lines: where the step is, how far the run is, when it will end, and how it has gone lately."""
+        done = self._steps[-1]["step"] if self._steps else 0
+        name, part, whole = self._phase
+        progress = Table.grid(padding=(0, 2))
+        progress.add_row(
+            self._spinner,
+            Text(f"step {min(done + 1, self._total)}/{self._total}", style="bold"),
+            ProgressBar(total=self._total, completed=done, width=28, complete_style="cyan", finished_style="cyan"),
+            Text(f"{name} {part}/{whole}" if whole else name, style="cyan"),
+            Text(self._expected_end(done), style="dim"),
+        )
+        trends = Text("   ", no_wrap=True, overflow="ellipsis")
+        for title, key, top in (("solved", "solved", 1.0), ("useful", "groups/useful", 1.0), _LENGTH):
+            values = [float(row[key]) for row in self._steps if row.get(key) is not None]
+            if len(values) > 1:
+                trends.append_text(Text.assemble((f"{title} ", "dim"), (sparkline(values, top), "cyan"), "   "))
+        return Group(Text(""), progress, trends)
+
+    def _expected_end(self, done: int) -> str:
+        recent = [float(row["time/step"]) for row in self._steps if row.get("time/step") is not None][-_RECENT:]
+        if not recent:
+            return ""
+        left = max(0.0, (self._total - done) * sum(recent) / len(recent) - (time.monotonic() - self._since))
+        end = datetime.now() + timedelta(seconds=left)
+        clock = f"{end:%H:%M}" if left < 12 * 3600 else f"{end:%a %H:%M}"
+        return f"{duration(left)} left, ends {clock}"
+
+
+_LENGTH = ("length", "completions/length_mean", None)
+
+
+def sparkline(values: Sequence[float], top: float | None = None) -> str:
+    """One character per value, between 0 and `top`, or between the least and the greatest where there is no top."""
+    low = 0.0 if top is not None else min(values)
+    span = (top if top is not None else max(values)) - low
+    marks = "▁▂▃▄▅▆▇█"
+    return "".join(marks[min(7, max(0, int(8 * (value - low) / span)))] if span > 0 else marks[0] for value in values)
+
+
+def duration(value: float) -> str:
+    """Seconds in words: "45 s", "38 min", "2 h 05 min"."""
+    if value < 90:
+        return f"{value:.0f} s"
+    minutes = round(value / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def _width(column: _Column) -> int:
+    return max(column.width, len(column.title))
+
+
+def _fitting(width: int, used: int) -> list[_Column]:
+    """The most important columns that fit, in their usual order."""
+    chosen = []
+    for column in sorted(_COLUMNS, key=lambda column: column.rank):
+        used += 2 + _width(column)
+        if used > width:
+            break
+        chosen.append(column)
+    return [column for column in _COLUMNS if column in chosen]
+
+
+def _cell(column: _Column, row: Row) -> tuple[str, str]:
+    value = row.get(column.key)
+    if value is None or value != value:  # not measured in this step, or NaN
+        return "-".rjust(_width(column)), "dim"
+    return column.show(value).rjust(_width(column)), column.style(value)
+
+
+def _measure(name: str, value: Any) -> str:
+    """One held-out result: shares as per cent, anything else as it is."""
+    if value is None or value != value:
+        return "-"
+    is_share = "@" in name or name.split("/")[-1] in ("solved", "truncated", "unparseable", "unscored")
+    return percent(value) if is_share else f"{value:.4g}"
