@@ -58,7 +58,9 @@ def count(value: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """0.05 → "0.05s", 3.14 → "3.1s", 754 → "754s"."""
+    """0.05 → "0.05s", 3.14 → "3.1s", 754 → "754s", 2000 → "33m"."""
+    if value >= 999.5:
+        return f"{value / 60:.0f}m"
     return f"{value:.{2 if value < 0.995 else 1 if value < 99.95 else 0}f}s"
 
 
