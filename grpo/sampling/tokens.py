@@ -1,0 +1,74 @@
+"""What both samplers must agree on: which tokens end a completion, whether it fits, how it reads as text.
+
+One place for the end tokens, because models name them in three (configuration, generation configuration, tokenizer)
+and a sampler that misses one runs every completion to the limit and calls it truncated (TRL issue 7039).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any
+
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+
+from grpo.errors import ConfigError, DataError, ModelError
+from grpo.types import Completion, Prompt
+
+
+class Vocabulary:
+    """The tokenizer and limits of one model."""
+
+    def __init__(self, model: str, revision: str | None, context: int) -> None:
+        self.context = context
+        try:
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(model, revision=revision)
+            self._config = AutoConfig.from_pretrained(model, revision=revision)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{model}: cannot be sampled from, {_first_line(error)}") from error
+        try:
+            self._generation: Any = GenerationConfig.from_pretrained(model, revision=revision or "main")
+        except OSError:  # the file is optional
+            self._generation = GenerationConfig()
+        self._refuse_context_beyond_the_model(model)
+
+    def _refuse_context_beyond_the_model(self, model: str) -> None:
+        limit = getattr(self._config.get_text_config(), "max_position_embeddings", None)
+        if limit is not None and self.context > limit:
+            raise ConfigError(
+                f"sampling.max_tokens: the longest prompt with its completion needs {self.context} tokens, "
+                f"and {model} has a context of {limit}; lower sampling.max_tokens or drop the longest problems"
+            )
+
+    @cached_property
+    def end_tokens(self) -> frozenset[int]:
+        named = (
+            getattr(self._config.get_text_config(), "eos_token_id", None),
+            self._generation.eos_token_id,
+            self.tokenizer.eos_token_id,
+        )
+        return frozenset(token for ids in named for token in _as_list(ids))
+
+    def check_room(self, prompts: Iterable[Prompt], max_tokens: int) -> None:
+        for prompt in prompts:
+            needed = len(prompt.token_ids) + max_tokens
+            if needed > self.context:
+                raise DataError(
+                    f"{prompt.problem.id}: its prompt of {len(prompt.token_ids)} tokens with {max_tokens} for the "
+                    f"completion needs {needed}, and the sampler was started for {self.context}; "
+                    "lower sampling.max_tokens or drop the problem"
+                )
+
+    def completion(self, token_ids: Sequence[int], logprobs: Sequence[float], stopped: bool) -> Completion:
+        text = self.tokenizer.decode(token_ids, skip_special_tokens=True)
+        return Completion(tuple(token_ids), tuple(logprobs), text, "stop" if stopped else "length")
+
+
+def _as_list(ids: int | list[int] | None) -> list[int]:
+    if ids is None:
+        return []
+    return [ids] if isinstance(ids, int) else ids
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__
