@@ -93,8 +93,8 @@ def _csv(path: Path) -> Iterator[Row]:
                         f"({len(reader.fieldnames or ())}); put quotes around fields with commas"
                     )
                 yield row
-        except csv.Error as error:
-            raise DataError(f"{path}:{reader.line_num}: not CSV ({error})") from error
+        except csv.Error as error:  # raised before the line is counted
+            raise DataError(f"{path}: not CSV after line {reader.line_num} ({error})") from error
 
 
 def _parquet(path: Path) -> Iterator[Row]:

@@ -1,0 +1,133 @@
+"""How a model reads a problem: chat templates, plain text, the begin token, and room in the context."""
+
+from __future__ import annotations
+
+import pytest
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from grpo.config import Data
+from grpo.errors import ConfigError, DataError, ModelError
+from grpo.problems import render_prompts
+from grpo.types import Problem
+
+SPECIAL = ["<bos>", "<eos>", "<user>", "<system>", "<assistant>"]
+CHAT = (
+    "{% for m in messages %}{{ '<' + m.role + '>' + m.content + '<eos>' }}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+# As Llama's and Gemma's: it writes the begin token itself, and knows no system message.
+STRICT = "{{ bos_token }}{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + CHAT
+
+
+def make_tokenizer(around="$0", template=None):
+    """One token per character; `around` is what the tokenizer puts around a text, such as "<bos> $0"."""
+    vocabulary = {token: id for id, token in enumerate([*SPECIAL, *map(chr, range(32, 127))])}
+    core = Tokenizer(models.WordLevel(vocabulary, unk_token=" "))
+    core.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    core.post_processor = processors.TemplateProcessing(
+        single=around, special_tokens=[(token, vocabulary[token]) for token in SPECIAL]
+    )
+    core.decoder = decoders.Fuse()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, bos_token="<bos>", eos_token="<eos>", extra_special_tokens=SPECIAL[2:]
+    )
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+def ask(*contents, roles=("user",), id="p"):
+    return Problem(id, tuple({"role": role, "content": text} for role, text in zip(roles, contents, strict=True)), {})
+
+
+def texts(problems, tokenizer, *, context=100, max_tokens=10, **settings):
+    prompts = render_prompts(
+        problems, tokenizer, Data(source="mine", **settings), context=context, max_tokens=max_tokens
+    )
+    assert [prompt.problem for prompt in prompts] == problems
+    return [tokenizer.decode(prompt.token_ids) for prompt in prompts]
+
+
+def test_a_chat_prompt_ends_where_the_assistant_begins():
+    tokenizer = make_tokenizer(template=CHAT)
+    problems = [ask("1+1?"), ask("Be brief.", "2+2?", roles=("system", "user"))]
+    assert texts(problems, tokenizer) == [
+        "<user>1+1?<eos><assistant>",
+        "<system>Be brief.<eos><user>2+2?<eos><assistant>",
+    ]
+
+
+@pytest.mark.parametrize("around", ["$0", "<bos> $0", "<bos> $0 <eos>"])
+def test_a_chat_prompt_has_the_tokens_that_transformers_gives_it(around):
+    tokenizer = make_tokenizer(around, STRICT)
+    [prompt] = render_prompts([ask("1+1?")], tokenizer, Data(source="mine"), context=100, max_tokens=10)
+    theirs = tokenizer.apply_chat_template(list(prompt.problem.messages), add_generation_prompt=True, return_dict=True)
+    assert list(prompt.token_ids) == theirs["input_ids"]
+    assert prompt.token_ids.count(tokenizer.bos_token_id) == 1
+
+
+def test_what_the_template_opens_stays_open():
+    tokenizer = make_tokenizer(template=CHAT.replace("<assistant>", "<assistant><think>"))
+    assert texts([ask("1+1?")], tokenizer) == ["<user>1+1?<eos><assistant><think>"]
+
+
+@pytest.mark.parametrize(
+    ("around", "text", "reads"),
+    [
+        ("$0", "1+1=", "1+1="),  # Qwen
+        ("<bos> $0", "1+1=", "<bos>1+1="),  # Llama
+        ("<bos> $0", "<bos>1+1=", "<bos>1+1="),  # the template has it: not twice
+        ("<bos> $0 <eos>", "1+1=", "<bos>1+1="),  # after an end token there is nothing to continue
+        ("$0 <eos>", "1+1=", "1+1="),
+    ],
+)
+def test_plain_text_begins_as_the_tokenizer_begins_texts(around, text, reads):
+    assert texts([ask(text)], make_tokenizer(around), chat=False) == [reads]
+
+
+def test_no_problems_are_no_prompts():
+    assert texts([], make_tokenizer()) == []
+
+
+def test_a_prompt_may_fill_the_context_to_the_last_token():
+    [text] = texts([ask("x" * 20)], make_tokenizer(), chat=False, context=30, max_tokens=10)
+    assert len(text) == 20
+
+
+@pytest.mark.parametrize(
+    ("context", "says"),
+    [
+        (
+            29,
+            r"problem long: its prompt of 20 tokens and max_tokens = 10 do not fit into the model's context of 29 "
+            r"tokens \(1 of 3 problems do not fit\); set max_tokens to 9 or less",
+        ),
+        (20, r"\(1 of 3 problems do not fit\); take the long problems out of the data"),
+        (10, r"\(3 of 3 problems do not fit\); take"),
+    ],
+)
+def test_a_prompt_that_does_not_fit_is_refused_and_not_cut(context, says):
+    problems = [ask("x"), ask("x" * 20, id="long"), ask("xx")]
+    with pytest.raises(DataError, match=says):
+        texts(problems, make_tokenizer(), chat=False, context=context, max_tokens=10)
+
+
+def test_a_tokenizer_without_a_chat_template_is_refused_with_the_way_out():
+    with pytest.raises(ModelError, match=r"no chat template; .*data\.chat = false and data\.template = "):
+        texts([ask("1+1?")], make_tokenizer())
+
+
+def test_a_message_that_the_template_refuses_is_refused_with_its_reason():
+    problem = ask("Be brief.", "1+1?", roles=("system", "user"), id="gsm8k/7")
+    with pytest.raises(ModelError, match=r"problem gsm8k/7 with messages from system, user \(no system role\)"):
+        texts([problem], make_tokenizer(template=STRICT))
+
+
+def test_plain_text_has_no_place_for_a_system_message():
+    with pytest.raises(ConfigError, match=r"data\.system: .*put it into data\.template"):
+        texts([ask("1+1?")], make_tokenizer(), chat=False, system="Be brief.")
+
+
+def test_plain_text_has_no_place_for_a_conversation():
+    with pytest.raises(DataError, match=r"mine: problem p is a conversation of 2 messages"):
+        texts([ask("Be brief.", "1+1?", roles=("system", "user"))], make_tokenizer(), chat=False)
