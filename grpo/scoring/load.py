@@ -72,17 +72,15 @@ def _find(use: str) -> Callable[..., object]:
     if function is None:
         raise RewardError(f"{place}: has no function {name!r}; {_choices(name, _functions(module))}", exit_code=2)
     if not callable(function) or inspect.isclass(function):
-        raise RewardError(
-            f"{use}: is a {_kind(function)}, not a function; {_choices(name, _functions(module))}", exit_code=2
-        )
+        kind = "a class" if inspect.isclass(function) else f"of type {type(function).__name__}"
+        raise RewardError(f"{use}: is {kind}, not a function; {_choices(name, _functions(module))}", exit_code=2)
     return function  # type: ignore[no-any-return]
 
 
 def _installed(use: str) -> Callable[..., object]:
     if use.endswith(".py"):
-        raise RewardError(
-            f"{use}: names no function; {_choices('', _functions(_file(use, use)))}: {use}:FUNCTION", exit_code=2
-        )
+        there = _choices("", _functions(_file(use, use)))
+        raise RewardError(f"{use}: names no function; write {use}:FUNCTION, {there}", exit_code=2)
     offered = {point.name: point for point in entry_points(group=GROUP)}
     if use not in offered:
         ways = "or give file.py:function or package.module:function"
@@ -159,7 +157,3 @@ def _choices(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     guess = f"did you mean {near[0]!r}? " if near else ""
     return f"{guess}there {'is' if len(known) == 1 else 'are'} {', '.join(known) or 'none'}"
-
-
-def _kind(value: object) -> str:
-    return "class" if inspect.isclass(value) else type(value).__name__
