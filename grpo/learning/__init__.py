@@ -1,0 +1,1 @@
+"""The model that learns: batches, log-probabilities, the policy and its optimizer."""
