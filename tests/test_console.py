@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpo.run.console import HEADER_EVERY, PLAIN_WIDTH, Console, count, duration, percent, seconds, sparkline
+from grpo.run.console import HEADER_EVERY, PLAIN_WIDTH, Console, sparkline
 
 ROW: dict[str, Any] = {
     "step": 12,
@@ -158,13 +158,6 @@ def test_a_narrow_terminal_keeps_the_most_important_columns(
     header, line = without_escapes(terminal.getvalue()).splitlines()
     assert len(line) <= width
     assert header.split()[:2] == ["step", "solved"] and "sync" not in header
-
-
-def test_numbers_are_shown_as_a_person_writes_them() -> None:
-    assert [percent(value) for value in (0.0, 0.0004, 0.9996, 1.0)] == ["0.0%", "0.0%", "100.0%", "100.0%"]
-    assert [count(value) for value in (0.0, 84.4, 9999.4, 9999.6, 123456.0)] == ["0", "84", "9999", "10.0k", "123.5k"]
-    assert [seconds(value) for value in (0.004, 0.994, 1.04, 99.96, 2000)] == ["0.00s", "0.99s", "1.0s", "100s", "33m"]
-    assert [duration(value) for value in (4.2, 2300, 3599, 7500)] == ["4 s", "38 min", "1 h 00 min", "2 h 05 min"]
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50), st.sampled_from([None, 1.0]))

@@ -27,6 +27,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from grpo.run.wording import count, duration, percent, seconds
+
 PLAIN_WIDTH = 120  # characters
 HEADER_EVERY = 20  # lines
 _RECENT = 10  # steps, over which the time per step is averaged
@@ -45,23 +47,6 @@ class _Column:
     width: int  # characters, of the longest value that is to be expected
     rank: int
     style: Callable[[float], str] = lambda value: ""
-
-
-def percent(value: float) -> str:
-    """0.4127 → "41.3%"."""
-    return f"{100 * value:.1f}%"
-
-
-def count(value: float) -> str:
-    """84 → "84", 12345 → "12.3k"."""
-    return f"{value:.0f}" if value < 9999.5 else f"{value / 1000:.1f}k"
-
-
-def seconds(value: float) -> str:
-    """0.05 → "0.05s", 3.14 → "3.1s", 754 → "754s", 2000 → "33m"."""
-    if value >= 999.5:
-        return f"{value / 60:.0f}m"
-    return f"{value:.{2 if value < 0.995 else 1 if value < 99.95 else 0}f}s"
 
 
 def _alarm(value: float) -> str:
@@ -210,14 +195,6 @@ def sparkline(values: Sequence[float], top: float | None = None) -> str:
     span = (top if top is not None else max(values)) - low
     marks = "▁▂▃▄▅▆▇█"
     return "".join(marks[min(7, max(0, int(8 * (value - low) / span)))] if span > 0 else marks[0] for value in values)
-
-
-def duration(value: float) -> str:
-    """Seconds in words: "45 s", "38 min", "2 h 05 min"."""
-    if value < 90:
-        return f"{value:.0f} s"
-    minutes = round(value / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def _width(column: _Column) -> int:

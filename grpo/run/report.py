@@ -1,0 +1,334 @@
+"""The whole run on one page: `report.html`, made from the files of the run folder and from nothing else.
+
+It answers, in this order: is the model better than before, and by how much for certain; is there something to worry
+about; how did it go step by step; what does the model write, and why was it marked as it was.
+
+Completions are hostile text.  Everything is escaped, the page holds no script, and its content policy forbids the
+browser to run or load any.  Whatever the run's length, the page stays below `MAX_BYTES`: curves are pooled, texts are
+cut (with a word on how much), and samples stop when their share of the room is used.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from grpo.errors import CheckpointError
+from grpo.run.charts import Dot, Line, interval_strip, line_chart, stacked_chart
+from grpo.run.samples_page import REASON, as_html, rows_of, samples_html
+from grpo.run.wording import count, cut, duration, percent, plain, plural, whole_percent
+
+MAX_BYTES = 2_000_000
+_RECENT = 10  # steps that "lately" means
+
+Row = Mapping[str, Any]
+
+
+def write_report(folder: Path) -> Path:
+    """Write `report.html` into the run folder and return its path.  Half a run, or no step at all, is no obstacle."""
+    rows = list(rows_of(folder / "metrics.jsonl"))
+    steps = [row for row in rows if not any(key.startswith("eval/") for key in row)]
+    evaluations = _evaluations(folder, rows, steps)
+    body = "".join(
+        [
+            _header(folder),
+            _headline(steps, evaluations),
+            _notes(steps, evaluations),
+            _curves(steps, evaluations),
+            _evaluation_table(folder),
+            samples_html(folder / "samples.jsonl", [int(row["step"]) for row in steps]),
+            _settings(folder / "config.toml"),
+        ]
+    )
+    path = folder / "report.html"
+    fresh = path.with_name("report.html.new")
+    try:
+        fresh.write_bytes(_page(folder.name, body).encode("utf-8", errors="replace"))
+        fresh.replace(path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: could not be written ({error.strerror}); the run itself is complete") from error
+    return path
+
+
+def _page(title: str, body: str) -> str:
+    style = resources.files("grpo.run").joinpath("report.css").read_text(encoding="utf-8")
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">"""
+        f"<title>{as_html(title, REASON)} – grpo</title><style>{style}</style></head><body><main>{body}"
+        "<footer>Made by grpo from metrics.jsonl, samples.jsonl and eval/ in this folder.</footer></main></body></html>"
+    )
+
+
+def _header(folder: Path) -> str:
+    settings = _config(folder / "config.toml")
+    facts = [
+        settings.get("model", {}).get("name"),
+        settings.get("data", {}).get("source"),
+        *(f"reward {reward.get('use')}" for reward in settings.get("reward", [])[:6]),
+        f"seed {settings.get('run', {}).get('seed', 0)}",
+    ]
+    line = " · ".join(as_html(str(fact), REASON) for fact in facts if fact)
+    return f"<header><h1>{as_html(folder.name, REASON)}</h1><p>{line}</p></header>"
+
+
+# --- The headline ----------------------------------------------------------------------------------------------------
+
+
+def _headline(steps: Sequence[Row], evaluations: Sequence[Dot]) -> str:
+    if not steps and not evaluations:
+        return '<section class="hero"><div class="card result">No step has been finished yet.</div></section>'
+    tiles = "".join(f'<div class="card tile"><b>{value}</b><span>{name}</span></div>' for value, name in _tiles(steps))
+    return f'<section class="hero">{_result(steps, evaluations)}<div class="tiles">{tiles}</div></section>'
+
+
+def _result(steps: Sequence[Row], evaluations: Sequence[Dot]) -> str:
+    """Before and after, by held-out evaluation where there are two, else by the share solved while training."""
+    if len(evaluations) >= 2:
+        label, before, after = "Held-out problems solved (pass@1)", evaluations[0], evaluations[-1]
+        known = [f"{100 * dot.low:.1f}–{100 * dot.high:.1f}%" for dot in (before, after) if dot.low and dot.high]
+        about = "95% intervals " + ", then ".join(known) if len(known) == 2 else ""
+    elif steps:
+        part = max(1, min(_RECENT, len(steps) // 2))
+        before, after = (Dot(0, _mean(chosen, "solved") or 0.0) for chosen in (steps[:part], steps[-part:]))
+        label, about = (
+            "Solved while training",
+            f"mean of the first and of the last {plural(part, 'step')}; not held out",
+        )
+    else:
+        big = percent(evaluations[0].value)
+        return f'<div class="card result"><p class="label">Held-out pass@1</p><p class="big">{big}</p></div>'
+    change = 100 * (after.value - before.value)
+    kind = "good" if change > 0 else "bad" if change < 0 else ""
+    strip = interval_strip([("before", before), ("after", after)], whole_percent)
+    return (
+        f'<div class="card result"><p class="label">{label}</p>'
+        f'<p class="big">{percent(before.value)}<i>→</i>{percent(after.value)}</p>'
+        f'<p class="label"><span class="change {kind}">{change:+.1f} points</span> {about}</p>{strip}</div>'
+    )
+
+
+def _tiles(steps: Sequence[Row]) -> Iterator[tuple[str, str]]:
+    if not steps:
+        return
+    yield f"{steps[-1]['step']:,}", "steps"
+    times, tokens = _known(steps, "time/step"), _known(steps, "tokens")
+    if times:
+        yield duration(sum(times)), f"in steps, {sum(times) / len(times):.1f} s each"
+    if tokens:
+        yield count(sum(tokens)), "tokens sampled"
+    if speeds := _known(steps, "speed/tokens_per_second"):
+        yield count(sum(speeds) / len(speeds)), "tokens per second"
+    if lengths := _known(steps, "completions/length_mean"):
+        yield f"{lengths[0]:.0f} → {lengths[-1]:.0f}", "tokens per completion"
+    if memory := _known(steps, "memory/peak_gib"):
+        yield f"{max(memory):.1f} GiB", "memory at the peak"
+
+
+def _notes(steps: Sequence[Row], evaluations: Sequence[Dot]) -> str:
+    """What a reader with experience would point at first."""
+    late, early = steps[-_RECENT:], steps[:_RECENT]
+    found = []
+    if (share := _mean(late, "completions/truncated") or 0.0) > 0.2:
+        found.append(f"{percent(share)} of the last completions ran out of room: raise sampling.max_tokens.")
+    if (share := _mean(late, "completions/unparseable") or 0.0) > 0.2:
+        found.append(f"{percent(share)} of the last completions held no answer that the reward could read.")
+    if (share := _mean(late, "completions/unscored") or 0.0) > 0.02:
+        found.append(f"{percent(share)} of the last completions could not be judged; samples.jsonl says why.")
+    useful, solved = _mean(late, "groups/useful"), _mean(late, "solved")
+    if useful is not None and useful < 0.1:
+        reason = "nearly all problems are solved every time" if (solved or 0.0) > 0.5 else "nearly none is ever solved"
+        found.append(f"Only {percent(useful)} of the last groups carried a signal: {reason}.")
+    if skipped := sum(_known(steps, "policy/skipped_updates")):
+        found.append(f"{plural(int(skipped), 'update')} skipped, because loss or gradient was not finite.")
+    rise = (_mean(late, "reward/mean") or 0.0) - (_mean(early, "reward/mean") or 0.0)
+    if rise > 0.05 and len(evaluations) >= 2 and evaluations[-1].value < evaluations[0].value:
+        found.append("The reward rose, held-out results fell: look below for answers that please the reward only.")
+    return f'<ul class="notes">{"".join(f"<li>{note}</li>" for note in found)}</ul>' if found else ""
+
+
+# --- Curves ----------------------------------------------------------------------------------------------------------
+
+
+def _curves(steps: Sequence[Row], evaluations: Sequence[Dot]) -> str:
+    if not steps:
+        return ""
+    at = [int(row["step"]) for row in steps]
+
+    def line(name: str, key: str, color: int = 1, spread: str = "", peak: bool = False) -> Line:
+        return Line(name, _column(steps, key), color, _column(steps, spread) if spread else None, peak)
+
+    charts = [
+        line_chart(
+            "Solved",
+            at,
+            [line("while training", "solved")],
+            whole_percent,
+            top=1.0,
+            dots=evaluations,
+            dots_name="held-out pass@1",
+        ),
+        line_chart("Reward", at, [line("mean ± std", "reward/mean", spread="reward/std"), *_parts(steps)], plain),
+        line_chart("Useful groups", at, [line("rewards differ", "groups/useful")], whole_percent, top=1.0),
+        line_chart(
+            "Length, tokens",
+            at,
+            [line("mean", "completions/length_mean"), line("longest", "completions/length_max", 5, peak=True)],
+            count,
+        ),
+        line_chart(
+            "Lost completions",
+            at,
+            [
+                line("truncated", "completions/truncated", 2),
+                line("unparseable", "completions/unparseable", 4),
+                line("unscored", "completions/unscored", 5),
+            ],
+            percent,
+            least_top=0.02,
+        ),
+        line_chart("Entropy, nats per token", at, [line("mean", "policy/entropy")], plain),
+        line_chart(
+            "Canary, nats per token",
+            at,
+            [line("gap of sampler to policy", "sync/logprob_gap", 3, peak=True)],
+            plain,
+        ),
+        line_chart(
+            "Ratio, policy to sampler",
+            at,
+            [line("mean", "policy/ratio_mean"), line("largest", "policy/ratio_max", 5, peak=True)],
+            plain,
+        ),
+        stacked_chart("Seconds per step", at, _phases(steps), plain),
+    ]
+    return (
+        f'<h2>Step by step <small>point at a curve for its values</small></h2><div class="grid">{"".join(charts)}</div>'
+    )
+
+
+def _parts(steps: Sequence[Row]) -> list[Line]:
+    """The mean of each reward, where there are several."""
+    names = [key for key in steps[-1] if key.startswith("reward/") and key not in ("reward/mean", "reward/std")]
+    chosen = names[:3] if len(names) > 1 else []
+    return [
+        Line(cut(key.removeprefix("reward/"), 24), _column(steps, key), color) for color, key in enumerate(chosen, 2)
+    ]
+
+
+def _phases(steps: Sequence[Row]) -> list[Line]:
+    """The phases of a step, and what of its time none of them covers."""
+    columns = {name: _column(steps, f"time/{name}") for name in ("sample", "score", "update", "sync")}
+    named = [sum(value or 0.0 for value in parts) for parts in zip(*columns.values(), strict=True)]
+    whole = _column(steps, "time/step")
+    rest = [max(0.0, (total or 0.0) - part) for total, part in zip(whole, named, strict=True)]
+    colors = zip((1, 3, 2, 4), columns.items(), strict=True)
+    return [*(Line(name, values, color) for color, (name, values) in colors), Line("other", rest, 5)]
+
+
+# --- Evaluations -----------------------------------------------------------------------------------------------------
+
+
+def _evaluations(folder: Path, rows: Sequence[Row], steps: Sequence[Row]) -> list[Dot]:
+    """Held-out pass@1 by step.  Files under eval/ know the interval; rows of metrics.jsonl are there for every step."""
+    last = int(steps[-1]["step"]) if steps else 0
+    found = {
+        int(row["step"]): Dot(int(row["step"]), row["eval/pass@1"])
+        for row in rows
+        if row.get("eval/pass@1") is not None
+    }
+    for label, results in _results(folder).items():
+        number = re.search(r"\d+$", label)
+        step = 0 if label == "before" else last if label == "after" else int(number[0]) if number else None
+        measure = results.get("pass@1")
+        if step is not None and _is_measure(measure):
+            found[step] = Dot(step, measure["mean"], measure.get("low"), measure.get("high"))
+    return [found[step] for step in sorted(found)]
+
+
+def _evaluation_table(folder: Path) -> str:
+    results = list(_results(folder).items())
+    if not results:
+        return ""
+    shown = results if len(results) <= 12 else [*results[:6], *results[-6:]]
+    names = list(dict.fromkeys(name for _, result in shown for name in result if _is_measure(result[name])))[:10]
+    head = "".join(f"<th>{as_html(name, 40)}</th>" for name in names)
+    body = "".join(
+        f"<tr><th>{as_html(label, 40)}</th>{''.join(_measure_cell(result.get(name)) for name in names)}</tr>"
+        for label, result in shown
+    )
+    title = "<h2>Evaluations <small>with 95% intervals</small></h2>"
+    return f'{title}<div class="card scroll"><table><tr><th>held-out</th>{head}</tr>{body}</table></div>'
+
+
+def _measure_cell(measure: Any) -> str:
+    if not _is_measure(measure):
+        return "<td>–</td>"
+    show = percent if 0 <= measure["mean"] <= 1 else plain
+    low, high = measure.get("low"), measure.get("high")
+    interval = f"<small>{show(low)} – {show(high)}</small>" if low is not None and high is not None else ""
+    return f"<td>{show(measure['mean'])}{interval}</td>"
+
+
+def _is_measure(value: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict) and isinstance(value.get("mean"), int | float)
+
+
+def _results(folder: Path) -> dict[str, Row]:
+    """What is in eval/*/results.json by label: before, then by step, then after."""
+    found = {}
+    for path in (folder / "eval").glob("*/results.json"):
+        try:
+            results = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda name: None)
+        except (OSError, ValueError):
+            continue  # being written, or cut off by a kill: the report shows the rest
+        if isinstance(results, dict):
+            found[path.parent.name] = results
+
+    def order(label: str) -> tuple[int, int, str]:
+        number = re.search(r"\d+$", label)
+        return ({"before": 0, "after": 2}.get(label, 1), int(number[0]) if number else 0, label)
+
+    return {label: found[label] for label in sorted(found, key=order)}
+
+
+def _settings(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    text = as_html(path.read_text(encoding="utf-8", errors="replace"), 20_000)
+    return (
+        '<h2>Settings</h2><details class="card"><summary><b>config.toml</b><span>every setting of this run</span>'
+        f'</summary><div class="inside"><pre class="prompt">{text}</pre></div></details>'
+    )
+
+
+# --- Reading ---------------------------------------------------------------------------------------------------------
+
+
+def _config(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # ValueError: not TOML, not UTF-8
+        return {}
+
+
+def _column(rows: Sequence[Row], key: str) -> list[float | None]:
+    """One value per row; `None` where it is absent or not a finite number."""
+    values = [row.get(key) for row in rows]
+    return [float(v) if isinstance(v, int | float) and math.isfinite(v) else None for v in values]
+
+
+def _known(rows: Sequence[Row], key: str) -> list[float]:
+    return [value for value in _column(rows, key) if value is not None]
+
+
+def _mean(rows: Sequence[Row], key: str) -> float | None:
+    values = _known(rows, key)
+    return sum(values) / len(values) if values else None
