@@ -33,9 +33,9 @@ from torch import Tensor
 from grpo.config import Config, Objective
 from grpo.learning.batch import Batch, Row, collate
 from grpo.learning.policy import Policy, Terms
+from grpo.sampling import Sampler
 from grpo.sampling.canary import logprob_gap, probe
-from grpo.sampling.protocol import Sampler
-from grpo.scoring.scorer import Scorer
+from grpo.scoring import Scorer
 from grpo.types import Completion, Group, Prompt, SamplingParams, ScoredGroup
 
 # --- Advantages ---------------------------------------------------------------------------------------------------
@@ -107,7 +107,6 @@ def policy_loss(logprobs_BT: Tensor, rows: Batch, *, settings: Objective) -> Ter
     loss_BT = -importance_BT * gain_BT
 
     watched = {
-        "policy/entropy": -logprobs_BT,  # an unbiased estimate, since the tokens were drawn from this policy
         "policy/ratio_mean": ratio_BT,
         "policy/clipped": gain_BT < ratio_BT * advantages_B1,
         "policy/sampler_gap": mismatch_BT.log().abs(),

@@ -238,11 +238,16 @@ def load_config(source: str, changes: Sequence[str] = (), *, rewards: Sequence[s
     """
     path = _find(source)
     tree = _read(path)
-    for change in changes:
-        _apply(tree, change)
     if rewards:
         tree["reward"] = [{"use": use} for use in rewards]
-    return validate(tree, place=path.name)
+    return validate(apply_changes(tree, changes), place=path.name)
+
+
+def apply_changes(tree: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """`tree` with each `group.key=value` put in.  Raises `ConfigError`."""
+    for change in changes:
+        _apply(tree, change)
+    return tree
 
 
 def validate(tree: Mapping[str, Any], *, place: str) -> Config:
@@ -326,7 +331,9 @@ def _in_words(error: ValidationError) -> str:
         return f"{where} is not a setting{_nearest_setting(first['loc'])}"
     if first["type"] == "missing":
         return f"{where} is missing; it has no default"
-    what = first["msg"].replace("Input should be", "must be").replace("dictionary or instance of", "table of settings for")
+    what = (
+        first["msg"].replace("Input should be", "must be").replace("dictionary or instance of", "table of settings for")
+    )
     return f"{where} = {first['input']!r}: {what}"
 
 
@@ -342,7 +349,9 @@ def _nearest_setting(loc: tuple[int | str, ...]) -> str:
     if close:
         return f"; did you mean {prefix}{close[0]}?"
     everywhere = {
-        key: f"{name}.{key}" for name in reversed(Config.model_fields) for key in _settings_class(Config, name).model_fields
+        key: f"{name}.{key}"
+        for name in reversed(Config.model_fields)
+        for key in _settings_class(Config, name).model_fields
     }
     close = difflib.get_close_matches(path[-1], list(everywhere), n=1, cutoff=0.6)
     if close:

@@ -7,7 +7,8 @@
     ├── ModelError        a model or tokenizer that cannot be used          exit 2
     ├── SamplerError      the sampler died or serves the wrong weights      exit 1
     ├── LearningError     loss or gradients that cannot be used             exit 1
-    └── CheckpointError   a checkpoint or run folder that cannot be used    exit 2 on opening, else 1
+    ├── CheckpointError   a checkpoint or run folder that cannot be used    exit 2 on opening, else 1
+    └── Interrupted       Ctrl-C or SIGTERM; what was learned is saved      exit 130 or 143
 
 Raise one where the fact is known; only `grpo.cli` turns it into words on the terminal.  A message has the form
 *place: what is wrong (what was given); what is allowed or what to do*.  Anything that is not a `GrpoError` is a bug
@@ -51,5 +52,13 @@ class LearningError(GrpoError):
 
 class CheckpointError(GrpoError):
     def __init__(self, message: str, *, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Interrupted(GrpoError):
+    """The user or the machine asked the run to stop.  `exit_code` is 128 + the signal's number."""
+
+    def __init__(self, message: str, *, exit_code: int = 130) -> None:
         super().__init__(message)
         self.exit_code = exit_code

@@ -7,9 +7,12 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
 
 from grpo.config import Model
 from grpo.errors import ConfigError, ModelError
+
+disable_progress_bar()  # the console has its own
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -43,7 +46,8 @@ def load_model(name: str, revision: str | None, *, dtype: str, device: str) -> P
     if Path(name).is_dir() and not any(Path(name).glob("*.safetensors")) and not any(Path(name).glob("*.bin")):
         raise ModelError(f"{name}: has no weights; expected model.safetensors (or shards of it) beside config.json")
     model: PreTrainedModel = _load(AutoModelForCausalLM, name, revision, dtype=DTYPES[dtype])
-    return model.to(device)  # type: ignore[arg-type]
+    model.to(device)  # type: ignore[arg-type]
+    return model
 
 
 def context_length(name: str, revision: str | None) -> int:
@@ -59,7 +63,9 @@ def _check_directory(name: str) -> None:
     if path.is_dir() and not (path / "config.json").is_file():
         raise ModelError(f"{name}: is a directory without config.json; give a model in Hugging Face format")
     if not path.is_dir() and (path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1):
-        raise ModelError(f"{name}: no such directory; give a model in Hugging Face format or a Hub id like Qwen/Qwen3-0.6B")
+        raise ModelError(
+            f"{name}: no such directory; give a model in Hugging Face format or a Hub id like Qwen/Qwen3-0.6B"
+        )
 
 
 def _load(kind: Any, name: str, revision: str | None, **options: Any) -> Any:

@@ -76,7 +76,9 @@ class LanguageModel:
 class Policy(LanguageModel):
     """A language model that learns."""
 
-    def __init__(self, model: PreTrainedModel, optim: Optim, *, temperature: float, gradient_checkpointing: bool) -> None:
+    def __init__(
+        self, model: PreTrainedModel, optim: Optim, *, temperature: float, gradient_checkpointing: bool
+    ) -> None:
         super().__init__(model, temperature=temperature, tokens_per_microbatch=optim.tokens_per_microbatch)
         self.optimizer = AdamW(model, optim)
         if gradient_checkpointing:
@@ -84,7 +86,7 @@ class Policy(LanguageModel):
             model.train()  # transformers checkpoints in training mode only; dropout is off
 
     def forward_backward(self, batch: Batch, loss: Loss) -> dict[str, float]:
-        """Adds the gradient of `loss` over the batch, micro-batch by micro-batch; returns its "loss", sums and peaks."""
+        """Adds the gradient of `loss`, micro-batch by micro-batch; returns its "loss", sums and peaks."""
         totals: dict[str, float] = {"loss": 0.0}
         for index in microbatches(batch, self.tokens_per_microbatch):
             rows = batch.rows(index)
@@ -138,4 +140,4 @@ def _without_dropout(model: PreTrainedModel) -> None:
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
         if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0
+            setattr(module, "attention_dropout", 0.0)  # noqa: B010  a Module types its attributes as tensors

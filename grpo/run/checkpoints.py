@@ -50,7 +50,7 @@ def save(folder: Path, progress: Progress, optimizer: Mapping[str, Any], write_m
         (target / "trainer" / "manifest.json").write_text(json.dumps(manifest, indent=1))
 
     path = folder / f"step-{progress.step}"
-    _write_whole(path, write)
+    write_whole(path, write)
     for old in _steps(folder)[:-keep]:
         shutil.rmtree(old)
     return path
@@ -58,7 +58,7 @@ def save(folder: Path, progress: Progress, optimizer: Mapping[str, Any], write_m
 
 def save_best(folder: Path, write_model: Writer) -> None:
     """Write `folder/best` in place of the one before."""
-    _write_whole(folder / "best", write_model)
+    write_whole(folder / "best", write_model)
 
 
 def latest(folder: Path) -> Path | None:
@@ -101,10 +101,12 @@ def _damaged(path: Path, what: str) -> CheckpointError:
     return CheckpointError(f"{path}: the checkpoint is damaged: {what}; {advice}", exit_code=2)
 
 
-def _write_whole(path: Path, write: Writer) -> None:
+def write_whole(path: Path, write: Writer) -> None:
     """`write` into a folder beside `path`, then put it in `path`'s place in one rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished, previous = path.parent / f".{path.name}.writing", path.parent / f".{path.name}.previous"
+    if previous.exists() and not path.exists():  # killed between the two renames below
+        previous.rename(path)
     for leftover in (unfinished, previous):
         shutil.rmtree(leftover, ignore_errors=True)
     try:

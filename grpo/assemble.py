@@ -1,0 +1,132 @@
+"""From settings to the things that a command works with: tokenizer, prompts, sampler, policy, rewards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from transformers import PreTrainedTokenizerBase
+
+from grpo.config import Config, Data, Eval, Sft
+from grpo.errors import ConfigError
+from grpo.learning.loading import choose_device, choose_dtype, context_length, load_model, load_tokenizer
+from grpo.learning.policy import LanguageModel, Policy
+from grpo.problems import render_prompts
+from grpo.sampling import Dtype, Sampler, make_sampler
+from grpo.scoring import Scorer
+from grpo.types import Problem, Prompt
+
+TINY = "builtin:tiny"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the arithmetic happens."""
+
+    device: Literal["cpu", "cuda"]
+    dtype: Dtype
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A model that can be opened: a Hub id or a directory, its tokenizer, and how much text it can hold."""
+
+    name: str
+    revision: str | None
+    tokenizer: PreTrainedTokenizerBase
+    context: int  # tokens
+
+
+def choose_place(config: Config) -> Place:
+    device = choose_device(config.model)
+    return Place(cast(Literal["cpu", "cuda"], device), cast(Dtype, choose_dtype(config.model, device)))
+
+
+def find_model(config: Config, made: Path) -> ModelFiles:
+    """The model that the settings name.  "builtin:tiny" is made in the folder `made`, unless it stands there."""
+    name, revision = config.model.name, config.model.revision
+    if name == TINY:
+        from grpo.learning.tiny_model import make_tiny_model
+
+        if not (made / "config.json").exists():
+            make_tiny_model(made, config.run.seed)
+        name, revision = str(made), None
+    elif name.startswith("builtin:"):
+        raise ConfigError(f'model.name = "{name}": the only built-in model is "{TINY}"')
+    return open_model(name, revision)
+
+
+def open_model(name: str, revision: str | None = None) -> ModelFiles:
+    return ModelFiles(name, revision, load_tokenizer(name, revision), context_length(name, revision))
+
+
+def make_policy(config: Config, files: ModelFiles, place: Place) -> Policy:
+    return Policy(
+        load_model(files.name, files.revision, dtype=place.dtype, device=place.device),
+        config.optim,
+        temperature=config.sampling.temperature,
+        gradient_checkpointing=config.model.gradient_checkpointing,
+    )
+
+
+def make_reference(config: Config, files: ModelFiles, place: Place) -> LanguageModel:
+    """The frozen model that the KL penalty pulls towards."""
+    return LanguageModel(
+        load_model(files.name, files.revision, dtype=place.dtype, device=place.device).requires_grad_(False),
+        temperature=config.sampling.temperature,
+        tokens_per_microbatch=config.optim.tokens_per_microbatch,
+    )
+
+
+def open_sampler(config: Config, files: ModelFiles, place: Place, *, context: int) -> Sampler:
+    """A sampler with room for `context` tokens of prompt and completion together."""
+    return make_sampler(
+        config.sampling,
+        files.name,
+        revision=files.revision,
+        dtype=place.dtype,
+        device=place.device,
+        context=min(context, files.context),
+        seed=config.run.seed,
+    )
+
+
+def open_scorer(config: Config, failed: Path | None) -> Scorer:
+    workers = config.run.reward_workers or min(8, os.cpu_count() or 1)
+    return Scorer(config.reward, workers=workers, chat=config.data.chat, failed=failed)
+
+
+def held_out(config: Config) -> Data | None:
+    """[eval]'s problems, asked as [data]'s are."""
+    return _other_source(config.data, config.eval, "test") if config.eval.source else None
+
+
+def worked_examples(config: Config) -> Data | None:
+    """[sft]'s examples, asked as [data]'s are."""
+    return _other_source(config.data, config.sft, "train") if config.sft.source else None
+
+
+def _other_source(data: Data, other: Eval | Sft, split: str) -> Data:
+    same = other.source == data.source  # then the columns have the names that [data] gives
+    changes = {
+        "source": other.source,
+        "subset": other.subset or (data.subset if same else None),
+        "split": other.split or split,
+        "limit": other.limit if isinstance(other, Eval) else None,
+        "problem": data.problem if same else None,
+        "answer": data.answer if same else None,
+        "shuffle": isinstance(other, Sft),
+    }
+    return data.model_copy(update=changes)
+
+
+def prompts_for(problems: Sequence[Problem], files: ModelFiles, data: Data, *, max_tokens: int) -> list[Prompt]:
+    return render_prompts(problems, files.tokenizer, data, context=files.context, max_tokens=max_tokens)
+
+
+def longest(prompts: Sequence[Prompt]) -> int:
+    """Tokens of the longest prompt."""
+    return max(len(prompt.token_ids) for prompt in prompts)

@@ -1,0 +1,136 @@
+"""The terminal: commands, and the only place that prints errors and picks exit codes.
+
+Nothing heavy is imported until a command needs it, so `grpo --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from grpo import commands
+from grpo.errors import GrpoError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Teach a language model to reason, by GRPO: sample with vLLM, score with rules, learn with PyTorch.",
+)
+rewards_app = typer.Typer(no_args_is_help=True, help="Look at rewards before a run depends on them.")
+app.add_typer(rewards_app, name="rewards")
+
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as optim.lr=2e-6.")
+]
+RewardSpecs = Annotated[
+    list[str] | None,
+    typer.Option("--reward", metavar="SPEC", help="math, layout, length, file.py:function or package.module:function."),
+]
+Model = Annotated[str | None, typer.Option("--model", metavar="ID_OR_DIR", help="Instead of the recipe's model.name.")]
+Recipe = Annotated[str, typer.Argument(metavar="RECIPE_OR_TOML", help="A shipped recipe or a .toml file of settings.")]
+
+
+@app.command()
+def train(
+    recipe: Recipe,
+    model: Model = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="ID_OR_FILE", help="Instead of the recipe's data.source.")
+    ] = None,
+    reward: RewardSpecs = None,
+    changes: Set = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Run folder.  Default: runs/<recipe>.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the run folder.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Sample and score one round, say what it shows, stop.")
+    ] = False,
+) -> None:
+    """Train a model with GRPO."""
+    commands.train(recipe, model, data, reward or [], changes or [], out, resume=resume, dry_run=dry_run)
+
+
+@app.command()
+def sft(
+    recipe: Recipe,
+    model: Model = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="ID_OR_FILE", help="Instead of the recipe's sft.source.")
+    ] = None,
+    changes: Set = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where the model goes.  Default: runs/<recipe>-sft.")
+    ] = None,
+) -> None:
+    """Fine-tune a model on worked examples, as the recipe's [sft] says: a cold start on its own."""
+    commands.sft(recipe, model, data, changes or [], out)
+
+
+@app.command(name="eval")
+def evaluate(
+    places: Annotated[
+        list[str],
+        typer.Argument(metavar="[MODEL] DATA", help="A model and a data set; with --completions the data only."),
+    ],
+    n: Annotated[int, typer.Option("--n", min=1, help="Samples per problem.")] = 1,
+    k: Annotated[str, typer.Option("--k", metavar="K,K,…", help="pass@k and maj@k for these k, at most n.")] = "",
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", min=0, help="Default: 0 (greedy) for n = 1, else 0.8.")
+    ] = None,
+    top_p: Annotated[float, typer.Option("--top-p", min=0.01, max=1)] = 1.0,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest completion, in tokens.")] = 2048,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    reward: RewardSpecs = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option("--by", metavar="COLUMN", help="Break pass@1 down by a column.  Default: subject, level."),
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", metavar="RECIPE_OR_TOML", help="Ask and score as this recipe does.")
+    ] = None,
+    changes: Set = None,
+    completions: Annotated[
+        Path | None,
+        typer.Option("--completions", metavar="FILE", help="Score these instead: rows of {id, completion}."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for results.json and samples.jsonl.")] = None,
+) -> None:
+    """Evaluate a model, or completions that were made elsewhere, with pass@k and confidence intervals."""
+    options = commands.EvalOptions(
+        n, k, temperature, top_p, max_tokens, seed, reward or [], by, recipe, changes or [], completions, out
+    )
+    commands.evaluate(places, options)
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="Folder or results.json of `grpo eval`.")],
+    b: Annotated[str, typer.Argument(help="Another, on the same problems.")],
+) -> None:
+    """Put two evaluations side by side, with a paired test."""
+    commands.compare(a, b)
+
+
+@rewards_app.command(name="check")
+def check(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="The reward, as for `grpo train --reward`.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Hub id, file or recipe's data.source.")],
+    changes: Set = None,
+) -> None:
+    """Which gold answers does the reward reject, and why?  Exit code 1 if there are any."""
+    raise typer.Exit(commands.check_rewards(spec, data, changes or []))
+
+
+def main() -> None:
+    """The entry point.  A `GrpoError` becomes one sentence; anything else is a bug and keeps its traceback."""
+    try:
+        app()
+    except GrpoError as error:
+        typer.echo(f"grpo: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("grpo: stopped by Ctrl-C", err=True)
+        sys.exit(130)

@@ -1,0 +1,188 @@
+"""Evaluation: sample n completions for each problem, score them as training does, and say how sure the result is.
+
+`grpo train` and `grpo eval` both come through `evaluate`, with the same sampler, prompts and rewards, so a number seen
+during a run is the number that `grpo eval` prints for its checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from grpo.algorithm import JudgedGroup
+from grpo.errors import DataError, GrpoError
+from grpo.estimates import Estimate, estimate, maj_at_k, pass_at_k
+from grpo.metrics import Row, completion_shares, sample_rows
+from grpo.sampling import Sampler
+from grpo.scoring import Scorer
+from grpo.types import Completion, Group, Prompt, SamplingParams, ScoredGroup
+
+USUAL_COLUMNS = ("subject", "level", "difficulty", "type")  # broken down by, where a data set has them
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Measures by name ("pass@1", "maj@8", "truncated", …), and the same by the values of some columns."""
+
+    measures: Mapping[str, Estimate]
+    breakdown: Mapping[str, Mapping[str, tuple[int, Estimate]]]  # column → value → (problems, pass@1)
+    groups: tuple[ScoredGroup, ...]
+    solved: Mapping[str, float]  # problem id → share of its samples that are right
+    unscored: int  # completions that could not be judged; they are left out
+
+    def row(self, step: int) -> Row:
+        """For metrics.jsonl."""
+        return {"step": step, **{f"eval/{name}": measure.mean for name, measure in self.measures.items()}}
+
+
+def evaluate(
+    sampler: Sampler,
+    scorer: Scorer,
+    prompts: Sequence[Prompt],
+    n: int,
+    params: SamplingParams,
+    *,
+    ks: Sequence[int] = (1,),
+    by: Sequence[str] | None = None,
+    arrived: Callable[[int, int], None] = lambda done, total: None,
+) -> Evaluation:
+    """Sample `n` completions per prompt and measure.  `by` names columns for the breakdown; default: the usual ones."""
+    futures = {}
+    for index, group in sampler.sample(prompts, n, params):
+        futures[index] = scorer.submit(group)
+        arrived(len(futures), len(prompts))
+    scored = [futures[index].result() for index in range(len(prompts))]
+    return measure(scored, scorer.names[0], ks=ks, by=by)
+
+
+def score_completions(
+    scorer: Scorer, prompts: Sequence[Prompt], texts: Mapping[str, Sequence[str]], *, by: Sequence[str] | None = None
+) -> Evaluation:
+    """Measure completions that were made elsewhere: texts by problem id."""
+    unknown = sorted(set(texts) - {prompt.problem.id for prompt in prompts})
+    if unknown:
+        raise DataError(
+            f"{len(unknown)} completions name no problem of the data, {unknown[0]!r} first; check their ids"
+        )
+    groups = [
+        Group(prompt, tuple(Completion((0,), (0.0,), text, "stop") for text in texts[prompt.problem.id]), 0)
+        for prompt in prompts
+        if texts.get(prompt.problem.id)
+    ]
+    if not groups:
+        raise DataError("no completion names a problem of the data; check their ids")
+    scored = [future.result() for future in [scorer.submit(group) for group in groups]]
+    n = min(len(group.completions) for group in groups)
+    evaluation = measure(scored, scorer.names[0], ks=[k for k in (1, 2, 4, 8, 16, 32, 64) if k <= n], by=by)
+    # How these texts ended is not known, so nothing is said about truncation.
+    measures = {name: value for name, value in evaluation.measures.items() if name != "truncated"}
+    return Evaluation(measures, evaluation.breakdown, evaluation.groups, evaluation.solved, evaluation.unscored)
+
+
+def measure(
+    scored: Sequence[ScoredGroup], headline: str, *, ks: Sequence[int], by: Sequence[str] | None = None
+) -> Evaluation:
+    """`headline` names the reward that says whether a completion is right: a value of at least 1."""
+    judged = [sample for group in scored if (sample := _judged(group, headline)).correct]
+    if not judged:
+        raise GrpoError(
+            f'evaluation: reward "{headline}" could judge no completion at all; see the reasons in its scores'
+        )
+    n = max(len(sample.correct) for sample in judged)
+    measures = {"pass@1": estimate([fmean(sample.correct) for sample in judged], n)}
+    for k in sorted({k for k in ks if k > 1}):
+        enough = [sample for sample in judged if len(sample.correct) >= k]
+        if enough:
+            passes = [pass_at_k(len(s.correct), sum(s.correct), k) for s in enough]
+            measures[f"pass@{k}"] = estimate(passes, n)
+            measures[f"maj@{k}"] = estimate([maj_at_k(s.answers, s.correct, k) for s in enough], 1)
+    shares = [completion_shares([group], headline) for group in scored]
+    for name in ("truncated", "unparseable"):
+        measures[name] = estimate([share[f"completions/{name}"] for share in shares], n)
+    return Evaluation(
+        measures=measures,
+        breakdown=_breakdown(judged, n, by),
+        groups=tuple(scored),
+        solved={sample.group.group.prompt.problem.id: fmean(sample.correct) for sample in judged},
+        unscored=sum(reward is None for group in scored for reward in group.rewards),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """The samples of one problem that could be judged."""
+
+    group: ScoredGroup
+    correct: tuple[bool, ...]
+    answers: tuple[str | None, ...]
+
+
+def _judged(group: ScoredGroup, headline: str) -> _Judged:
+    scores = [by_name[headline] for by_name in group.scores if by_name[headline].value is not None]
+    correct = tuple((score.value or 0.0) >= 1 for score in scores)
+    return _Judged(group, correct, tuple(score.answer for score in scores))
+
+
+def _breakdown(
+    judged: Sequence[_Judged], n: int, by: Sequence[str] | None
+) -> dict[str, dict[str, tuple[int, Estimate]]]:
+    facts = [sample.group.group.prompt.problem.facts for sample in judged]
+    columns = [c for c in USUAL_COLUMNS if any(c in row for row in facts)] if by is None else list(by)
+    tables: dict[str, dict[str, tuple[int, Estimate]]] = {}
+    for column in columns:
+        values = defaultdict(list)
+        for sample, row in zip(judged, facts, strict=True):
+            if column not in row:
+                raise DataError(f"--by {column}: there is no such column; there are {', '.join(row)}")
+            values[str(row[column])].append(fmean(sample.correct))
+        tables[column] = {value: (len(shares), estimate(shares, n)) for value, shares in sorted(values.items())}
+    return tables
+
+
+def write(evaluation: Evaluation, folder: Path, recipe: Mapping[str, Any], texts: Mapping[str, str]) -> None:
+    """results.json and samples.jsonl into `folder`.
+
+    `recipe` is all that is needed to repeat the evaluation; `texts` are the prompts by problem id.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    results = {
+        **{name: asdict(value) for name, value in evaluation.measures.items()},
+        "unscored": evaluation.unscored,
+        "problems": len(evaluation.solved),
+        "breakdown": {
+            column: {value: {"problems": count, **asdict(share)} for value, (count, share) in table.items()}
+            for column, table in evaluation.breakdown.items()
+        },
+        "recipe": recipe,
+        "solved": dict(evaluation.solved),
+    }
+    groups = [JudgedGroup(scored, (0.0,) * len(scored.rewards)) for scored in evaluation.groups]
+    try:
+        with (folder / "samples.jsonl").open("w", encoding="utf-8", errors="backslashreplace") as file:
+            for row in sample_rows(0, groups, texts):
+                file.write(json.dumps({k: v for k, v in row.items() if k not in ("step", "advantage")}) + "\n")
+        (folder / "results.json").write_text(json.dumps(results, indent=1, default=str) + "\n")
+    except OSError as error:
+        raise GrpoError(
+            f"{folder}: results cannot be written ({error.strerror}); choose another place with --out"
+        ) from None
+
+
+def read_results(place: str) -> dict[str, Any]:
+    """What `write` wrote, from its folder or its results.json."""
+    path = Path(place) / "results.json" if Path(place).is_dir() else Path(place)
+    try:
+        results: dict[str, Any] = json.loads(path.read_text())
+        results["solved"].items()
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); give the folder or results.json of `grpo eval`"
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise DataError(f"{path}: is not a results.json of `grpo eval`; give the folder that --out named") from None
+    return results

@@ -1,0 +1,31 @@
+"""Ctrl-C and SIGTERM ask a run to stop where it loses nothing; a second Ctrl-C stops it at once."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType, TracebackType
+
+from grpo.errors import Interrupted
+
+
+class StopRequest:
+    """Within this context the two signals are remembered, and `check` raises for them."""
+
+    def __init__(self) -> None:
+        self._received: signal.Signals | None = None
+
+    def __enter__(self) -> StopRequest:
+        self._before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self._received = signal.Signals(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def check(self) -> None:
+        if self._received is not None:
+            raise Interrupted(f"stopped by {self._received.name}", exit_code=128 + self._received)

@@ -1,0 +1,149 @@
+"""What a step says about itself: one flat row of numbers, and one row per completion.
+
+Shares are between 0 and 1, times in seconds, lengths in tokens.  The names are those of the types on the path.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from grpo.algorithm import JudgedGroup, Outcome, Update
+from grpo.types import Completion, ScoredGroup
+
+Row = dict[str, Any]
+
+
+class Stopwatch:
+    """Seconds per phase of one step.  `phase` is the one under way."""
+
+    def __init__(self) -> None:
+        self.phase = ""
+        self.seconds: dict[str, float] = {}
+        self.started = time.perf_counter()
+
+    def restart(self) -> None:
+        self.__init__()  # type: ignore[misc]
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        self.phase, start = phase, time.perf_counter()
+        yield
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
+        self.phase = ""
+
+    def row(self) -> Row:
+        times = {f"time/{phase}": seconds for phase, seconds in self.seconds.items()}
+        return {**times, "time/step": time.perf_counter() - self.started}
+
+
+def step_row(step: int, outcome: Outcome, *, reward_names: Sequence[str]) -> Row:
+    """All of a step's metrics except times, which `Stopwatch.row` gives."""
+    scored = [group.scored for group in outcome.groups]
+    return {
+        "step": step,
+        **completion_shares(scored, reward_names[0]),
+        **reward_statistics(scored, reward_names),
+        "groups/useful": _mean(group.useful for group in outcome.groups),
+        **_update_metrics(outcome.updates),
+        "policy/entropy": entropy(scored),
+        "sync/logprob_gap": outcome.gap,
+        "tokens": sum(len(completion.token_ids) for completion in _completions(scored)),
+        "memory/peak_gib": peak_memory(),
+    }
+
+
+def completion_shares(scored: Sequence[ScoredGroup], headline: str) -> Row:
+    """`headline` names the reward that says whether a problem was solved: the first in the configuration."""
+    completions = list(_completions(scored))
+    scores = [score for group in scored for by_name in group.scores for score in by_name.values()]
+    solved = [by_name.get(headline) for group in scored for by_name in group.scores]
+    lengths = [len(completion.token_ids) for completion in completions]
+    parsed = [score.parsed for score in scores if score.parsed is not None]
+    return {
+        "solved": _mean(score is not None and (score.value or 0.0) >= 1 for score in solved),
+        "completions/truncated": _mean(completion.finish == "length" for completion in completions),
+        "completions/unparseable": _mean(not found for found in parsed),
+        "completions/unscored": _mean(reward is None for group in scored for reward in group.rewards),
+        "completions/deadline": _mean(score.why.startswith("deadline") for score in scores),
+        "completions/length_mean": _mean(lengths),
+        "completions/length_max": max(lengths),
+    }
+
+
+def entropy(scored: Sequence[ScoredGroup]) -> float:
+    """Nats per token.  -log π of tokens drawn from π is an unbiased estimate, and free."""
+    return _mean(-logprob for completion in _completions(scored) for logprob in completion.logprobs)
+
+
+def reward_statistics(scored: Sequence[ScoredGroup], reward_names: Sequence[str]) -> Row:
+    """Mean and standard deviation of the reward, and the mean of each part of it."""
+    rewards = torch.tensor([r for group in scored for r in group.rewards if r is not None], dtype=torch.float64)
+    row: Row = {}
+    if len(rewards):
+        row |= {"reward/mean": float(rewards.mean()), "reward/std": float(rewards.std(correction=0))}
+    for name in reward_names:
+        values = [by_name[name].value for group in scored for by_name in group.scores if name in by_name]
+        judged = [value for value in values if value is not None]
+        if judged:
+            row[f"reward/{name}"] = _mean(judged)
+    return row
+
+
+def sample_rows(step: int, groups: Sequence[JudgedGroup], prompt_text: Mapping[str, str]) -> Iterator[Row]:
+    """One row per completion, for samples.jsonl."""
+    for judged in groups:
+        group = judged.scored.group
+        columns = zip(group.completions, judged.scored.scores, judged.scored.rewards, judged.advantages, strict=True)
+        for completion, scores, reward, advantage in columns:
+            yield {
+                "step": step,
+                "problem": group.prompt.problem.id,
+                "prompt": prompt_text[group.prompt.problem.id],
+                "completion": completion.text,
+                "reward": reward,
+                "advantage": advantage,
+                "finish": completion.finish,
+                "tokens": len(completion.token_ids),
+                "scores": {
+                    name: {"value": score.value, "answer": score.answer, "why": score.why}
+                    for name, score in scores.items()
+                },
+            }
+
+
+def peak_memory() -> float:
+    """GiB at the highest, of the GPU where there is one, else of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def _update_metrics(updates: Sequence[Update]) -> Row:
+    row: Row = {"policy/updates": len(updates), "policy/skipped_updates": sum(not update.moved for update in updates)}
+    if not updates:
+        return row
+    tokens = sum(update.tokens for update in updates)
+    names = updates[0].totals
+    row |= {name: sum(u.totals[name] for u in updates) / tokens for name in names if not name.endswith("_max")}
+    row |= {name: max(u.totals[name] for u in updates) for name in names if name.endswith("_max")}
+    row["policy/loss"] = sum(update.totals["loss"] for update in updates) / len(updates)
+    row["policy/grad_norm"] = sum(update.grad_norm for update in updates) / len(updates)
+    row["policy/lr"] = updates[-1].lr
+    row.pop("loss")
+    return row
+
+
+def _completions(scored: Iterable[ScoredGroup]) -> Iterator[Completion]:
+    for group in scored:
+        yield from group.group.completions
+
+
+def _mean(values: Iterable[float]) -> float:
+    numbers = [float(value) for value in values]
+    return sum(numbers) / len(numbers) if numbers else 0.0

@@ -1,0 +1,283 @@
+"""The clock around GRPO: open the run, resume, step, evaluate, save, stop.
+
+What a step does is in `grpo.algorithm`.  Everything random in step N is a function of `run.seed` and N, so a resumed
+run needs no more than weights, optimizer and N to go on bit for bit.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from grpo import assemble, preflight
+from grpo.algorithm import Outcome, Trainer
+from grpo.assemble import ModelFiles, Place
+from grpo.config import Config
+from grpo.errors import GrpoError, Interrupted, LearningError
+from grpo.evaluate import Evaluation, evaluate, write
+from grpo.interrupt import StopRequest
+from grpo.learning.optimizer import learning_rate
+from grpo.metrics import Stopwatch, sample_rows, step_row
+from grpo.problems import draw, load_problems
+from grpo.run import checkpoints
+from grpo.run.checkpoints import Progress
+from grpo.run.console import Console
+from grpo.run.folder import RunFolder
+from grpo.run.report import write_report
+from grpo.run.trackers import open_trackers
+from grpo.sampling import canary
+from grpo.scoring import check_rewards
+from grpo.sft import fine_tune
+from grpo.types import Problem, Prompt, SamplingParams
+
+BAD_STEPS = 3  # in a row without a usable gradient; then the run stops
+IDLE_STEPS = 10  # in a row in which no group carried a signal; then the console says so
+
+
+def train(config: Config, path: Path, *, resume: bool = False, dry_run: bool = False) -> None:
+    """Run GRPO as `config` says, in the run folder `path`.  A dry run stops before step 1 and leaves nothing."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(_folder(config, path, resume=resume, dry_run=dry_run))
+        console = stack.enter_context(closing(Console(config.run.steps)))
+        # What is cheap to get wrong comes first: data and rewards are looked at before any model is opened.
+        problems = load_problems(config.data)
+        held_out_data = assemble.held_out(config)
+        held_out = load_problems(held_out_data) if held_out_data else []
+        console.note(f"problems: {len(problems)} from {config.data.source}, {len(held_out)} held out")
+        _show_rewards(config, problems, console)
+        findings = preflight.check_rejected_golds(config, problems)
+        run = Run(config, folder, console, problems, held_out, stack)
+        run.preflight(findings)
+        if dry_run:
+            console.note("dry run: stopped before the first step")
+            return
+        run.to_the_end()
+
+
+@contextmanager
+def _folder(config: Config, path: Path, *, resume: bool, dry_run: bool) -> Iterator[RunFolder]:
+    with ExitStack() as stack:
+        if dry_run:
+            path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="grpo-dry-run-")))
+        opened = RunFolder.resume(path, config.to_toml()) if resume else RunFolder.create(path, config.to_toml())
+        yield stack.enter_context(opened)
+
+
+def _show_rewards(config: Config, problems: Sequence[Problem], console: Console) -> None:
+    for check in check_rewards(config.reward, problems[0], chat=config.data.chat):
+        gold, empty = ("-" if score.value is None else f"{score.value:g}" for score in (check.gold, check.empty))
+        console.note(f'reward: {check.name} gives the gold answer of {problems[0].id} {gold}, "" {empty}')
+
+
+class Run:
+    """One run: its parts, where it stands, and what happens around each step."""
+
+    def __init__(
+        self,
+        config: Config,
+        folder: RunFolder,
+        console: Console,
+        problems: Sequence[Problem],
+        held_out: Sequence[Problem],
+        stack: ExitStack,
+    ) -> None:
+        self.config, self.folder, self.console = config, folder, console
+        self.stop, self.stopwatch = stack.enter_context(StopRequest()), Stopwatch()
+        self.place = assemble.choose_place(config)
+        self.progress, self.saved_step, self.idle_steps = Progress(step=0), 0, 0
+        start = _starting_model(config, folder, self.place, console, self.stop)
+        files, optimizer = start, None
+        checkpoint = checkpoints.latest(folder.checkpoints)
+        if checkpoint:
+            self.progress, optimizer = checkpoints.load(checkpoint)
+            self.saved_step = self.progress.step
+            files = replace(start, name=str(checkpoint), revision=None)
+            console.note(f"resumed: after step {self.progress.step}, from {checkpoint}")
+        folder.rewind(self.progress.step)
+        self.files = files
+
+        eval_tokens = config.eval.max_tokens or config.sampling.max_tokens
+        self.prompts = assemble.prompts_for(problems, files, config.data, max_tokens=config.sampling.max_tokens)
+        self.held_out = assemble.prompts_for(held_out, files, config.data, max_tokens=eval_tokens)
+        room = [(self.prompts, config.sampling.max_tokens), (self.held_out, eval_tokens)]
+        context = max(assemble.longest(prompts) + tokens for prompts, tokens in room if prompts)
+
+        self.scorer = stack.enter_context(assemble.open_scorer(config, folder.path / "failed.json"))
+        self.sampler = stack.enter_context(closing(assemble.open_sampler(config, files, self.place, context=context)))
+        console.note(f"sampler: {self.sampler.name}")
+        self.policy = assemble.make_policy(config, files, self.place)
+        if optimizer:
+            self.policy.load_state(optimizer)
+        console.note(
+            f"policy: {_count(self.policy.model.num_parameters())} parameters on {self.place.device}, "
+            f"{self.place.dtype}"
+        )
+        memory = preflight.estimate_memory(config, self.policy.model, context)
+        console.note(f"memory: at most about {memory}")
+        self.memory_findings = preflight.check_memory(memory)
+        reference = assemble.make_reference(config, start, self.place) if config.objective.kl else self.policy
+        self.trainer = Trainer(
+            config, self.policy, self.sampler, self.scorer, reference.logprobs, self.stopwatch, self._arrived
+        )
+        self.sampler.load_weights(self.policy.weights(), self.progress.step)
+        names = open_trackers(config.run.trackers, folder.path.name, config.model_dump(mode="json"), folder.path)
+        self.trackers = [stack.enter_context(closing(tracker)) for tracker in names]
+
+    def preflight(self, findings: Sequence[preflight.Finding]) -> None:
+        """Sample and score real groups, say what they show, and let the canary sing for the first time."""
+        if self.progress.step:
+            return
+        found = [*findings, *self.memory_findings]
+        preflight.refuse(found, self.config)
+        scored = self.trainer.rollout(self._drawn(0)[: preflight.GROUPS], self._seed(0))
+        found += preflight.check_groups(self.config, scored)
+        for finding in found:
+            self.console.warn(finding.text)
+        self._check_canary(self.trainer.sync(0, scored), 0)
+        preflight.refuse(found, self.config)
+
+    def to_the_end(self) -> None:
+        if self.progress.step == 0:
+            self._evaluate("before")
+        try:
+            while self.progress.step < self.config.run.steps:
+                self.stop.check()
+                self._step()
+        except GrpoError as error:
+            # While sampling and scoring the policy is still what it was after the last whole step.
+            if self.stopwatch.phase in ("", "sample", "score"):
+                self._save()
+            where = f"step {self.saved_step} is saved in {self.folder.path}; go on with --resume"
+            if isinstance(error, Interrupted):
+                raise Interrupted(f"{error}; {where}", exit_code=error.exit_code) from None
+            self.console.note(where)
+            raise
+        self._evaluate("after")
+        self._save()
+        self.console.note(f"report: {write_report(self.folder.path)}")
+
+    def _step(self) -> None:
+        config, step = self.config, self.progress.step + 1
+        self.stopwatch.restart()
+        lr = learning_rate(config.optim, step - 1, config.run.steps)
+        outcome = self.trainer.step(step, self._drawn(step - 1), lr=lr, seed=self._seed(step))
+        row = step_row(step, outcome, reward_names=self.scorer.names) | self.stopwatch.row()
+        row["speed/tokens_per_second"] = row["tokens"] / row["time/step"]
+        self.folder.append_samples(
+            sample_rows(step, outcome.groups, self._texts([g.scored.group.prompt for g in outcome.groups]))
+        )
+        self.folder.append_metrics(row)
+        for tracker in self.trackers:
+            tracker.log(row, step)
+        self.console.step(row)
+        self._check_updates(outcome)
+        self._check_canary(outcome.gap, step)
+        self.progress = replace(self.progress, step=step, tokens=self.progress.tokens + row["tokens"])
+        if config.eval.every and step % config.eval.every == 0 and step < config.run.steps:
+            self._evaluate(f"step-{step}")
+        if step % config.run.save_every == 0 and step < config.run.steps:
+            self._save()
+
+    def _check_updates(self, outcome: Outcome) -> None:
+        """Gradients that are not finite were not applied; a few in a row are a fault, not bad luck."""
+        skipped = [update for update in outcome.updates if not update.moved]
+        bad_steps = self.progress.bad_steps + 1 if skipped else 0
+        self.progress = replace(self.progress, bad_steps=bad_steps)
+        if bad_steps >= BAD_STEPS:
+            saved = self.folder.path / "failed-batch.pt"
+            torch.save(skipped[0].batch, saved)
+            raise LearningError(
+                f"gradients were not finite in {bad_steps} steps in a row, so nothing was learned in them (loss of the "
+                f"last: {skipped[0].totals['loss']}); its batch is in {saved}; lower optim.lr, or look at the batch"
+            )
+        self.idle_steps = 0 if outcome.updates else self.idle_steps + 1
+        if self.idle_steps and self.idle_steps % IDLE_STEPS == 0:
+            self.console.warn(
+                f"no group carried a signal in {self.idle_steps} steps: all completions of each problem get the same "
+                "reward, and nothing is learned; see the reasons in samples.jsonl"
+            )
+
+    def _check_canary(self, gap: float, step: int) -> None:
+        allowed = canary.tolerance(self.place.dtype, self.config.sampling.canary)
+        canary.check(gap, allowed, sampler=self.sampler.name, step=step)
+
+    def _evaluate(self, label: str) -> None:
+        """On the held-out problems; the best so far after the start is kept apart."""
+        if not self.held_out:
+            return
+        settings, step = self.config.eval, self.progress.step
+        params = SamplingParams(
+            settings.max_tokens or self.config.sampling.max_tokens,
+            settings.temperature,
+            seed=self._seed(0),
+            stop=self.config.sampling.stop,
+        )
+        result = evaluate(self.sampler, self.scorer, self.held_out, settings.n, params, arrived=self._arrived)
+        recipe = {"config": self.config.model_dump(mode="json"), "step": step, "sampler": self.sampler.name}
+        write(result, self.folder.eval / label, recipe, self._texts(self.held_out))
+        self.folder.append_metrics(result.row(step))
+        self.console.evaluation(label, result.row(step))
+        self._keep_best(result, step)
+
+    def _keep_best(self, result: Evaluation, step: int) -> None:
+        score = result.measures["pass@1"].mean
+        if score > self.progress.best_score:
+            self.progress = replace(self.progress, best_step=step, best_score=score)
+            if step:
+                checkpoints.save_best(self.folder.checkpoints, self._write_model)
+
+    def _save(self) -> None:
+        if self.progress.step > self.saved_step:
+            keep = self.config.run.keep
+            checkpoints.save(self.folder.checkpoints, self.progress, self.policy.state(), self._write_model, keep=keep)
+            self.saved_step = self.progress.step
+
+    def _write_model(self, folder: Path) -> None:
+        self.policy.save(folder)
+        self.files.tokenizer.save_pretrained(folder)
+
+    def _arrived(self, done: int, total: int) -> None:
+        self.console.phase("sampling", done, total)
+        self.stop.check()
+
+    def _drawn(self, step: int) -> list[Prompt]:
+        count, shuffle = self.config.sampling.problems_per_step, self.config.data.shuffle
+        return draw(self.prompts, step, count, seed=self.config.run.seed, shuffle=shuffle)
+
+    def _seed(self, step: int) -> int:
+        return random.Random(f"{self.config.run.seed}/sampling/{step}").getrandbits(32)
+
+    def _texts(self, prompts: Sequence[Prompt]) -> dict[str, str]:
+        return {prompt.problem.id: str(self.files.tokenizer.decode(list(prompt.token_ids))) for prompt in prompts}
+
+
+def _starting_model(config: Config, folder: RunFolder, place: Place, console: Console, stop: StopRequest) -> ModelFiles:
+    """The model that GRPO starts from: the named one, or what the cold start makes of it."""
+    files = assemble.find_model(config, folder.path / "model")
+    if not config.sft.steps:
+        return files
+    target = folder.path / "cold-start"
+    if target.exists():
+        return assemble.open_model(str(target))
+
+    def shown(step: int, loss: float) -> None:
+        console.phase(f"cold start, loss {loss:.3f}", step, config.sft.steps)
+        stop.check()
+        if step in (1, config.sft.steps):
+            console.note(f"cold start: step {step}/{config.sft.steps}, loss {loss:.3f}")
+
+    return fine_tune(config, files, place, target, shown=shown)
+
+
+def _count(number: int) -> str:
+    """1543714304 → "1.5B"."""
+    for unit, size in (("B", 10**9), ("M", 10**6), ("k", 10**3)):
+        if number >= size:
+            return f"{number / size:.1f}{unit}"
+    return str(number)
