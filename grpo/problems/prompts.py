@@ -29,7 +29,7 @@ def render_prompts(
     texts = [to_text(problem, tokenizer, data) for problem in problems]
     begin = [] if data.chat else _begin(tokenizer)
     prompts = []
-    tokens = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    tokens = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
     for problem, ids in zip(problems, tokens, strict=True):
         written = ids[: len(begin)] == begin  # by the template
         prompts.append(Prompt(problem, tuple(ids if written else [*begin, *ids])))
