@@ -43,6 +43,15 @@ def start(backend: str, folder: Path) -> Sampler:
 BACKENDS = [pytest.param("vllm", marks=needs_vllm), "transformers"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """More only wait for each other over matrices this small."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module", params=[True, False], ids=["tied", "untied"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_model(tmp_path_factory.mktemp("model"), tied=request.param)
@@ -237,25 +246,27 @@ def test_a_caller_who_stops_listening_leaves_nothing_behind(sampler: Sampler) ->
 RESTARTED = """
 import sys
 from pathlib import Path
+
+import torch
 from tests.test_sampling import PROMPTS, collect, digest, start
 from tests.tiny import make_model
 
 if __name__ == "__main__":
-    backend, folder, tied = sys.argv[1:]
-    sampler = start(backend, Path(folder))
-    sampler.load_weights(make_model(tied == "True", seed=1).state_dict().items(), 3)
+    torch.set_num_threads(1)
+    sampler = start("vllm", Path(sys.argv[1]))
+    sampler.load_weights(make_model(tied=True, seed=1).named_parameters(), 3)
     print(digest(collect(sampler, PROMPTS * 5, n=8, seed=11)))
 """
 
 
-@pytest.mark.parametrize("served", BACKENDS, indirect=True)
+@pytest.mark.parametrize("served", [BACKENDS[0]], indirect=True)
 @pytest.mark.parametrize("folder", [True], ids=["tied"], indirect=True)
 def test_a_new_process_that_is_given_the_same_weights_draws_the_same(served: Sampler, folder: Path) -> None:
     collect(served, PROMPTS, seed=2)  # this one has a past; the new one has none
-    served.load_weights(make_model(tied=True, seed=1).state_dict().items(), 3)
+    served.load_weights(make_model(tied=True, seed=1).named_parameters(), 3)
     here = digest(collect(served, PROMPTS * 5, n=8, seed=11))
     there = subprocess.run(
-        [sys.executable, "-c", RESTARTED, served.name.split()[0], str(folder), "True"],
+        [sys.executable, "-c", RESTARTED, str(folder)],
         capture_output=True,
         text=True,
         check=True,
@@ -279,6 +290,7 @@ def test_after_a_transfer_it_serves_the_new_weights_and_says_of_which_step(sampl
 
 
 def test_every_single_weight_arrives(sampler: Sampler, reference: Any) -> None:
+    """Under the names of `named_parameters`, in which a tied head does not occur by itself."""
     sequence = (encode("1 + 2"), encode(" = 3, so it is"))
     for name, changed in reference.named_parameters():
         kept = changed.detach().clone()
@@ -322,7 +334,7 @@ def test_bfloat16_weights_of_the_learner_are_taken_as_they_are(sampler: Sampler,
 
 def gap_after(sampler: Sampler, policy: Any, step: int) -> float:
     sequences = canary.probe(collect(sampler, PROMPTS, n=2), seed=step)
-    sampler.load_weights(policy.state_dict().items(), step)
+    sampler.load_weights(policy.named_parameters(), step)
     return canary.logprob_gap(sampler.score(sequences), [logprobs_by(policy, *sequence) for sequence in sequences])
 
 
@@ -347,7 +359,10 @@ def test_the_canary_fires_when_no_weights_arrive(sampler: Sampler, reference: An
 def test_the_canary_fires_when_vllms_tied_head_stays_stale(
     served: Sampler, reference: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What vLLM's CPU backend does by itself; when this fails, the mending in grpo/sampling/vllm.py can go."""
+    """What vLLM's CPU backend does by itself when the head comes under the embedding's name only.
+
+    When this fails, the mending in grpo/sampling/vllm.py can go.
+    """
     served.load_weights(reference.state_dict().items(), 0)
     monkeypatch.setattr("grpo.sampling.vllm.repack_tied_heads", lambda model: None)
     gap = gap_after(served, make_model(tied=True, seed=1), step=1)
@@ -395,15 +410,17 @@ def test_when_vllm_cannot_start_one_sentence_says_why(tmp_path: Path) -> None:
 @pytest.mark.parametrize("served", [BACKENDS[0]], indirect=True)
 @pytest.mark.parametrize("folder", [True], ids=["tied"], indirect=True)
 def test_when_the_engine_dies_in_the_middle_one_sentence_says_why(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = served.sample(PROMPTS, 2, SamplingParams(max_tokens=40))
-    next(stream)
+    alive, passes = served._engine.step, []
 
-    def die() -> None:
-        raise RuntimeError("CUDA out of memory.\nTried to allocate 2 GiB")
+    def die_in_the_third_pass() -> Any:
+        passes.append(1)
+        if len(passes) == 3:
+            raise RuntimeError("CUDA out of memory.\nTried to allocate 2 GiB")
+        return alive()
 
-    monkeypatch.setattr(served._engine, "step", die)
+    monkeypatch.setattr(served._engine, "step", die_in_the_third_pass)
     with pytest.raises(SamplerError, match=r"stopped while sampling, CUDA out of memory. Tried .*; lower sampling"):
-        next(stream)
+        collect(served, PROMPTS, max_tokens=100)
 
 
 def test_a_model_that_is_not_there_is_a_model_error(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ What it costs to be a good guest, all of it seen with vLLM 0.32:
 - Seeds per request crash on CPUs as soon as a prompt is split over two passes, and on GPUs they draw row by row.  We
   seed the process's generators around each engine pass instead, add all requests before the first, and forget cached
   prefixes between calls: then the schedule, and with it every draw and rounding, depends on the call alone.
-- With tied embeddings the CPU backend keeps a packed copy of the output head that a reload does not renew.
+- With tied embeddings the CPU backend keeps a packed copy of the output head that a reload does not renew, unless the
+  head is also given under its own name.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ class VllmSampler:
             "distributed_executor_backend": "uni",
             "worker_extension_cls": f"{__name__}.WeightReceiver",
             "disable_log_stats": True,
+            "use_tqdm_on_load": False,
         }
         if self._cuda:
             arguments |= {"gpu_memory_utilization": settings.memory, "enable_sleep_mode": True}
@@ -147,9 +149,9 @@ class VllmSampler:
                     outputs = self._engine.step()
                 for output in outputs:
                     yield waiting.pop(output.request_id), output
-        finally:  # the caller may have stopped listening, and what is left must not run into the next call
-            if waiting:
-                self._engine.abort_request(list(waiting))
+        except GeneratorExit:  # the caller stopped listening: what is left must not run into the next call
+            self._engine.abort_request(list(waiting))
+            raise
 
     def load_weights(self, named_tensors: Iterable[tuple[str, torch.Tensor]], step: int) -> None:
         with self._border(f"could not take the weights of step {step}"):
