@@ -117,7 +117,10 @@ def policy_loss(logprobs_BT: Tensor, rows: Batch, *, settings: Objective) -> Ter
 
     real_BT = rows.weights_BT > 0
     sums = {name: values_BT.detach()[real_BT].sum() for name, values_BT in watched.items()}
-    peaks = {"policy/ratio_max": ratio_BT.detach().max(), "policy/sampler_ratio_max": mismatch_BT.max()}
+    peaks = {
+        "policy/ratio_max": ratio_BT.detach()[real_BT].max(),
+        "policy/sampler_ratio_max": mismatch_BT.detach()[real_BT].max(),
+    }
     return Terms((rows.weights_BT * loss_BT).sum(), sums, peaks)
 
 

@@ -1,0 +1,103 @@
+"""AdamW over float32 masters, and the learning rate."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from grpo.config import Optim
+from grpo.learning.optimizer import AdamW, learning_rate
+
+
+def linear(dtype: torch.dtype) -> nn.Linear:
+    torch.manual_seed(0)
+    return nn.Linear(4, 3, bias=False).to(dtype)
+
+
+def steps(model: nn.Linear, optimizer: AdamW, count: int, lr: float) -> None:
+    inputs = torch.linspace(-1, 1, 8, dtype=model.weight.dtype).reshape(2, 4)
+    for _ in range(count):
+        model(inputs).float().pow(2).sum().backward()
+        optimizer.step(lr)
+
+
+def test_steps_too_small_for_bfloat16_add_up_in_the_master() -> None:
+    model = linear(torch.bfloat16)
+    nn.init.constant_(model.weight, 0.3)
+    before = model.weight.detach().clone()
+    optimizer = AdamW(model, Optim())
+    steps(model, optimizer, 1, 1e-5)
+    assert torch.equal(model.weight, before)  # a step of 1e-5 is lost in a weight of 0.3 …
+    steps(model, optimizer, 400, 1e-5)
+    assert not torch.equal(model.weight, before)  # … but not the sum of four hundred
+    assert torch.equal(model.weight, optimizer.masters["weight"].to(torch.bfloat16))
+
+
+def test_bfloat16_gradients_are_added_up_in_float32_and_leave_the_weight() -> None:
+    model = linear(torch.bfloat16)
+    optimizer = AdamW(model, Optim())
+    for _ in range(2):
+        model(torch.ones(1, 4, dtype=torch.bfloat16)).sum().backward()
+    assert model.weight.grad is None
+    master = optimizer.masters["weight"]
+    assert master.grad is not None
+    assert master.grad.dtype == torch.float32
+    assert master.grad.tolist() == [[2.0] * 4] * 3
+
+
+def test_in_float32_it_is_torchs_own_adamw() -> None:
+    ours, theirs = linear(torch.float32), linear(torch.float32)
+    steps(ours, AdamW(ours, Optim(weight_decay=0.1, grad_clip=1e9)), 5, 1e-2)
+    reference = torch.optim.AdamW(theirs.parameters(), lr=1e-2, betas=Optim().betas, weight_decay=0.1)
+    inputs = torch.linspace(-1, 1, 8).reshape(2, 4)
+    for _ in range(5):
+        reference.zero_grad()
+        theirs(inputs).pow(2).sum().backward()
+        reference.step()
+    assert torch.allclose(ours.weight, theirs.weight, atol=1e-7)
+
+
+def test_a_gradient_is_clipped_to_the_norm_and_the_norm_before_is_told() -> None:
+    model = linear(torch.float32)
+    optimizer = AdamW(model, Optim(grad_clip=0.5))
+    seen: list[float] = []
+    optimizer.adamw.register_step_pre_hook(lambda *_: seen.append(float(optimizer.masters["weight"].grad.norm())))
+    model(torch.ones(1, 4)).sum().backward()
+    assert optimizer.step(1e-3) == pytest.approx(12**0.5)  # 12 ones
+    assert seen == pytest.approx([0.5], rel=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_its_state_brings_back_the_very_same_steps(dtype: torch.dtype) -> None:
+    model = linear(dtype)
+    optimizer = AdamW(model, Optim())
+    steps(model, optimizer, 3, 1e-3)
+    twin = copy.deepcopy(model)
+    state: dict[str, Any] = copy.deepcopy(optimizer.state())
+    steps(model, optimizer, 3, 1e-3)
+    other = AdamW(twin, Optim())
+    other.load_state(state)
+    steps(twin, other, 3, 1e-3)
+    assert torch.equal(model.weight, twin.weight)
+
+
+@given(st.sampled_from(["constant", "linear", "cosine"]), st.integers(1, 50), st.integers(0, 60))
+def test_the_learning_rate_is_positive_and_at_most_its_peak(schedule: Any, steps: int, warmup: int) -> None:
+    settings = Optim(lr=1.0, schedule=schedule, warmup_steps=warmup)
+    rates = [learning_rate(settings, step, steps) for step in range(steps)]
+    assert all(0 < rate <= 1 for rate in rates)
+
+
+def test_the_learning_rate_by_hand() -> None:
+    settings = Optim(lr=1.0, schedule="linear", warmup_steps=2)
+    assert [learning_rate(settings, step, 6) for step in range(6)] == [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
+    settings = Optim(lr=1.0, schedule="cosine")
+    assert [learning_rate(settings, step, 4) for step in range(4)] == pytest.approx(
+        [1, 0.85355, 0.5, 0.14645], abs=1e-5
+    )

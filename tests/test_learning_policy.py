@@ -1,0 +1,156 @@
+"""The policy: its log-probabilities are the model's own, and no way of splitting a batch changes a gradient."""
+
+from __future__ import annotations
+
+import math
+import random
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from grpo.algorithm import WEIGHTS, policy_loss
+from grpo.config import Objective, Optim
+from grpo.learning import logprobs as module
+from grpo.learning.batch import Batch, Row, collate
+from grpo.learning.policy import LanguageModel, Policy, Terms
+from tests.tiny import make_model
+
+
+def policy(model: Any, temperature: float = 1.0, checkpointing: bool = False, **optim: Any) -> Policy:
+    return Policy(model, Optim(**optim), temperature=temperature, gradient_checkpointing=checkpointing)
+
+
+def ragged(n: int = 6, seed: int = 0, normalize: str = "token") -> Batch:
+    """Rows with prompts of 1 to 6 tokens and completions of 1 to 9."""
+    draw = random.Random(seed)
+    shapes = [(draw.randint(1, 6), draw.randint(1, 9)) for _ in range(n)]
+    weights = WEIGHTS[normalize]([length for _, length in shapes], 9)
+
+    def tokens(count: int) -> tuple[int, ...]:
+        return tuple(draw.randint(4, 90) for _ in range(count))
+
+    return collate(
+        [
+            Row(tokens(S), tokens(T), tuple(-draw.random() for _ in range(T)), draw.uniform(-2, 2), weight)
+            for (S, T), weight in zip(shapes, weights, strict=True)
+        ]
+    )
+
+
+def plain_logprobs(model: Any, batch: Batch, temperature: float) -> list[list[float]]:
+    """Row by row, from the model's own logits."""
+    found = []
+    for prompt, tokens, length in zip(batch.prompts, batch.tokens_BT.tolist(), batch.lengths, strict=True):
+        ids = torch.tensor([[*prompt, *tokens[:length]]])
+        with torch.no_grad():
+            logprobs_LV = (model(input_ids=ids).logits[0].float() / temperature).log_softmax(-1)
+        found.append([float(logprobs_LV[len(prompt) + t - 1, tokens[t]]) for t in range(length)])
+    return found
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_logprobs_are_those_of_the_plain_computation(tied: bool, temperature: float) -> None:
+    model, batch = make_model(tied), ragged()
+    found_BT = policy(model, temperature, tokens_per_microbatch=20).logprobs(batch)
+    for row, expected in zip(found_BT.tolist(), plain_logprobs(model, batch, temperature), strict=True):
+        assert row[: len(expected)] == pytest.approx(expected, abs=1e-5)
+        assert row[len(expected) :] == [0.0] * (len(row) - len(expected))
+
+
+def test_score_is_at_temperature_one() -> None:
+    model, batch = make_model(True), ragged()
+    sequences = [(p, t[:n]) for p, t, n in zip(batch.prompts, batch.tokens_BT.tolist(), batch.lengths, strict=True)]
+    for row, expected in zip(policy(model, 0.3).score(sequences), plain_logprobs(model, batch, 1.0), strict=True):
+        assert row == pytest.approx(expected, abs=1e-5)
+
+
+def test_an_architecture_with_more_after_the_body_falls_back_to_its_own_logits() -> None:
+    class Capped(torch.nn.Module):
+        """As Gemma 2: logits are squeezed into (-5, 5) after the output layer."""
+
+        def __init__(self, inner: Any) -> None:
+            super().__init__()
+            self.inner, self.base_model, self.get_output_embeddings = (
+                inner,
+                inner.base_model,
+                inner.get_output_embeddings,
+            )
+
+        def forward(self, input_ids: torch.Tensor, **options: Any) -> Any:
+            output = self.inner(input_ids=input_ids, **options)
+            output.logits = 5 * torch.tanh(output.logits / 5)
+            return output
+
+    model: Any = Capped(make_model(False))
+    batch = ragged()
+    found_BT = LanguageModel(model, temperature=1.0, tokens_per_microbatch=99).logprobs(batch)
+    for row, expected in zip(found_BT.tolist(), plain_logprobs(model, batch, 1.0), strict=True):
+        assert row[: len(expected)] == pytest.approx(expected, abs=1e-5)
+
+
+def gradients(batch: Batch, checkpointing: bool = False, **optim: Any) -> tuple[dict[str, float], torch.Tensor]:
+    model = make_model(True)
+    learner = policy(model, checkpointing=checkpointing, **optim)
+    totals = learner.forward_backward(batch, partial(policy_loss, settings=Objective()))
+    return totals, torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(1, 120), st.integers(0, 5), st.sampled_from(sorted(WEIGHTS)))
+def test_microbatches_of_any_size_add_up_to_the_same_loss_and_gradient(tokens: int, seed: int, normalize: str) -> None:
+    batch = ragged(seed=seed, normalize=normalize)
+    whole_totals, whole = gradients(batch, tokens_per_microbatch=10_000)
+    split_totals, split = gradients(batch, tokens_per_microbatch=tokens)
+    assert split_totals == pytest.approx(whole_totals, rel=1e-4, abs=1e-5)
+    assert float((split - whole).norm() / whole.norm()) < 1e-5
+
+
+def test_a_longer_neighbour_changes_nothing_for_a_row() -> None:
+    batch = ragged()
+    alone = policy(make_model(True)).logprobs(batch.rows([0]))
+    together = policy(make_model(True)).logprobs(batch)
+    assert torch.allclose(alone[0], together[0, : alone.shape[1]], atol=1e-5)
+
+
+def test_gradient_checkpointing_and_chunked_logits_change_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, plain = gradients(ragged())
+    _, checkpointed = gradients(ragged(), checkpointing=True)
+    monkeypatch.setattr(module, "CHUNK", 3)
+    _, chunked = gradients(ragged())
+    assert float((checkpointed - plain).norm() / plain.norm()) < 1e-5
+    assert float((chunked - plain).norm() / plain.norm()) < 1e-5
+
+
+def test_the_update_raises_the_probability_of_what_did_better_than_its_group() -> None:
+    batch = ragged()
+    learner = policy(make_model(True), lr=1e-4)
+    before = learner.logprobs(batch)
+    learner.forward_backward(batch, partial(policy_loss, settings=Objective()))
+    learner.optim_step(1e-4)
+    gain = ((learner.logprobs(batch) - before) * batch.weights_BT * batch.advantages_B[:, None]).sum()
+    assert float(gain) > 0
+
+
+def test_gradients_that_are_not_finite_move_nothing_and_are_forgotten() -> None:
+    model = make_model(True)
+    learner = policy(model)
+    before = [weight.clone() for weight in model.parameters()]
+
+    def broken(logprobs_BT: torch.Tensor, rows: Batch) -> Terms:
+        return Terms(logprobs_BT.sum() * math.nan)
+
+    learner.forward_backward(ragged(), broken)
+    assert not math.isfinite(learner.optim_step(1e-3))
+    assert all(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+    assert all(weight.grad is None for weight in model.parameters())
+
+
+def test_weights_are_handed_out_once_and_under_the_checkpoints_names() -> None:
+    tied, untied = ({name for name, _ in policy(make_model(tied)).weights()} for tied in (True, False))
+    assert untied - tied == {"lm_head.weight"}
+    assert "model.embed_tokens.weight" in tied
