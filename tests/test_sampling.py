@@ -304,6 +304,16 @@ def test_every_single_weight_arrives(sampler: Sampler, reference: Any) -> None:
         assert scored[0] == pytest.approx(expected, abs=1e-4), name
 
 
+def test_keys_and_values_of_the_old_weights_are_not_used_again(sampler: Sampler, reference: Any) -> None:
+    long = Prompt(PROMPTS[0].problem, encode("Nothing but words. " * 8)[:150])  # more than vLLM's block of 128 tokens
+    collect(sampler, [long], max_tokens=4)
+    other = make_model(reference.config.tie_word_embeddings, seed=1)
+    sampler.load_weights(other.named_parameters(), 1)
+    for completion in collect(sampler, [long], max_tokens=4)[0].completions:
+        expected = logprobs_by(other, long.token_ids, completion.token_ids)
+        assert completion.logprobs == pytest.approx(expected, abs=1e-4)
+
+
 def test_scores_are_the_completions_log_probabilities_at_temperature_one(sampler: Sampler, reference: Any) -> None:
     sequences = [(encode("1 + 1"), encode(" = 2")), (encode("A longer question"), encode("x")), (encode("?"), (END,))]
     for scores, (prompt, completion) in zip(sampler.score(sequences), sequences, strict=True):
@@ -369,6 +379,47 @@ def test_the_canary_fires_when_vllms_tied_head_stays_stale(
     assert gap > 0.5
     with pytest.raises(SamplerError, match="does not serve the policy's weights"):
         canary.check(gap, canary.tolerance("float32"), sampler=served.name, step=1)
+
+
+# Sharing one GPU by turns
+
+
+class Recorder:
+    """A CUDA engine, as far as `sleep`, `wake` and `load_weights` can tell."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    def sleep(self, level: int) -> None:
+        self.calls.append(("sleep", level))
+
+    def wake_up(self, tags: list[str]) -> None:
+        self.calls.append(("wake_up", *tags))
+
+    def collective_rpc(self, method: str, args: tuple[Any, ...]) -> None:
+        self.calls.append((method,))
+
+
+@pytest.mark.parametrize("served", [BACKENDS[0]], indirect=True)
+@pytest.mark.parametrize("folder", [True], ids=["tied"], indirect=True)
+def test_after_sleep_nothing_is_sampled_until_weights_have_come_and_the_cache_comes_last(
+    served: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served, "_cuda", True)
+    monkeypatch.setattr(served, "_engine", Recorder())
+    served.sleep()
+    with pytest.raises(RuntimeError, match="needs load_weights first"):
+        served.score([((5,), (6,))])
+    served.wake()
+    served.load_weights([], 1)
+    assert served._engine.calls == [
+        ("sleep", 2),
+        ("wake_up", "weights"),
+        ("receive_weights",),
+        ("wake_up", "kv_cache"),
+    ]
+    served.load_weights([], 2)
+    assert served._engine.calls[4:] == [("receive_weights",)]
 
 
 # Manners
