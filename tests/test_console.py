@@ -155,7 +155,7 @@ def test_a_narrow_terminal_keeps_the_most_important_columns(
     monkeypatch.setenv("COLUMNS", str(width))
     console = Console(200, file=terminal)
     console.step(ROW)
-    header, line = without_escapes(terminal.getvalue()).splitlines()
+    _, header, line = without_escapes(terminal.getvalue()).splitlines()
     assert len(line) <= width
     assert header.split()[:2] == ["step", "solved"] and "sync" not in header
 

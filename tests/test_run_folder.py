@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grpo.config import Config
@@ -158,6 +158,7 @@ def test_resume_may_change_what_does_not_touch_the_mathematics(tmp_path: Path) -
         "run__keep": 9,
         "run__trackers": ["trackio"],
         "run__reward_workers": 3,
+        "run__preflight": "report",
         "run__out": "elsewhere",
         "eval__every": 5,
         "sampling__memory": 0.9,
@@ -173,6 +174,7 @@ def test_a_damaged_stored_configuration_is_named(tmp_path: Path) -> None:
         RunFolder.resume(tmp_path, toml())
 
 
+@settings(max_examples=40, deadline=None)
 @given(last=st.integers(0, 6), to=st.integers(0, 8), cut=st.integers(0, 400))
 def test_rewinding_after_a_kill_at_any_byte_keeps_exactly_the_whole_rows(last: int, to: int, cut: int) -> None:
     with tempfile.TemporaryDirectory() as name, RunFolder.create(Path(name), toml()) as folder:

@@ -75,6 +75,7 @@ def line_chart(
     chunks = _chunks(len(steps))
     at = [steps[chunk[len(chunk) // 2]] for chunk in chunks]
     pooled = [(line, _pool(line.values, chunks, line.peak), _pool(line.spread, chunks)) for line in lines]
+    dots = [dot for index, dot in enumerate(reversed(dots)) if index % math.ceil(len(dots) / POINTS) == 0][::-1]
     low, high = _range(pooled, dots)
     ticks = _ticks(min(0.0, low), top if top is not None else max(high, least_top))
     everything = [*steps, *(dot.step for dot in dots)]
@@ -125,7 +126,7 @@ def interval_strip(rows: Sequence[tuple[str, Dot]], show: Format) -> str:
         parts.append(f'<text class="tick" x="54" y="{y + 4}" text-anchor="end">{escape(label)}</text>')
         if dot.low is not None and dot.high is not None:
             parts.append(f'<path class="whisker c2" d="M{64 + 280 * dot.low:.1f} {y}H{64 + 280 * dot.high:.1f}"/>')
-        parts.append(f'<circle class="dot c2" cx="{x:.1f}" cy="{y}" r="5"/>')
+        parts.append(f'<circle class="dot c2" cx="{x:.1f}" cy="{y}" r="3.5"/>')
     return f'<svg class="strip" viewBox="0 0 360 {height}" role="img">{"".join(parts)}</svg>'
 
 
@@ -213,16 +214,16 @@ def _strips(scale: _Scale, steps: Sequence[int], tips: Sequence[str]) -> str:
         left = (scale.x(steps[i - 1]) + x) / 2 if i else LEFT
         right = (scale.x(steps[i + 1]) + x) / 2 if i + 1 < len(steps) else RIGHT
         box = f'<rect x="{left:.1f}" y="0" width="{right - left:.1f}" height="{HEIGHT}"/>'
-        parts.append(
-            f'<g class="tip">{box}<path d="M{x:.1f} {TOP}V{BOTTOM}"/><text x="{RIGHT}" y="11">{tip}</text></g>'
-        )
+        squeeze = f' textLength="{RIGHT - 8}" lengthAdjust="spacingAndGlyphs"' if len(tip) > 58 else ""
+        words = f'<text x="{RIGHT}" y="11"{squeeze}>{escape(tip)}</text>'
+        parts.append(f'<g class="tip">{box}<path d="M{x:.1f} {TOP}V{BOTTOM}"/>{words}</g>')
     return "".join(parts)
 
 
 def _tip_text(steps: Sequence[int], chunk: range, values: Sequence[tuple[str, Value]], show: Format) -> str:
     first, last = steps[chunk[0]], steps[chunk[-1]]
     when = f"step {first}" if first == last else f"steps {first}–{last}"
-    return escape(f"{when}: " + " · ".join(f"{name} {_shown(value, show)}".strip() for name, value in values))
+    return f"{when}: " + " · ".join(f"{name} {_shown(value, show)}".strip() for name, value in values)
 
 
 def _shown(value: Value, show: Format) -> str:

@@ -135,7 +135,7 @@ class Console:
         columns = _fitting(self._rich.width if self._rich else PLAIN_WIDTH, self._step_width)
         if self._lines % HEADER_EVERY == 0:
             header = "  ".join(["step".rjust(self._step_width), *(c.title.rjust(_width(c)) for c in columns)])
-            self._print(header, Text(header, style="dim"))
+            self._print(header, Text(f"\n{header}", style="dim"))
         self._lines += 1
         number = f"{row['step']}/{self._total}".rjust(self._step_width)
         cells = [_cell(column, row) for column in columns]

@@ -37,6 +37,7 @@ MAY_DIFFER = frozenset(
         "run.keep",
         "run.trackers",
         "run.reward_workers",
+        "run.preflight",
         "run.out",
         "eval.every",
         "sampling.memory",

@@ -93,18 +93,16 @@ def _result(steps: Sequence[Row], evaluations: Sequence[Dot]) -> str:
     """Before and after, by held-out evaluation where there are two, else by the share solved while training."""
     if len(evaluations) >= 2:
         label, before, after = "Held-out problems solved (pass@1)", evaluations[0], evaluations[-1]
-        known = [f"{100 * dot.low:.1f}–{100 * dot.high:.1f}%" for dot in (before, after) if dot.low and dot.high]
-        about = "95% intervals " + ", then ".join(known) if len(known) == 2 else ""
-    elif steps:
-        part = max(1, min(_RECENT, len(steps) // 2))
+        known = [f"{percent(low)} – {percent(high)}" for low, high in map(_interval, (before, after)) if high > low]
+        about = f"95% intervals {known[0]}, then {known[1]}" if len(known) == 2 else ""
+    elif len(steps) >= 2:
+        part = min(_RECENT, len(steps) // 2)
         before, after = (Dot(0, _mean(chosen, "solved") or 0.0) for chosen in (steps[:part], steps[-part:]))
-        label, about = (
-            "Solved while training",
-            f"mean of the first and of the last {plural(part, 'step')}; not held out",
-        )
+        label, about = "Solved while training, not held out", f"from the first {part} to the last {part} of the steps"
     else:
-        big = percent(evaluations[0].value)
-        return f'<div class="card result"><p class="label">Held-out pass@1</p><p class="big">{big}</p></div>'
+        only = evaluations[0].value if evaluations else _mean(steps, "solved") or 0.0
+        label = "Held-out problems solved (pass@1)" if evaluations else "Solved in the only step"
+        return f'<div class="card result"><p class="label">{label}</p><p class="big">{percent(only)}</p></div>'
     change = 100 * (after.value - before.value)
     kind = "good" if change > 0 else "bad" if change < 0 else ""
     strip = interval_strip([("before", before), ("after", after)], whole_percent)
@@ -115,10 +113,15 @@ def _result(steps: Sequence[Row], evaluations: Sequence[Dot]) -> str:
     )
 
 
+def _interval(dot: Dot) -> tuple[float, float]:
+    return (dot.value if dot.low is None else dot.low, dot.value if dot.high is None else dot.high)
+
+
 def _tiles(steps: Sequence[Row]) -> Iterator[tuple[str, str]]:
     if not steps:
         return
-    yield f"{steps[-1]['step']:,}", "steps"
+    last = int(steps[-1]["step"])
+    yield f"{last:,}", "step" if last == 1 else "steps"
     times, tokens = _known(steps, "time/step"), _known(steps, "tokens")
     if times:
         yield duration(sum(times)), f"in steps, {sum(times) / len(times):.1f} s each"
@@ -165,6 +168,11 @@ def _curves(steps: Sequence[Row], evaluations: Sequence[Dot]) -> str:
     def line(name: str, key: str, color: int = 1, spread: str = "", peak: bool = False) -> Line:
         return Line(name, _column(steps, key), color, _column(steps, spread) if spread else None, peak)
 
+    lost = [
+        line("truncated", "completions/truncated", 2),
+        line("unparseable", "completions/unparseable", 4),
+        line("unscored", "completions/unscored", 5),
+    ]
     charts = [
         line_chart(
             "Solved",
@@ -186,11 +194,7 @@ def _curves(steps: Sequence[Row], evaluations: Sequence[Dot]) -> str:
         line_chart(
             "Lost completions",
             at,
-            [
-                line("truncated", "completions/truncated", 2),
-                line("unparseable", "completions/unparseable", 4),
-                line("unscored", "completions/unscored", 5),
-            ],
+            lost if any(lost[-1].values) else lost[:-1],
             percent,
             least_top=0.02,
         ),
