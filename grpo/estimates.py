@@ -115,8 +115,10 @@ def paired_difference(a: Mapping[str, float], b: Mapping[str, float]) -> Differe
 def _sign_flip_p(moved: Sequence[float]) -> float:
     if not moved:
         return 1.0
-    observed = abs(sum(moved)) - 1e-12
+    observed = abs(sum(moved)) - 1e-9
     draw = random.Random(0)
-    flips = (draw.getrandbits(len(moved)) for _ in range(FLIPS))
-    extreme = sum(abs(sum(d if bits >> i & 1 else -d for i, d in enumerate(moved))) >= observed for bits in flips)
+    # How many of the differences of one size turn positive is all that counts, and one call flips them all.
+    sizes = Counter(round(abs(delta), 12) for delta in moved).items()
+    flips = (sum(s * (2 * draw.getrandbits(count).bit_count() - count) for s, count in sizes) for _ in range(FLIPS))
+    extreme = sum(abs(flipped) >= observed for flipped in flips)
     return (extreme + 1) / (FLIPS + 1)
