@@ -140,6 +140,15 @@ def test_a_terminal_shows_the_phase_and_the_expected_end_while_a_step_goes_on(te
     assert "solved ▄▄▄" in text
 
 
+def test_before_the_first_step_the_bar_is_that_of_the_phase(terminal: Terminal) -> None:
+    console = Console(200, file=terminal)
+    console.phase("cold start, loss 0.345", 300, 300)
+    console.close()
+    text = without_escapes(terminal.getvalue())
+    assert "cold start, loss 0.345 300/300" in text and "0 s left" in text
+    assert 28 * "━" in text and "step" not in text
+
+
 def test_a_closed_console_leaves_the_cursor_visible_and_may_be_closed_again(terminal: Terminal) -> None:
     console = Console(200, file=terminal)
     console.phase("sampling", 1, 256)

@@ -126,8 +126,9 @@ def measured(mean: float, low: float, high: float) -> dict[str, Any]:
 
 def test_the_headline_is_before_and_after_with_their_intervals(tmp_path: Path) -> None:
     evals = {"before": measured(0.386, 0.346, 0.426), "after": measured(0.944, 0.92, 0.961)}
+    evals = {label: results | {"problems": 500} for label, results in evals.items()}
     text = Page(report(tmp_path, [metrics(1), metrics(2)], [], evals)).text
-    assert "38.6%→94.4%" in text and "+55.8 points" in text
+    assert "500 held-out problems solved (pass@1)" in text and "38.6%→94.4%" in text and "+55.8 points" in text
     assert "95% intervals 34.6% – 42.6%, then 92.0% – 96.1%" in text
 
 

@@ -97,7 +97,7 @@ class Console:
         self._phase = ("", 0, 0)
         self._spinner = Spinner("dots", style="cyan")
         self._steps: deque[Row] = deque(maxlen=_TREND)
-        self._since = time.monotonic()
+        self._since = self._phase_began = time.monotonic()
         self._live: Live | None = None
 
     def note(self, text: str) -> None:
@@ -121,7 +121,9 @@ class Console:
         self._lines = 0  # the next step gets a header again
 
     def phase(self, name: str, done: int = 0, total: int = 0) -> None:
-        """What is going on now, for the live line."""
+        """What is going on now, for the live line: sampling within a step, or work before the first."""
+        if total != self._phase[2] or done < self._phase[1]:
+            self._phase_began = time.monotonic()  # another piece of work, or the same from its start
         self._phase = (name, done, total)
         if self._rich and self._live is None:
             self._live = Live(get_renderable=self._panel, console=self._rich, refresh_per_second=4, transient=True)
@@ -158,17 +160,18 @@ class Console:
             self._rich.print(styled, soft_wrap=True)
 
     def _panel(self) -> RenderableType:
-        """The live lines: where the step is, how far the run is, when it will end, and how it has gone lately."""
-        done = self._steps[-1]["step"] if self._steps else 0
+        """The live lines: how far the work is, when it will end, and how the last steps have gone."""
         name, part, whole = self._phase
+        phase = Text(f"{name} {part}/{whole}" if whole else name, style="cyan")
         progress = Table.grid(padding=(0, 2))
-        progress.add_row(
-            self._spinner,
-            Text(f"step {min(done + 1, self._total)}/{self._total}", style="bold"),
-            ProgressBar(total=self._total, completed=done, width=28, complete_style="cyan", finished_style="cyan"),
-            Text(f"{name} {part}/{whole}" if whole else name, style="cyan"),
-            Text(self._expected_end(done), style="dim"),
-        )
+        if self._steps:
+            done = int(self._steps[-1]["step"])
+            step = Text(f"step {min(done + 1, self._total)}/{self._total}", style="bold")
+            end = Text(self._expected_end(done), style="dim")
+            progress.add_row(self._spinner, step, _bar(done, self._total), phase, end)
+        else:
+            left = (time.monotonic() - self._phase_began) / part * (whole - part) if part else 0.0
+            progress.add_row(self._spinner, phase, _bar(part, whole), Text(duration(left) + " left", style="dim"))
         trends = Text("   ", no_wrap=True, overflow="ellipsis")
         for title, key, top in (("solved", "solved", 1.0), ("useful", "groups/useful", 1.0), _LENGTH):
             values = [float(row[key]) for row in self._steps if row.get(key) is not None]
@@ -187,6 +190,10 @@ class Console:
 
 
 _LENGTH = ("length", "completions/length_mean", None)
+
+
+def _bar(done: int, whole: int) -> ProgressBar:
+    return ProgressBar(total=max(1, whole), completed=done, width=28, complete_style="cyan", finished_style="cyan")
 
 
 def sparkline(values: Sequence[float], top: float | None = None) -> str:

@@ -34,14 +34,15 @@ def write_report(folder: Path) -> Path:
     """Write `report.html` into the run folder and return its path.  Half a run, or no step at all, is no obstacle."""
     rows = list(rows_of(folder / "metrics.jsonl"))
     steps = [row for row in rows if not any(key.startswith("eval/") for key in row)]
-    evaluations = _evaluations(folder, rows, steps)
+    results = _results(folder)
+    evaluations = _evaluations(results, rows, steps)
     body = "".join(
         [
             _header(folder),
-            _headline(steps, evaluations),
+            _headline(steps, evaluations, _held_out(results)),
             _notes(steps, evaluations),
             _curves(steps, evaluations),
-            _evaluation_table(folder),
+            _evaluation_table(results),
             samples_html(folder / "samples.jsonl", [int(row["step"]) for row in steps]),
             _settings(folder / "config.toml"),
         ]
@@ -82,17 +83,23 @@ def _header(folder: Path) -> str:
 # --- The headline ----------------------------------------------------------------------------------------------------
 
 
-def _headline(steps: Sequence[Row], evaluations: Sequence[Dot]) -> str:
+def _held_out(results: Mapping[str, Row]) -> str:
+    """What pass@1 is a share of."""
+    counts = {result["problems"] for result in results.values() if isinstance(result.get("problems"), int)}
+    return f"{plural(counts.pop(), 'held-out problem')} solved (pass@1)" if len(counts) == 1 else "Held-out pass@1"
+
+
+def _headline(steps: Sequence[Row], evaluations: Sequence[Dot], held_out: str) -> str:
     if not steps and not evaluations:
         return '<section class="hero"><div class="card result">No step has been finished yet.</div></section>'
     tiles = "".join(f'<div class="card tile"><b>{value}</b><span>{name}</span></div>' for value, name in _tiles(steps))
-    return f'<section class="hero">{_result(steps, evaluations)}<div class="tiles">{tiles}</div></section>'
+    return f'<section class="hero">{_result(steps, evaluations, held_out)}<div class="tiles">{tiles}</div></section>'
 
 
-def _result(steps: Sequence[Row], evaluations: Sequence[Dot]) -> str:
+def _result(steps: Sequence[Row], evaluations: Sequence[Dot], held_out: str) -> str:
     """Before and after, by held-out evaluation where there are two, else by the share solved while training."""
     if len(evaluations) >= 2:
-        label, before, after = "Held-out problems solved (pass@1)", evaluations[0], evaluations[-1]
+        label, before, after = held_out, evaluations[0], evaluations[-1]
         known = [f"{percent(low)} – {percent(high)}" for low, high in map(_interval, (before, after)) if high > low]
         about = f"95% intervals {known[0]}, then {known[1]}" if len(known) == 2 else ""
     elif len(steps) >= 2:
@@ -101,7 +108,7 @@ def _result(steps: Sequence[Row], evaluations: Sequence[Dot]) -> str:
         label, about = "Solved while training, not held out", f"from the first {part} to the last {part} of the steps"
     else:
         only = evaluations[0].value if evaluations else _mean(steps, "solved") or 0.0
-        label = "Held-out problems solved (pass@1)" if evaluations else "Solved in the only step"
+        label = held_out if evaluations else "Solved in the only step"
         return f'<div class="card result"><p class="label">{label}</p><p class="big">{percent(only)}</p></div>'
     change = 100 * (after.value - before.value)
     kind = "good" if change > 0 else "bad" if change < 0 else ""
@@ -240,7 +247,7 @@ def _phases(steps: Sequence[Row]) -> list[Line]:
 # --- Evaluations -----------------------------------------------------------------------------------------------------
 
 
-def _evaluations(folder: Path, rows: Sequence[Row], steps: Sequence[Row]) -> list[Dot]:
+def _evaluations(results: Mapping[str, Row], rows: Sequence[Row], steps: Sequence[Row]) -> list[Dot]:
     """Held-out pass@1 by step.  Files under eval/ know the interval; rows of metrics.jsonl are there for every step."""
     last = int(steps[-1]["step"]) if steps else 0
     found = {
@@ -248,20 +255,19 @@ def _evaluations(folder: Path, rows: Sequence[Row], steps: Sequence[Row]) -> lis
         for row in rows
         if row.get("eval/pass@1") is not None
     }
-    for label, results in _results(folder).items():
+    for label, result in results.items():
         number = re.search(r"\d+$", label)
         step = 0 if label == "before" else last if label == "after" else int(number[0]) if number else None
-        measure = results.get("pass@1")
+        measure = result.get("pass@1")
         if step is not None and _is_measure(measure):
             found[step] = Dot(step, measure["mean"], measure.get("low"), measure.get("high"))
     return [found[step] for step in sorted(found)]
 
 
-def _evaluation_table(folder: Path) -> str:
-    results = list(_results(folder).items())
+def _evaluation_table(results: Mapping[str, Row]) -> str:
     if not results:
         return ""
-    shown = results if len(results) <= 12 else [*results[:6], *results[-6:]]
+    shown = list(results.items()) if len(results) <= 12 else [*results.items()][:6] + [*results.items()][-6:]
     names = list(dict.fromkeys(name for _, result in shown for name in result if _is_measure(result[name])))[:10]
     head = "".join(f"<th>{as_html(name, 40)}</th>" for name in names)
     body = "".join(
