@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from grpo.config import Data
@@ -67,6 +67,7 @@ def test_settings_overrule_the_guess():
         ("so\n#### 1,2", "1,2"),  # a pair, not a thousand
         ("so\n#### 10,00", "10,00"),
         ("#### 5 #### 6", "6"),
+        (r"#### \boxed{5}", "5"),
         ("#### Step 1\nwe get 3", None),  # a Markdown heading
         (r"\boxed{42}", "42"),
         (r"first \boxed{1}, then \boxed{2}.", "2"),
@@ -94,6 +95,7 @@ _nested = st.recursive(
 )
 
 
+@example("1", "####", "")
 @given(_nested, st.text(max_size=20), st.text(alphabet="ab }{\\,.", max_size=20))
 def test_whatever_is_balanced_in_a_box_comes_out_of_it(inside, before, after):
     if inside.strip():
@@ -132,6 +134,11 @@ def test_ids_come_from_the_first_column_that_names_every_row_differently():
 def test_ids_are_never_the_same_twice(rows):
     ids = [problem.id for problem in problems_of(*rows, needs=())]
     assert len(set(ids)) == len(rows)
+
+
+def test_of_two_names_that_differ_in_case_the_first_counts():
+    [problem] = problems_of({"Problem": "1+1?", "problem": "not this", "answer": "2", "ANSWER": "not this"})
+    assert (problem.messages[0]["content"], problem.facts["answer"]) == ("1+1?", "2")
 
 
 def test_the_template_and_the_system_message_go_around_the_problem():

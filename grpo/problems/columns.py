@@ -86,16 +86,16 @@ def gold_answers(values: Iterable[Any]) -> list[str]:
 
 
 def marked_answer(text: str) -> str | None:
-    """The answer that a worked solution marks as its own: after a last `####`, or in its last balanced box."""
-    _, mark, tail = text.rpartition("####")
-    tail = tail.strip()
-    if mark and tail and "\n" not in tail:  # a line break: it was a Markdown heading
-        return tail.replace(",", "") if _THOUSANDS.fullmatch(tail) else tail
+    """The answer that a worked solution marks as its own: in its last balanced box, or after a last `####`."""
     for box in reversed(list(_BOX.finditer(text))):
         inside = _boxed(text, box.end())
         if inside:
             return inside
-    return None
+    _, mark, tail = text.rpartition("####")
+    tail = tail.strip()
+    if not mark or not tail or "\n" in tail:  # a line break: it was a Markdown heading
+        return None
+    return tail.replace(",", "") if _THOUSANDS.fullmatch(tail) else tail
 
 
 _THOUSANDS = re.compile(r"[-+]?\$?\d{1,3}(,\d{3})+(\.\d+)?")  # gsm8k writes 1,000; everyone grades it as 1000
