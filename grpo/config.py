@@ -8,6 +8,9 @@ An unknown key is refused with the nearest name, a value out of range with what 
 from __future__ import annotations
 
 import difflib
+import json
+import os
+import reprlib
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -19,11 +22,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from grpo.errors import ConfigError
 
-Count = Annotated[int, Field(ge=1)]
-CountOrOff = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-PositiveOrOff = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(gt=0, le=1)]
+# Numbers are strict, because `true` is not 1 and "3" is not 3.
+Count = Annotated[int, Field(ge=1, strict=True)]
+CountOrOff = Annotated[int, Field(ge=0, strict=True)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+PositiveOrOff = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+Share = Annotated[float, Field(gt=0, le=1, strict=True)]
+Decay = Annotated[float, Field(ge=0, lt=1, strict=True)]
+Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]  # what every random generator takes
 
 
 class _Settings(BaseModel):
@@ -71,7 +77,7 @@ class Sampling(_Settings):
     backend: Literal["auto", "vllm", "transformers"] = "auto"
     """Who samples.  auto: vLLM where it is installed."""
     problems_per_step: Count = 32
-    group_size: Annotated[int, Field(ge=2)] = 8
+    group_size: Annotated[int, Field(ge=2, strict=True)] = 8
     """Completions per problem.  A step is problems_per_step × group_size completions."""
     max_tokens: Count = 1024
     """Longest completion, in tokens.  Too short a limit is the most common reason for a run that learns nothing."""
@@ -96,7 +102,7 @@ class Reward(_Settings):
     use: str
     """A built-in ("math", "layout", "length"), "file.py:function", "package.module:function", or the name of an entry
     point in the group `grpo.rewards`."""
-    weight: float = 1.0
+    weight: Annotated[float, Field(allow_inf_nan=False, strict=True)] = 1.0
     """The completion's reward is the weighted sum over rewards."""
     deadline: Positive = 5.0
     """Seconds for one call; then the worker is killed and the completion scores 0 with the reason "deadline"."""
@@ -113,7 +119,7 @@ class Objective(_Settings):
     completions × sampling.max_tokens (Dr. GRPO, arXiv 2503.20783)."""
     scale_by_std: bool = True
     """Divide advantages by the group's standard deviation (GRPO).  false: Dr. GRPO."""
-    clip_low: Annotated[float, Field(gt=0, le=1)] = 0.2
+    clip_low: Share = 0.2
     """The ratio's gain is clipped below 1 - clip_low."""
     clip_high: Positive = 0.28
     """… and above 1 + clip_high.  0.28: DAPO's "clip higher"."""
@@ -138,7 +144,7 @@ class Optim(_Settings):
     warmup_steps: CountOrOff = 0
     """Steps over which the learning rate rises from 0."""
     weight_decay: PositiveOrOff = 0.0
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[Decay, Decay] = (0.9, 0.99)
     """AdamW's decay rates."""
     grad_clip: Positive = 1.0
     """Largest gradient norm; gradients beyond it are scaled down."""
@@ -189,7 +195,7 @@ class Run(_Settings):
     """Run folder.  Default: runs/<name of the recipe>."""
     steps: Count = 200
     """GRPO steps."""
-    seed: CountOrOff = 0
+    seed: Seed = 0
     """Of everything random: order of problems, sampling, made models."""
     save_every: Count = 50
     """Steps between checkpoints.  The last step and an interrupted one are always saved."""
@@ -243,6 +249,12 @@ def load_config(source: str, changes: Sequence[str] = (), *, rewards: Sequence[s
     return validate(apply_changes(tree, changes), place=path.name)
 
 
+def change(key: str, value: Any) -> str:
+    """What `--set` takes to give `key` this value, whatever characters are in it."""
+    # JSON's text is TOML's, but for \ud83d\ude00, which is two halves of a character, and a bare DEL.
+    return f"{key}={json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f")
+
+
 def apply_changes(tree: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
     """`tree` with each `group.key=value` put in.  Raises `ConfigError`."""
     for change in changes:
@@ -262,16 +274,16 @@ def validate(tree: Mapping[str, Any], *, place: str) -> Config:
 
 def _find(source: str) -> Path:
     path = Path(source)
-    if path.is_file():
+    if os.path.isfile(path):  # unlike Path.is_file it is not surprised by any name
         return path
     shipped = recipes()
     if source in shipped:
         return shipped[source]
     if path.suffix == ".toml" or "/" in source:
         raise ConfigError(f"{source}: no such file; the shipped recipes are {', '.join(shipped)}")
-    raise ConfigError(
-        f"{source} is neither a file nor a recipe{_nearest(source, shipped)}; there are {', '.join(shipped)}"
-    )
+    close = difflib.get_close_matches(source, shipped, n=1, cutoff=0.5)
+    advice = f"did you mean {close[0]}?" if close else f"the shipped recipes are {', '.join(shipped)}"
+    raise ConfigError(f"{source} is neither a file nor a recipe; {advice}")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -289,10 +301,7 @@ def _apply(tree: dict[str, Any], change: str) -> None:
     names = key.strip().split(".")
     if not equals or not all(names):
         raise ConfigError(f'--set {change}: must have the form group.key=value, such as "optim.lr=2e-6"')
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
+    value = _value(text)
     if names[0] == "reward" and len(names) == 2:
         # With one reward, which is the usual case, there is no need to write its index.
         names = ["reward", "0", names[1]]
@@ -302,10 +311,18 @@ def _apply(tree: dict[str, Any], change: str) -> None:
         if isinstance(node, list):
             node = _item(node, name, change)
         elif isinstance(node, dict):
-            node = node.setdefault(name, [] if name == "reward" else {})
+            node = node.setdefault(name, [] if depth == 0 and name == "reward" else {})
         if not isinstance(node, dict | list):
             raise ConfigError(f"--set {change}: {'.'.join(names[: depth + 1])} is a setting, not a group of settings")
     node[last] = value
+
+
+def _value(text: str) -> Any:
+    try:
+        tree = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text.strip()
+    return tree["value"] if len(tree) == 1 else text.strip()
 
 
 def _item(rewards: list[Any], name: str, change: str) -> Any:
@@ -318,11 +335,6 @@ def _item(rewards: list[Any], name: str, change: str) -> Any:
     return rewards[int(name)]
 
 
-def _nearest(name: str, names: Sequence[str] | Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
 def _in_words(error: ValidationError) -> str:
     """The first of pydantic's complaints as one sentence in our form."""
     first = error.errors()[0]
@@ -331,10 +343,19 @@ def _in_words(error: ValidationError) -> str:
         return f"{where} is not a setting{_nearest_setting(first['loc'])}"
     if first["type"] == "missing":
         return f"{where} is missing; it has no default"
-    what = (
-        first["msg"].replace("Input should be", "must be").replace("dictionary or instance of", "table of settings for")
-    )
-    return f"{where} = {first['input']!r}: {what}"
+    if where == "reward":
+        return "reward: must be one [[reward]] table, in double brackets, for each reward"
+    what = first["msg"]
+    for theirs, ours in _WORDS.items():
+        what = what.replace(theirs, ours)
+    return f"{where} = {reprlib.repr(first['input'])}: {what}"
+
+
+_WORDS = {
+    "Input should be": "must be",
+    "a valid dictionary or instance of": "a table of settings for",
+    "a valid tuple": "a list",
+}
 
 
 def _nearest_setting(loc: tuple[int | str, ...]) -> str:

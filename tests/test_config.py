@@ -1,0 +1,308 @@
+"""Settings: few, each explained; what is not one, or has no such value, is refused in a sentence that helps."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import get_args
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from grpo.config import Config, apply_changes, change, load_config, recipes, validate
+from grpo.errors import ConfigError
+
+MINIMAL = '[model]\nname = "m"\n[data]\nsource = "d.jsonl"\n'
+MOST_SETTINGS = 70  # each is one more thing to understand: take one out before one comes in
+
+
+def groups():
+    for name, field in Config.model_fields.items():
+        kinds = [field.annotation, *get_args(field.annotation)]
+        yield name, next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
+
+
+SETTINGS = {f"{group}.{name}": field for group, kind in groups() for name, field in kind.model_fields.items()}
+
+
+@pytest.fixture
+def load(tmp_path):
+    """What a TOML file with this text, and these changes, makes."""
+
+    def load(text=MINIMAL, *changes, **options):
+        path = tmp_path / "mine.toml"
+        path.write_text(text, encoding="utf-8")
+        return load_config(str(path), changes, **options)
+
+    return load
+
+
+@pytest.fixture
+def refusal(load):
+    """The sentence with which it is refused."""
+
+    def refusal(text=MINIMAL, *changes, **options):
+        with pytest.raises(ConfigError) as error:
+            load(text, *changes, **options)
+        return str(error.value)
+
+    return refusal
+
+
+# --- The settings -------------------------------------------------------------------------------------------------
+
+
+def test_there_are_few_settings():
+    assert len(SETTINGS) <= MOST_SETTINGS
+
+
+def test_a_setting_says_what_it_does_unless_its_name_does():
+    plain = {
+        "model.device", "sampling.problems_per_step", "optim.weight_decay", "eval.subset", "eval.split", "eval.limit",
+        "sft.subset", "sft.split",
+    }  # fmt: skip
+    assert {key for key, field in SETTINGS.items() if not field.description} == plain
+
+
+def test_only_the_model_and_the_data_have_no_default(load):
+    assert load() == Config(model={"name": "m"}, data={"source": "d.jsonl"})
+    required = {key for key, field in SETTINGS.items() if field.is_required()}
+    assert required == {"model.name", "data.source", "reward.use"}
+
+
+def test_the_defaults_are_values_that_are_allowed(load):
+    assert Config.model_validate(load().model_dump()) == load()
+
+
+def test_a_configuration_cannot_be_changed_in_place(load):
+    with pytest.raises(ValueError, match="frozen"):
+        load().run.steps = 3
+
+
+def test_a_copy_differs_in_what_is_named_and_nothing_else(load):
+    before = load()
+    after = before.with_changes(run={"steps": 3}, sampling={"temperature": 0.5})
+    assert (after.run.steps, after.sampling.temperature) == (3, 0.5)
+    assert after.with_changes(run={"steps": before.run.steps}, sampling={"temperature": 1.0}) == before
+
+
+# --- Reading and writing ------------------------------------------------------------------------------------------
+
+numbers = st.floats(1e-9, 1e9, allow_nan=False)
+
+
+@given(lr=numbers, steps=st.integers(1, 10**12), system=st.text(), stop=st.lists(st.text(), max_size=3))
+def test_what_is_written_down_reads_back_as_the_same(lr, steps, system, stop):
+    config = Config(
+        model={"name": "m"},
+        data={"source": "d", "system": system},
+        sampling={"stop": stop},
+        optim={"lr": lr},
+        run={"steps": steps},
+        reward=[{"use": "math"}, {"use": "length", "weight": 0.1, "options": {"max_tokens": 9, "tags": ["a"]}}],
+    )
+    assert validate(tomllib.loads(config.to_toml()), place="x") == config
+
+
+@given(st.text())
+@example("😀")
+@example("\x7f\x00\n\"\\'")
+@example("[red]#")
+@example("1\nrun.steps = 2")
+def test_any_text_can_be_put_into_a_setting(text):
+    tree = apply_changes(tomllib.loads(MINIMAL), [change("data.system", text)])
+    assert validate(tree, place="x").data.system == text
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+@example("data.reward.x", "1")
+@example("reward.0.use", "math")
+@example("reward", "[]")
+@example("data", "1\nx = 2")
+def test_no_change_however_strange_is_a_crash(key, value):
+    try:
+        validate(apply_changes(tomllib.loads(MINIMAL), [f"{key}={value}"]), place="x")
+    except ConfigError as error:
+        assert str(error).startswith(("x: ", "--set "))
+
+
+@given(st.sampled_from(sorted(SETTINGS)), st.one_of(st.booleans(), st.integers(), st.floats(), st.text(max_size=9)))
+def test_no_value_however_strange_is_a_crash(key, value):
+    group, name = key.split(".")
+    tree = {"model": {"name": "m"}, "data": {"source": "d"}, "reward": [{"use": "math"}]}
+    target = tree["reward"][0] if group == "reward" else tree.setdefault(group, {})
+    target[name] = value
+    try:
+        validate(tree, place="x")
+    except ConfigError as error:
+        assert str(error).startswith("x: ")
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [("2e-6", 2e-6), ("1", 1), (" 3e-5 ", 3e-5)],
+)
+def test_a_change_is_read_as_toml(load, written, value):
+    assert load(MINIMAL, f"optim.lr={written}").optim.lr == value
+
+
+@pytest.mark.parametrize("written", ["hello there", '"hello there"', " hello there "])
+def test_a_change_that_is_not_toml_is_text(load, written):
+    assert load(MINIMAL, f"data.system={written}").data.system == "hello there"
+
+
+def test_the_last_of_several_changes_holds(load):
+    assert load(MINIMAL, "run.steps=3", "run.steps=4").run.steps == 4
+
+
+def test_the_only_reward_needs_no_number(load):
+    text = MINIMAL + '[[reward]]\nuse = "math"\n[[reward]]\nuse = "layout"\n'
+    assert [reward.weight for reward in load(text, "reward.weight=2", "reward.1.weight=3").reward] == [2, 3]
+
+
+def test_an_option_of_a_reward_can_be_set(load):
+    text = MINIMAL + '[[reward]]\nuse = "length"\n'
+    assert load(text, "reward.0.options.max_tokens=9").reward[0].options == {"max_tokens": 9}
+
+
+def test_rewards_on_the_command_line_replace_those_of_the_file(load):
+    text = MINIMAL + '[[reward]]\nuse = "math"\nweight = 5.0\n'
+    assert [(r.use, r.weight) for r in load(text, rewards=["a.py:f", "layout"]).reward] == [
+        ("a.py:f", 1.0),
+        ("layout", 1.0),
+    ]
+
+
+# --- Refusals -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ("objective.clip_hgh=0.3", "objective.clip_hgh is not a setting; did you mean objective.clip_high?"),
+        ("lr=1e-6", "lr is not a setting; did you mean optim.lr?"),
+        ("optim.group_size=4", "optim.group_size is not a setting; did you mean sampling.group_size?"),
+        ("objektive.kl=1", "objektive is not a setting; did you mean objective?"),
+        ("eval.[red]=1", "eval.[red] is not a setting; there are eval.source, "),
+        ("qqqq=1", "qqqq is not a setting; there are model, data, "),
+    ],
+)
+def test_an_unknown_setting_is_refused_with_the_nearest(refusal, wrong, sentence):
+    assert refusal(MINIMAL, wrong).startswith(f"mine.toml: {sentence}")
+
+
+def test_an_unknown_setting_of_a_reward_is_refused_with_the_nearest(refusal):
+    said = refusal(MINIMAL + '[[reward]]\nuse = "math"\nwieght = 2.0\n')
+    assert said == "mine.toml: reward.0.wieght is not a setting; did you mean reward.weight?"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ("run.steps=five", "run.steps = 'five': must be a valid integer"),
+        ("run.steps=true", "run.steps = True: must be a valid integer"),
+        ("run.steps=1.5", "run.steps = 1.5: must be a valid integer"),
+        ("run.steps=0", "run.steps = 0: must be greater than or equal to 1"),
+        ("run.seed=-1", "run.seed = -1: must be greater than or equal to 0"),
+        ("run.seed=4294967296", "run.seed = 4294967296: must be less than 4294967296"),
+        ("optim.lr=-1", "optim.lr = -1: must be greater than 0"),
+        ("optim.lr=nan", "optim.lr = nan: must be a finite number"),
+        ("optim.betas=[2, 3]", "optim.betas.0 = 2: must be less than 1"),
+        ("optim.betas=0.9", "optim.betas = 0.9: must be a list"),
+        ("sampling.group_size=1", "sampling.group_size = 1: must be greater than or equal to 2"),
+        ("model.dtype=fp16", "model.dtype = 'fp16': must be 'auto', 'float32' or 'bfloat16'"),
+        ("model.name=5", "model.name = 5: must be a valid string"),
+        ("data.chat=maybe", "data.chat = 'maybe': must be a valid boolean"),
+        ("optim=5", "optim = 5: must be a table of settings for Optim"),
+        ("run.trackers=wandb", "run.trackers = 'wandb': must be a list"),
+        ("reward=math", "reward: must be one [[reward]] table, in double brackets, for each reward"),
+    ],
+)
+def test_a_wrong_type_or_range_is_refused_with_what_is_allowed(refusal, wrong, sentence):
+    assert refusal(MINIMAL, wrong).startswith(f"mine.toml: {sentence}")
+
+
+@pytest.mark.parametrize("weight", ["inf", "nan"])
+def test_a_reward_weighs_something_finite(refusal, weight):
+    assert "must be a finite number" in refusal(MINIMAL + f'[[reward]]\nuse = "math"\nweight = {weight}\n')
+
+
+def test_one_pair_of_brackets_around_reward_is_not_enough(refusal):
+    assert "[[reward]] table, in double brackets" in refusal(MINIMAL + '[reward]\nuse = "math"\n')
+
+
+def test_what_has_no_default_must_be_there(refusal):
+    assert refusal('[data]\nsource = "d"\n') == "mine.toml: model is missing; it has no default"
+    assert refusal('[model]\n[data]\nsource = "d"\n') == "mine.toml: model.name is missing; it has no default"
+
+
+def test_a_huge_value_is_cut_where_it_is_quoted(refusal):
+    assert len(refusal(MINIMAL, f"run.steps={'x' * 5000}")) < 200
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ("lr", '--set lr: must have the form group.key=value, such as "optim.lr=2e-6"'),
+        ("=3", "--set =3: must have the form"),
+        ("optim..lr=3", "--set optim..lr=3: must have the form"),
+        ("model.name.x=3", "--set model.name.x=3: model.name is a setting, not a group of settings"),
+        ("reward.weight=2", "--set reward.weight=2: the recipe has no [[reward]] table to change; choose one with"),
+    ],
+)
+def test_a_change_that_names_no_setting_is_refused(refusal, wrong, sentence):
+    assert refusal(MINIMAL, wrong).startswith(sentence)
+
+
+def test_a_reward_that_is_not_listed_cannot_be_changed(refusal):
+    said = refusal(MINIMAL + '[[reward]]\nuse = "math"\n', "reward.1.weight=2")
+    assert said == "--set reward.1.weight=2: there is no reward 1; the recipe lists 1, counted from 0"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ("sampling.top_p=0.9", "sampling.top_p = 0.9, top_k = 0: the sampler renormalises"),
+        ("sampling.top_k=5", "sampling.top_p = 1.0, top_k = 5: the sampler renormalises"),
+        ("optim.updates_per_step=33", "optim.updates_per_step = 33 is more than sampling.problems_per_step = 32"),
+        ("eval.every=3", "eval.every = 3 but eval.source is not set; name a held-out set"),
+        ("sft.steps=3", "sft.steps = 3 but sft.source is not set; name the worked examples"),
+        ("data.template=hello", "data.template has no {problem} in it"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(refusal, wrong, sentence):
+    assert refusal(MINIMAL, wrong).startswith(f"mine.toml: {sentence}")
+
+
+def test_a_system_message_needs_a_chat(refusal):
+    assert "data.system needs data.chat = true" in refusal(MINIMAL, "data.chat=false", "data.system=hi")
+
+
+# --- Files --------------------------------------------------------------------------------------------------------
+
+
+def test_a_recipe_that_is_misspelt_is_refused_with_the_nearest():
+    name = sorted(recipes())[0]
+    with pytest.raises(ConfigError, match=f"^{name}x is neither a file nor a recipe; did you mean {name}.$"):
+        load_config(name + "x")
+
+
+@pytest.mark.parametrize("name", ["no.toml", "no/such", "", "x\0y", "x" * 5000, "/proc/1/mem/x", "[red]", "a\nb"])
+def test_a_file_that_is_not_there_is_refused_with_the_recipes_there_are(name):
+    with pytest.raises(ConfigError) as error:
+        load_config(name)
+    assert ", ".join(recipes()) in str(error.value)
+
+
+def test_a_folder_is_no_configuration(tmp_path):
+    with pytest.raises(ConfigError, match="no such file; the shipped recipes are"):
+        load_config(str(tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"[model\n", b"\xff\xfe", b"a = 1\na = 2\n"])
+def test_a_file_that_is_not_toml_is_refused(tmp_path, content):
+    path = tmp_path / "mine.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"mine.toml: not TOML \("):
+        load_config(str(path))
