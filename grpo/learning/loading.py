@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils.logging import disable_progress_bar
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from grpo.config import Model
 from grpo.errors import ConfigError, ModelError
 
 disable_progress_bar()  # the console has its own
+set_verbosity_error()  # what it would warn of and matters here, weights that are not there, is refused below
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -32,9 +36,7 @@ def choose_dtype(settings: Model, device: str) -> str:
 
 
 def load_tokenizer(name: str, revision: str | None) -> PreTrainedTokenizerBase:
-    _check_directory(name)
-    if Path(name).is_dir() and not any(Path(name).glob("tokenizer*")):
-        raise ModelError(f"{name}: has no tokenizer; copy tokenizer.json and tokenizer_config.json beside the weights")
+    _check_place(name)
     tokenizer: PreTrainedTokenizerBase = _load(AutoTokenizer, name, revision)
     if tokenizer.eos_token_id is None:
         raise ModelError(f"{name}: the tokenizer has no end token, so no completion could end; set eos_token in it")
@@ -42,36 +44,70 @@ def load_tokenizer(name: str, revision: str | None) -> PreTrainedTokenizerBase:
 
 
 def load_model(name: str, revision: str | None, *, dtype: str, device: str) -> PreTrainedModel:
-    _check_directory(name)
-    if Path(name).is_dir() and not any(Path(name).glob("*.safetensors")) and not any(Path(name).glob("*.bin")):
-        raise ModelError(f"{name}: has no weights; expected model.safetensors (or shards of it) beside config.json")
-    model: PreTrainedModel = _load(AutoModelForCausalLM, name, revision, dtype=DTYPES[dtype])
+    _check_place(name)
+    loaded: tuple[PreTrainedModel, dict[str, Any]]
+    loaded = _load(AutoModelForCausalLM, name, revision, dtype=DTYPES[dtype], output_loading_info=True)
+    model, info = loaded
+    if missing := sorted(info["missing_keys"]):  # transformers would go on with random numbers in their place
+        raise ModelError(
+            f"{name}: {len(missing)} of the weights that its config.json asks for are not in its files "
+            f"({missing[0]} for one); save the model again, or take the config.json that belongs to it"
+        )
     model.to(device)  # type: ignore[arg-type]
     return model
 
 
 def context_length(name: str, revision: str | None) -> int:
     """Most tokens of prompt and completion together that the model was made for."""
-    _check_directory(name)
+    _check_place(name)
     config = _load(AutoConfig, name, revision)
     length: int = getattr(config.get_text_config(), "max_position_embeddings", 0) or 2**31 - 1
     return length
 
 
-def _check_directory(name: str) -> None:
-    path = Path(name)
-    if path.is_dir() and not (path / "config.json").is_file():
-        raise ModelError(f"{name}: is a directory without config.json; give a model in Hugging Face format")
-    if not path.is_dir() and (path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1):
+def _check_place(name: str) -> None:
+    """What a directory lacks is said before anything is made of it, for the samplers' sake too."""
+    if os.path.isdir(name):
+        _check_directory(Path(name))
+    elif not name or name.startswith(("/", ".", "~")) or name.count("/") > 1 or len(name) > 255:
         raise ModelError(
             f"{name}: no such directory; give a model in Hugging Face format or a Hub id like Qwen/Qwen3-0.6B"
         )
 
 
+def _check_directory(path: Path) -> None:
+    if not (path / "config.json").is_file():
+        raise ModelError(f"{path}: is a directory without config.json; give a model in Hugging Face format")
+    if not any(path.glob("tokenizer*")):
+        raise ModelError(f"{path}: has no tokenizer; copy tokenizer.json and tokenizer_config.json beside the weights")
+    shards = sorted(path.glob("*.safetensors"))
+    if not shards and not any(path.glob("*.bin")):
+        raise ModelError(f"{path}: has no weights; expected model.safetensors (or shards of it) beside config.json")
+    for shard in [*_listed_shards(path), *shards]:
+        try:
+            with safe_open(shard, framework="pt"):  # reads the header, and that the file is as long as it says
+                pass
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"{shard}: weights that cannot be read ({error}); copy the file again") from None
+
+
+def _listed_shards(path: Path) -> list[Path]:
+    index = path / "model.safetensors.index.json"
+    if not index.is_file():
+        return []
+    try:
+        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        return sorted({path / name for name in names})
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        raise ModelError(f"{index}: is no index of weights; copy the file again") from None
+
+
 def _load(kind: Any, name: str, revision: str | None, **options: Any) -> Any:
     try:
         return kind.from_pretrained(name, revision=revision, **options)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         # transformers' messages are paragraphs; their first line says what, the rest is advice for other programs.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if "ignore_mismatched_sizes" in reason:
+            reason = "its weights do not have the shapes that its config.json says"
         raise ModelError(f"model {name}: cannot be opened ({reason}); check the id, or give a directory") from None
