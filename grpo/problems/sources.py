@@ -1,19 +1,22 @@
 """The rows of a source: a generated task, a file, a directory, or a data set on the Hugging Face Hub.
 
-"builtin:arithmetic"     made on the spot, no download
-"mine/train.jsonl"       a file (see `grpo.problems.files`); `subset` and `split` do not apply
-"mine/"                  a directory laid out like a Hub data set, or written by `Dataset.save_to_disk`
-"openai/gsm8k"           everything else is a name on the Hub
+    "builtin:arithmetic"     made on the spot, no download
+    "mine/train.jsonl"       a file (see `grpo.problems.files`); `subset` and `split` do not apply
+    "mine/"                  a directory laid out like a Hub data set, or written by `Dataset.save_to_disk`
+    "openai/gsm8k"           everything else is a name on the Hub
+
+Rows keep the source's order, columns and types.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from grpo.config import Data
 from grpo.errors import DataError
+from grpo.problems import arithmetic
 from grpo.problems.files import is_file_name, read_file
 
 if TYPE_CHECKING:  # its import takes seconds, and generated tasks and text files do without
@@ -21,8 +24,7 @@ if TYPE_CHECKING:  # its import takes seconds, and generated tasks and text file
 
 Row = dict[str, Any]
 
-# name: its module, which makes rows(split), and the splits it knows
-_GENERATED = {"arithmetic": ("grpo.problems.arithmetic", ("train", "test", "worked"))}
+_GENERATED: Mapping[str, Callable[[str], list[Row]]] = {"arithmetic": arithmetic.rows}  # of a split
 
 
 def read_rows(data: Data) -> list[Row]:
@@ -34,9 +36,8 @@ def read_rows(data: Data) -> list[Row]:
     elif path.is_file() or (is_file_name(data.source) and not path.is_dir()):  # Spark writes x.parquet/ directories
         rows = read_file(path)[: data.limit]
     else:
-        table = (
-            _saved(path, split) if path.is_dir() and _is_saved(path) else _hub(data.source, path, data.subset, split)
-        )
+        saved = path.is_dir() and _is_saved(path)
+        table = _saved(path, split) if saved else _hub(data.source, path, data.subset, split)
         rows = (table.select(range(min(data.limit, len(table)))) if data.limit else table).to_list()
     if not rows:
         raise DataError(f"{data.source}: has no rows; there must be at least one problem")
@@ -52,11 +53,7 @@ def stem(source: str) -> str:
 def _generated(name: str, split: str) -> list[Row]:
     if name not in _GENERATED:
         raise DataError(f'data.source = "builtin:{name}": no such generated task; there is {", ".join(_GENERATED)}')
-    module, splits = _GENERATED[name]
-    if split not in splits:
-        raise _no_split(f"builtin:{name}", split, splits)
-    rows: list[Row] = import_module(module).rows(split)
-    return rows
+    return _GENERATED[name](split)
 
 
 def _is_saved(path: Path) -> bool:
