@@ -241,7 +241,7 @@ def test_the_page_stays_small_whatever_the_run(tmp_path: Path) -> None:
     ]
     html = report(tmp_path, rows, samples, {"&" * 50 + str(i): measured(0.5, 0.4, 0.6) for i in range(50)})
     Page(html)
-    assert len(html.encode()) <= MAX_BYTES
+    assert MAX_BYTES / 2 < len(html.encode()) <= MAX_BYTES, "the worst there can be, and it is meant to be near"
     assert "more characters" in html and "What it wrote in step 1501" in html
 
 

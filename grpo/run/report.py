@@ -4,8 +4,8 @@ It answers, in this order: is the model better than before, and by how much for 
 about; how did it go step by step; what does the model write, and why was it marked as it was.
 
 Completions are hostile text.  Everything is escaped, the page holds no script, and its content policy forbids the
-browser to run or load any.  Whatever the run's length, the page stays below `MAX_BYTES`: curves are pooled, texts are
-cut (with a word on how much), and samples stop when their share of the room is used.
+browser to run or load any.  Whatever the run, the page stays below `MAX_BYTES`: curves are pooled, few samples are
+shown, and texts are cut, with a word on how much is missing.
 """
 
 from __future__ import annotations
@@ -172,57 +172,30 @@ def _curves(steps: Sequence[Row], evaluations: Sequence[Dot]) -> str:
         return ""
     at = [int(row["step"]) for row in steps]
 
-    def line(name: str, key: str, color: int = 1, spread: str = "", peak: bool = False) -> Line:
+    def line(name: str, key: str, color: int = 1, *, spread: str = "", peak: bool = False) -> Line:
         return Line(name, _column(steps, key), color, _column(steps, spread) if spread else None, peak)
 
-    lost = [
-        line("truncated", "completions/truncated", 2),
-        line("unparseable", "completions/unparseable", 4),
-        line("unscored", "completions/unscored", 5),
-    ]
+    solved, useful = line("while training", "solved"), line("rewards differ", "groups/useful")
+    reward = [line("mean ± std", "reward/mean", spread="reward/std"), *_parts(steps)]
+    length = [line("mean", "completions/length_mean"), line("longest", "completions/length_max", 5, peak=True)]
+    lost = [line("truncated", "completions/truncated", 2), line("unparseable", "completions/unparseable", 4)]
+    unscored = line("unscored", "completions/unscored", 5)
+    lost += [unscored] if any(unscored.values) else []
+    canary = line("gap of sampler to policy", "sync/logprob_gap", 3, peak=True)
+    ratio = [line("mean", "policy/ratio_mean"), line("largest", "policy/ratio_max", 5, peak=True)]
     charts = [
-        line_chart(
-            "Solved",
-            at,
-            [line("while training", "solved")],
-            whole_percent,
-            top=1.0,
-            dots=evaluations,
-            dots_name="held-out pass@1",
-        ),
-        line_chart("Reward", at, [line("mean ± std", "reward/mean", spread="reward/std"), *_parts(steps)], plain),
-        line_chart("Useful groups", at, [line("rewards differ", "groups/useful")], whole_percent, top=1.0),
-        line_chart(
-            "Length, tokens",
-            at,
-            [line("mean", "completions/length_mean"), line("longest", "completions/length_max", 5, peak=True)],
-            count,
-        ),
-        line_chart(
-            "Lost completions",
-            at,
-            lost if any(lost[-1].values) else lost[:-1],
-            percent,
-            least_top=0.02,
-        ),
+        line_chart("Solved", at, [solved], whole_percent, top=1.0, dots=evaluations, dots_name="held-out pass@1"),
+        line_chart("Reward", at, reward, plain),
+        line_chart("Useful groups", at, [useful], whole_percent, top=1.0),
+        line_chart("Length, tokens", at, length, count),
+        line_chart("Lost completions", at, lost, percent, least_top=0.02),
         line_chart("Entropy, nats per token", at, [line("mean", "policy/entropy")], plain),
-        line_chart(
-            "Canary, nats per token",
-            at,
-            [line("gap of sampler to policy", "sync/logprob_gap", 3, peak=True)],
-            plain,
-        ),
-        line_chart(
-            "Ratio, policy to sampler",
-            at,
-            [line("mean", "policy/ratio_mean"), line("largest", "policy/ratio_max", 5, peak=True)],
-            plain,
-        ),
+        line_chart("Canary, nats per token", at, [canary], plain),
+        line_chart("Ratio, policy to sampler", at, ratio, plain),
         stacked_chart("Seconds per step", at, _phases(steps), plain),
     ]
-    return (
-        f'<h2>Step by step <small>point at a curve for its values</small></h2><div class="grid">{"".join(charts)}</div>'
-    )
+    title = "<h2>Step by step <small>point at a curve for its values</small></h2>"
+    return f'{title}<div class="grid">{"".join(charts)}</div>'
 
 
 def _parts(steps: Sequence[Row]) -> list[Line]:

@@ -15,7 +15,6 @@ from typing import Any
 
 from grpo.run.wording import cut, plain, plural
 
-SAMPLE_BYTES = 1_100_000  # of HTML for all samples together
 REASON = 240  # characters shown of a reason, an answer or a name
 _TEXT = 2_000  # characters shown of a prompt or completion
 _GROUPS = 3  # problems shown per step
@@ -31,15 +30,12 @@ def samples_html(path: Path, steps: Sequence[int]) -> str:
     for row in rows_of(path):
         if row["step"] in groups:
             groups[row["step"]].setdefault(str(row.get("problem")), []).append(row)
-    parts, room = [], SAMPLE_BYTES
+    parts = []
     for step, by_problem in groups.items():
         # Groups whose rewards differ teach the reader most, as they do the model.
         chosen = sorted(by_problem.values(), key=lambda rows: len({row.get("reward") for row in rows}) == 1)[:_GROUPS]
-        for index, rows in enumerate(chosen):
-            group = _group(rows, is_open=index == 0)
-            room -= len(group.encode("utf-8", errors="replace"))
-            if room >= 0:
-                parts.append(f"<h2>What it wrote in step {step}</h2>{group}" if index == 0 else group)
+        parts += [f"<h2>What it wrote in step {step}</h2>"] if chosen else []
+        parts += [_group(rows, is_open=index == 0) for index, rows in enumerate(chosen)]
     return "".join(parts)
 
 
