@@ -152,9 +152,7 @@ def _leave_a_child() -> None:
 
 
 def _fork_and_come_back() -> None:
-    if os.fork() == 0:
-        return
-    os.wait()
+    os.fork()
 
 
 def _print() -> None:
@@ -197,6 +195,21 @@ def meddles(completion: str, problem: Any) -> float:
 
 def process_id(completion: str, problem: Problem) -> int:
     return os.getpid()
+
+
+def brings_its_own_timer(completion: str, problem: Problem) -> float:
+    """What many checkers do, and what works in a main thread only."""
+
+    def rings(*_: object) -> None:
+        raise TimeoutError
+
+    signal.signal(signal.SIGALRM, rings)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        time.sleep(30)
+    except TimeoutError:
+        return 0.25
+    return 1.0
 
 
 def heavy_modules(completion: str, problem: Problem) -> Score:

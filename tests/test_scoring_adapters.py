@@ -56,7 +56,9 @@ def test_a_number_that_is_not_finite_is_refused(value):
         returning(value)
 
 
-@pytest.mark.parametrize("value", ["1.0", None, [1.0], {"score": 1.0}, 1j, b"1", object(), np.array([1.0, 2.0])])
+@pytest.mark.parametrize(
+    "value", ["1.0", None, [1.0], {"score": 1.0}, 1j, b"1", object(), np.array([1.0, 2.0]), np.str_("1")]
+)
 def test_what_is_no_number_is_refused(value):
     with pytest.raises(Misuse, match=r"^my.py:f returned "):
         returning(value)

@@ -12,6 +12,9 @@ from grpo.types import Problem
 CODE = """
 import os, time
 
+def boxed(completion, problem):
+    return float(completion.endswith("\\\\boxed{" + problem["answer"] + "}"))
+
 def tagged(completion, problem):
     return float(f"<answer>{problem['answer']}</answer>" in completion)
 
@@ -54,10 +57,9 @@ def problem(answer: object, id: str = "p/0") -> Problem:
 
 
 def test_the_gold_is_tried_in_every_layout_and_the_best_counts(a):
-    boxed = Reward(use="math")
-    checks = check_rewards([boxed, a("tagged"), a("bare"), a("tokens")], problem("4"))
+    checks = check_rewards([a("boxed"), a("tagged"), a("bare"), a("tokens")], problem("4"))
     assert [(check.name, check.text, check.gold.value, check.empty.value) for check in checks] == [
-        ("math", "The answer is \\boxed{4}", 1.0, 0.0),
+        ("boxed", "The answer is \\boxed{4}", 1.0, 0.0),
         ("tagged", "<think>…</think><answer>4</answer>", 1.0, 0.0),
         ("bare", "4", 2.0, -1.0),
         ("tokens", "The answer is \\boxed{4}", 4.0, 0.0),

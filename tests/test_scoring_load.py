@@ -41,12 +41,12 @@ def test_a_function_in_a_module_is_found_from_the_working_directory_too(tmp_path
 
 def test_a_file_may_import_its_neighbours_and_may_be_called_like_a_standard_module(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend("/nowhere")
-    write(tmp_path / "neighbour_of_json.py", "VALUE = 0.25")
-    write(tmp_path / "json.py", "import neighbour_of_json as n\ndef own(completion, problem): return n.VALUE")
-    assert load_reward(Reward(use=f"{tmp_path}/json.py:own"))("", {}).value == 0.25
-    import json
+    write(tmp_path / "neighbour_of_it.py", "VALUE = 0.25")
+    write(tmp_path / "colorsys.py", "import neighbour_of_it as n\ndef own(completion, problem): return n.VALUE")
+    assert load_reward(Reward(use=f"{tmp_path}/colorsys.py:own"))("", {}).value == 0.25
+    import colorsys
 
-    assert json.loads("1") == 1
+    assert colorsys.rgb_to_hsv(0, 0, 0) == (0, 0, 0), "the standard library's"
 
 
 def test_the_built_in_math_comes_in_through_the_same_door_as_everyones():

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -143,7 +144,18 @@ def test_a_reward_that_raises_is_a_fault_and_its_worker_goes_on(evil, act, what)
 @pytest.mark.parametrize("act", ["print", "read", "fork"])
 def test_a_reward_that_prints_reads_or_forks_does_not_disturb_the_answers(evil, act):
     assert evil.call(0, act, {}) == Score(1.0)
+    assert isinstance(evil.call(0, "raise", {}), Fault), "the answer is to this question"
     assert evil.call(0, "fine", {}) == Score(1.0)
+    assert evil.is_alive()
+
+
+def test_what_a_reward_prints_goes_to_stderr(capfd):
+    process = started(a("evil"))
+    process.call(0, "print", {})
+    process.kill()
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("noise noise")
 
 
 @pytest.mark.parametrize(
@@ -179,16 +191,16 @@ def test_a_kill_takes_along_what_the_reward_started(monkeypatch):
 
 
 @linux
-@pytest.mark.parametrize("act", ["sleep", "backtrack", "nothing"])
-def test_workers_die_with_a_parent_that_is_killed(tmp_path, act):
-    script = tmp_path / "parent.py"
-    script.write_text(
+@pytest.mark.parametrize("act", ["sleep", "backtrack", "ignore every signal", "nothing"])
+def test_workers_die_with_a_parent_that_is_killed(act):
+    script = (
         "import sys, time\nfrom grpo.config import Reward\nfrom grpo.scoring.process import RewardProcess\n"
         f"process = RewardProcess([Reward(use={str(HERE)!r} + ':evil', deadline=100)], chat=True)\n"
         "process.wait_until_loaded()\nprint(process._process.pid, flush=True)\n"
         f"process.call(0, {act!r}, {{}})\ntime.sleep(100)\n"
     )
-    parent = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+    checkout = HERE.parents[1]
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=checkout)
     assert parent.stdout is not None
     worker = int(parent.stdout.readline())
     time.sleep(0.3)  # let it get stuck
@@ -196,7 +208,10 @@ def test_workers_die_with_a_parent_that_is_killed(tmp_path, act):
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    assert ends(worker)
+    ended = ends(worker)
+    with suppress(ProcessLookupError):
+        os.kill(worker, signal.SIGKILL)  # should this test fail, it leaves nothing behind either
+    assert ended
 
 
 @linux

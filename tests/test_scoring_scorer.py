@@ -198,6 +198,22 @@ def test_ctrl_c_in_the_main_thread_leaves_no_process():
         os.kill(pids[0], 0)
 
 
+def test_a_reward_with_a_timer_of_its_own_works_for_it_has_a_main_thread():
+    [result] = scored([a("brings_its_own_timer", deadline=20.0)], group("x", "y"))
+    assert result.rewards == (0.25, 0.25)
+
+
+def test_a_reward_that_can_no_longer_be_loaded_stops_the_run(tmp_path):
+    file = tmp_path / "my.py"
+    file.write_text("import os\ndef f(completion, problem): os._exit(1)")
+    with Scorer([Reward(use=f"{file}:f")], workers=1, chat=True) as scorer:
+        file.write_text("def g(completion, problem): return 1.0")
+        assert scorer.submit(group("x")).result().rewards == (0.0,)
+        with pytest.raises(RewardError, match="has no function 'f'; there is g") as stop:
+            scorer.submit(group("x")).result()
+        assert stop.value.exit_code == 1
+
+
 def test_a_killed_worker_is_replaced_by_one_that_scores_the_same():
     groups = [group("fine"), group("os._exit"), group("fine"), group("kill"), group("fine")]
     assert [result.rewards for result in scored([a("evil")], *groups, workers=1)] == [(1,), (0,), (1,), (0,), (1,)]

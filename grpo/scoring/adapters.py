@@ -15,6 +15,7 @@ import difflib
 import inspect
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from grpo.errors import RewardError
@@ -38,9 +39,6 @@ class Misuse(RewardError):
         super().__init__(f"{use} {what}; {advice}")
         self.use, self.what, self.advice = use, what, advice
 
-    def __reduce__(self) -> tuple[type[Misuse], tuple[str, str, str]]:  # the default would pass the joined message
-        return Misuse, (self.use, self.what, self.advice)
-
 
 def adapt(function: Callable[..., object], *, use: str, options: Mapping[str, Any], chat: bool) -> Judge:
     """`function` as a `Judge`; refuses signatures that are none of the three and options it does not take."""
@@ -57,34 +55,26 @@ def adapt(function: Callable[..., object], *, use: str, options: Mapping[str, An
     raise RewardError(f"{use}: has the parameters ({given}); {ALLOWED}", exit_code=2)
 
 
+@dataclass(frozen=True, slots=True)
 class _Reward:
-    """A function, its options, and what of the names on offer it takes."""
-
-    def __init__(
-        self,
-        function: Callable[..., object],
-        use: str,
-        options: dict[str, Any],
-        parameters: dict[str, inspect.Parameter],
-    ) -> None:
-        self.function, self.use, self.options = function, use, options
-        self.takes_any = _takes_any(parameters)
-        self.names = parameters.keys()
-        self.required = {name for name, p in parameters.items() if _is_required(p)} - options.keys()
+    function: Callable[..., object]
+    use: str
+    options: Mapping[str, Any]
+    parameters: Mapping[str, inspect.Parameter]
 
     def __call__(self, offered: Mapping[str, Any]) -> object:
-        """Call it with those of the names on offer that it takes, and its options."""
-        if missing := sorted(self.required - offered.keys()):
-            there = ", ".join(sorted(offered))
-            raise Misuse(self.use, f"needs {', '.join(missing)}", f"it can have {there}, or options of that name")
-        taken = {name: value for name, value in offered.items() if self.takes_any or name in self.names}
-        return self.function(**(taken | self.options))
+        """Call the function with its options and those of the names on offer that it takes."""
+        given = {**offered, **self.options}
+        if missing := [name for name, p in self.parameters.items() if _is_required(p) and name not in given]:
+            advice = f"it can have {', '.join(sorted(offered))}, or options of that name"
+            raise Misuse(self.use, f"needs {', '.join(missing)}", advice)
+        takes_any = _takes_any(self.parameters)
+        return self.function(**{name: value for name, value in given.items() if takes_any or name in self.parameters})
 
 
 def _ours(reward: _Reward, chat: bool) -> Judge:
     def judge(completion: str, problem: Mapping[str, Any]) -> Score:
-        value = reward.function(completion=completion, problem=problem, **reward.options)
-        return _score(value, reward.use, NUMBER_OR_SCORE)
+        return _score(reward({"completion": completion, "problem": problem}), reward.use, NUMBER_OR_SCORE)
 
     return judge
 
@@ -136,7 +126,7 @@ _SIGNATURES: tuple[tuple[frozenset[str], frozenset[str], Callable[[_Reward, bool
 def _score(value: object, use: str, advice: str) -> Score:
     if isinstance(value, Score):
         return _checked(value, use)
-    if not hasattr(type(value), "__float__"):  # text, None, a list: numbers of NumPy and Decimal have it
+    if isinstance(value, str) or not hasattr(type(value), "__float__"):  # NumPy's texts have one too
         raise Misuse(use, f"returned {_short(value)}", advice)
     try:
         number = float(value)  # type: ignore[arg-type]

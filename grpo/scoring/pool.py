@@ -69,7 +69,10 @@ class Pool:
         if process is None or not process.is_alive():
             if process is not None:
                 self._end(process)
-            process = self._start()
+            try:
+                process = self._start()
+            except RewardError as error:
+                raise RewardError(str(error)) from error  # exit 1: it could be loaded when the run began
         self._mine.process = process
         return process
 
@@ -96,6 +99,7 @@ class Pool:
 
 def gather(parts: Sequence[Future[T]], make: Callable[[list[T]], R]) -> Future[R]:
     """The future of `make` of all results, or of the first failure; no thread waits for it."""
+    assert parts, "nothing would ever complete it"
     whole: Future[R] = Future()
     whole.set_running_or_notify_cancel()
     lock = threading.Lock()
