@@ -1,40 +1,20 @@
-"""First version: box or answer tag, compared as strings and exact fractions."""
+r"""Is the answer in this text the gold answer?  A rule-based judge of mathematics, as a function and as a reward.
+
+    >>> from rewards.math_answer import verify
+    >>> verify(r"\frac{1}{2}", r"… so the answer is \boxed{0.5}.")
+    Verdict(ok=True, reason='same number', stage='rational', extracted='0.5', ms=…)
+
+The parts, in the order of the path: `extract` (where is the answer), `text` and `lexer` (one alphabet), `parser`,
+`constructs`, `answers` (one grammar for LaTeX and plain text), `compare` (the ladder of equality) with `exact`,
+`numeric`, `sampling`, `sets`, `forms` below it, `policy` (what is forgiven), `prover` (computer algebra in a process
+that can be killed), `verify` (all of it), `audit` (over a file).  docs/verifier.md has the reasons and the figures.
+
+No text ever reaches `eval`, `sympify` or `parse_expr`; sympy is imported in the prover's process only.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from fractions import Fraction
-from typing import Any
+from rewards.math_answer.reward import gold_problem, math
+from rewards.math_answer.verify import Verdict, verify, verify_answer
 
-from rewards import Score
-
-
-def _answer(text: str) -> str | None:
-    for pattern in (r"\\boxed\{([^{}]*)\}", r"<answer>([^<]*)</answer>", r"####([^\n]*)"):
-        found = re.findall(pattern, text.rpartition("</think>")[2])
-        if found:
-            return str(found[-1]).strip()
-    return None
-
-
-def _normal(text: str) -> str:
-    text = text.strip().replace(",", "").replace("$", "").rstrip(".")
-    try:
-        return str(Fraction(text))
-    except (ValueError, ZeroDivisionError):
-        return text
-
-
-def gold_problem(gold: str | int | float) -> str | None:
-    """Why the gold answer cannot be parsed, or None."""
-    return None if str(gold).strip() else "the gold answer is empty"
-
-
-def math(completion: str, problem: Mapping[str, Any]) -> Score:
-    answer = _answer(completion)
-    if answer is None:
-        return Score(0.0, why="no answer found", parsed=False)
-    gold = str(problem["answer"])
-    equal = _normal(answer) == _normal(_answer(gold) or gold)
-    return Score(float(equal), answer=_normal(answer), why="equal" if equal else "different", parsed=True)
+__all__ = ["Verdict", "gold_problem", "math", "verify", "verify_answer"]

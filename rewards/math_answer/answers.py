@@ -1,0 +1,284 @@
+r"""Whole answers: lists, relations, intervals, sets, units, times, choices, words.
+
+    answer   = item {separator item}                separator: "," ";" "and" "or" a line break
+    item     = side {relation side} [unit]          relation: = < ≤ > ≥ ≠ ≈ ∈ →
+    side     = setwise {":" setwise}                a ratio
+    setwise  = sum {("∪" | "∩" | "∖") sum}
+
+What no rule of mathematics reads is an answer in words, if it has words.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from rewards.math_answer import text as cleaning
+from rewards.math_answer.constructs import ConstructParser
+from rewards.math_answer.lexer import ParseError, Token, tokenize
+from rewards.math_answer.nodes import BaseN, Node, Num, Op, Quantity, Relation, Seq, Sym, Time, Words, num
+from rewards.math_answer.vocabulary import NUMBER_WORDS, UNITS
+from rewards.math_answer.words import GENERIC_NOUNS, normal_text, phrase, singular
+
+MAX_CHARS = 2048
+MAX_NOUNS = 3  # words after a number that still name a unit; more is prose
+_SET_OPS = frozenset(("cup", "cap", "setminus"))
+_CURRENCIES = frozenset(("dollar", "euro", "pound sterling", "rupee"))
+_POWER_WORDS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cubed": 3}
+_TIME = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?\s*(?:([ap])\.?\s?m\.?)?", re.IGNORECASE)
+_TIME_NOISE = re.compile(r"\\(?:text|mathrm|textrm|mbox)|\\[!,;: ]|[{}$]")
+_BASE_DIGITS = re.compile(r"(-?)\(?([0-9][0-9A-Za-z]*)\)?_\{?(\d{1,2})\}?")
+_PREFIX = re.compile(r"(?:approximately|about|roughly|exactly|only)\s+(?=[\d$\\.-])", re.IGNORECASE)
+_DECIMAL_COMMA = re.compile(r"(?<![\d,])(-?\d+),(\d+)(?![\d,])")
+
+
+class AnswerParser(ConstructParser):
+    def answer(self) -> Node:
+        items = self.items("")
+        if self.token.kind != "end":
+            raise ParseError(f"unexpected {self.token.text!r}")
+        return items[0] if len(items) == 1 else Seq(items)
+
+    def items(self, closers: str) -> tuple[Node, ...]:
+        """Items up to a closing bracket (not consumed) or the end.  Where `;`, `or` or `and` separate groups of
+        comma-separated items, the groups are the items."""
+        groups: list[list[Node]] = [[]]
+        strong = False
+        while True:
+            if not self.finished(closers):
+                groups[-1].append(self.item())
+            separators = set()
+            while self.token.kind == "sep":
+                separators.add(self.next().text)
+            if self.finished(closers) or not separators:
+                break
+            if separators & {";", "or", "and", "\\\\"} and not ("," in separators and separators & {"and", "or"}):
+                strong = strong or ";" in separators or "or" in separators
+                groups.append([])
+        return _grouped([group for group in groups if group], strong)
+
+    def finished(self, closers: str) -> bool:
+        token = self.token
+        return token.kind in ("end", "close") or (token.kind == "cmd" and (token.text == closers or token.text[:4] == "end:"))
+
+    def item(self) -> Node:
+        start = self.at
+        token = self.token
+        if token.kind == "word" and (unit := UNITS.get(singular(token.text.lower()), {})).keys() & _CURRENCIES:
+            self.next()  # `\$36`
+            return self.relation_with_unit(unit)
+        if token.kind == "op" and token.text == "-" and self.peek().text == "$":
+            self.at += 2
+            return Op("neg", (self.relation_with_unit(UNITS["$"]),))
+        if self.token.kind == "word":
+            return self.labelled_by_words(start)
+        return self.relation_with_unit(None)
+
+    def labelled_by_words(self, start: int) -> Node:
+        """`Area = 12`: words before a relation are a label.  Any other word here is prose."""
+        words = []
+        while self.token.kind in ("word", "name"):
+            words.append(self.next().text)
+        if self.token.kind == "rel" and self.token.text in ("=", "~"):
+            sign = self.next().text
+            rest = self.relation_with_unit(None)
+            label = Sym(" ".join(words))
+            if isinstance(rest, Relation):
+                return Relation((sign, *rest.signs), (label, *rest.sides))
+            return Relation((sign,), (label, rest))
+        raise ParseError("words")
+
+    def relation_with_unit(self, prefix: dict[str, int] | None) -> Node:
+        sides, signs = [self.definition() or self.side()], []
+        units = [self.unit()]
+        while self.token.kind == "rel" or (self.token.kind == "op" and self.token.text == "|" and self.bars == 1 and len(sides) < 2):
+            token = self.next()
+            if token.kind == "op":
+                return self.set_builder(sides[0] if not signs else Relation(tuple(signs), tuple(sides)))
+            signs.append(token.text)
+            sides.append(self.side())
+            units.append(self.unit())
+        if prefix is not None:
+            sides[0] = quantity(sides[0], prefix, frozenset())
+        sides = [side if unit is None else quantity(side, *unit) for side, unit in zip(sides, units, strict=True)]
+        node = sides[0] if not signs else Relation(tuple(signs), tuple(sides))
+        if self.bars == 1 and self.token.text == ":" and self.token.kind == "op":
+            self.next()
+            return self.set_builder(node)
+        return node
+
+    def definition(self) -> Node | None:
+        """`W(n)` or `P(A)` right before a relation is a function at an argument, not a product."""
+        names = self.tokens[self.at : self.at + 5]
+        if [token.kind for token in names] == ["name", "open", "name", "close", "rel"] and names[1].text == "(":
+            self.at += 4
+            return Op("call", (Sym(names[0].text), Sym(names[2].text)))
+        return None
+
+    def set_builder(self, head: Node) -> Node:
+        bars, self.bars = self.bars, 0
+        conditions = self.items("\\}")
+        self.bars = bars
+        return Op("setof", (head, *conditions))
+
+    def side(self) -> Node:
+        parts = [self.setwise()]
+        while self.bars != 1 and self.take("op", ":"):
+            parts.append(self.setwise())
+        return parts[0] if len(parts) == 1 else Op("ratio", tuple(parts))
+
+    def setwise(self) -> Node:
+        node = self.sum()
+        while self.token.kind == "op" and self.token.text in _SET_OPS:
+            self.deeper()
+            name = self.next().text
+            node = Op(name, (node, self.sum()))
+        return node
+
+    def cell(self) -> Node:
+        if self.token.kind in ("op",) and self.token.text in ("&",) or self.token.text == "\\\\":
+            return Sym("")
+        if self.token.kind == "word" or (self.token.kind == "sep" and self.token.text == ","):
+            return self.condition()
+        items = [self.relation_with_unit(None)]
+        while self.take("sep", ",", "and", "or"):
+            if self.token.text in ("\\\\", "&") or self.token.text.startswith("end:"):
+                break
+            items.append(self.relation_with_unit(None) if self.token.kind != "word" else self.condition())
+        return items[0] if len(items) == 1 else Seq(tuple(items))
+
+    def condition(self) -> Node:
+        """`if x > 0`, `otherwise`, `for all x`."""
+        words = []
+        self.take("sep", ",")
+        while self.token.kind == "word":
+            words.append(self.next().text.lower())
+        if set(words) <= {"if", "when", "for", "where"} and self.token.kind not in ("end", "sep", "close"):
+            return self.relation_with_unit(None)
+        return Words(" ".join(words))
+
+    # -- units
+
+    def unit(self) -> tuple[dict[str, int], frozenset[str]] | None:
+        """The unit after a value: `cm^2`, `square feet`, `miles per hour`, `m/s`, `red apples`."""
+        units: dict[str, int] = {}
+        nouns: set[str] = set()
+        sign, area, found = 1, 0, False
+        while True:
+            if found and (token := self.take("op", "/", "*")):
+                sign = -1 if token.text == "/" else sign
+                continue
+            word = self.unit_word()
+            if word is None:
+                break
+            found = True
+            if word in _POWER_WORDS:
+                area = _POWER_WORDS[word]
+            elif word == "per":
+                sign = -1
+            else:
+                power = (self.unit_power() or area or 1) * sign
+                area = 0
+                for name, exponent in UNITS.get(word, {}).items():
+                    units[name] = units.get(name, 0) + exponent * power
+                if word not in UNITS:
+                    nouns.add(word)
+        nouns -= GENERIC_NOUNS
+        if len(nouns) > MAX_NOUNS:
+            raise ParseError("prose after a number")
+        return (units, frozenset(nouns)) if found else None
+
+    def unit_word(self) -> str | None:
+        token = self.token
+        if token.kind == "op" and token.text in ("%", "deg"):
+            return {"%": "percent", "deg": "degree"}[self.next().text]
+        if token.kind == "word" or (token.kind == "name" and token.textual and token.space):
+            return singular(self.next().text.lower())
+        return None
+
+    def unit_power(self) -> int:
+        if not self.take("op", "^"):
+            return 0
+        exponent = self.argument(signed=True)
+        if isinstance(exponent, Op) and exponent.name == "neg" and isinstance(exponent.args[0], Num):
+            exponent = num(-exponent.args[0].value)
+        if not isinstance(exponent, Num) or exponent.value.denominator != 1 or abs(exponent.value) > 9:
+            raise ParseError("a unit to a power that is no small integer")
+        return int(exponent.value)
+
+
+def quantity(value: Node, units: dict[str, int], nouns: frozenset[str]) -> Node:
+    if units == {"percent": 1} and not nouns:
+        return Op("percent", (value,))
+    if nouns == {"degree"} and not units:
+        return Op("deg", (value,))
+    kept = tuple(sorted((name, power) for name, power in units.items() if power))
+    return Quantity(value, kept, nouns) if kept or nouns else value
+
+
+def _grouped(groups: list[list[Node]], strong: bool) -> tuple[Node, ...]:
+    flat = [item for group in groups for item in group]
+    sizes = {len(group) for group in groups}
+    labelled = all(isinstance(item, Relation) for item in flat)
+    if len(groups) > 1 and sizes and min(sizes) > 1 and (labelled or (strong and len(sizes) == 1)):
+        return tuple(Seq(tuple(group)) for group in groups)
+    return tuple(flat)
+
+
+@lru_cache(maxsize=8192)
+def parse(text: str) -> Node:
+    """The answer that `text` is.  Raises `ParseError` where it is none that can be read."""
+    if len(text) > MAX_CHARS:
+        raise ParseError(f"an answer of {len(text)} characters; at most {MAX_CHARS} are read")
+    text = cleaning.unwrap(cleaning.undouble(cleaning.plain(text)))
+    text = _PREFIX.sub("", text, count=1)
+    if not text:
+        raise ParseError("an empty answer")
+    special = _special(text)
+    if special is not None:
+        return special
+    try:
+        return _mathematics(text)
+    except ParseError as error:
+        words = normal_text(text)
+        if sum(char.isalpha() for char in words) < 2 or "undefinedcmd" in words:
+            raise ParseError(f"{error}") from None
+        return Words(words)
+
+
+def _special(text: str) -> Node | None:
+    if ":" in text and len(text) < 60:
+        found = _TIME.fullmatch(_TIME_NOISE.sub("", text).strip(" ."))
+        if found and int(found[2]) < 60 and int(found[1]) <= 24:
+            half = (found[4] or "").lower()
+            return Time(int(found[1]), int(found[2]), int(found[3]) if found[3] else None, half and half + "m")
+    if "_" in text:
+        digits = _BASE_DIGITS.fullmatch(text.replace(" ", ""))
+        if digits and 2 <= int(digits[3]) <= 36:
+            node: Node = BaseN(digits[2].upper().lstrip("0") or "0", int(digits[3]))
+            return Op("neg", (node,)) if digits[1] else node
+    words = normal_text(text)
+    if words in NUMBER_WORDS:
+        return num(NUMBER_WORDS[words])
+    return phrase(words)
+
+
+def _mathematics(text: str) -> Node:
+    tokens = tokenize(text)
+    node = AnswerParser(tokens).answer()
+    if all(token.kind in ("word", "end", "close", "open") for token in tokens):
+        raise ParseError("words")
+    return node
+
+
+def without_thousands(text: str) -> Node:
+    """`1,234,567` read as a list instead."""
+    return AnswerParser(tokenize(cleaning.unwrap(cleaning.undouble(cleaning.plain(text))), plain_commas=False)).answer()
+
+
+def with_decimal_comma(text: str) -> str:
+    """`3,14` written as `3.14`."""
+    return _DECIMAL_COMMA.sub(r"\1.\2", text)
+
+
+__all__ = ["AnswerParser", "MAX_CHARS", "ParseError", "Seq", "Token", "parse", "with_decimal_comma", "without_thousands"]

@@ -1,0 +1,391 @@
+r"""Where in a completion is *the* answer?
+
+    1  what stands in `<think>…</think>` is cut; a think block that never ends leaves no answer
+    2  `<answer>…</answer>`, `\boxed{…}`, "the final answer is …", `#### …`, "Answer: …": the last one announced
+    3  a completion that is nothing but an answer
+    4  only where the policy is lenient: what the last sentence ends in
+
+The choice never looks at the gold answer.  Two different answers offered side by side are no answer; one that is taken
+back ("wait, …") or followed by a derivation is superseded by the later one.
+
+Every search is a scan for fixed words, so extraction is linear in the text; only the last 64 KiB are read.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from rewards.math_answer.answers import MAX_CHARS, parse
+from rewards.math_answer.lexer import ParseError
+from rewards.math_answer.nodes import Node, Seq, Words
+from rewards.math_answer.policy import Policy
+from rewards.math_answer.text import plain
+
+TAIL = 1 << 16  # characters
+MAX_BOXES = 64
+MAX_WORDS = 4  # of an answer in words that is not in a box or a tag
+
+
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """The answer as text and as a tree, or the reason why there is none."""
+
+    text: str | None
+    node: Node | None
+    reason: str
+
+
+_THINK = re.compile(r"<(/?)(?:think|thinking|thought|thoughts|reasoning)>", re.IGNORECASE)
+_TURN = re.compile(r"<\|(?:im_start|im_end|eot_id|endoftext|end|user|end_of_text)\|>|</s>|<eos>|<end_of_turn>|\n(?:User|Human|Question|Problem):")
+_BOX = re.compile(r"\\+(?:boxed|fbox)(?![A-Za-z])\s*")
+_TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
+_PHRASE = re.compile(
+    r"(?P<hash>####)"
+    r"|(?P<line>^[ \t*_#]*(?:A|Ans|ans)[*_]*\s?[:.](?=[ \t*_$\\\d-]))"
+    r"|(?P<answer>\b(?:answer|solution|result)s?(?P<bold>[*_]*)\s?(?:\([A-Za-z]\)\s?)?(?P<verb>is|are|was|equals|would be|should be|must be|will be|:|=|(?=\$|\\\[|\\\(|\n\s*(?:\$|\\\[|\\\())))",
+    re.IGNORECASE | re.MULTILINE,
+)
+_BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
+_RETRACTED = re.compile(
+    r"\b(?:wait|actually|mistake|correction|corrected|wrong|incorrect|instead|re-?check|oops|sorry|scratch that|"
+    r"let me re|let's re|on second thought|revis|final answer)",
+    re.IGNORECASE,
+)
+_HEDGE = re.compile(
+    r"\b(?:or|alternatively|maybe|perhaps|possibly|either|also|might|could|another|otherwise|unless|if not)\b", re.IGNORECASE
+)
+_NEGATED = re.compile(r"\b(?:not|isn't|cannot|can't|never|n't|neither|nor)\b", re.IGNORECASE)
+_BUT_NOT = re.compile(r"[,;]?\s+(?:and |but )?(?:not|rather than|instead of)\b.*", re.IGNORECASE | re.DOTALL)
+_HOPE = re.compile(r"\.?\s*I hope (?:it|this) is correct.*", re.IGNORECASE | re.DOTALL)
+_SENTENCE_END = re.compile(r"[.!?](?=\s+(?:[A-Z\\$\[(*]|$))|[.!?]$|\n\s*\n|\n(?![ \t]*[-+=&\\])")
+_MATH_END = {"$$": "$$", "$": "$", "\\[": "\\]", "\\(": "\\)"}
+_MATH = re.compile(r"\$\$|\$|\\\[|\\\]|\\\(|\\\)")
+_NUMBER = re.compile(r"(?<![A-Za-z\d.])[-+−]?(?:\$|\\\$)?\d[\d,]*(?:\.\d+)?(?:/\d+)?(?![A-Za-z\d])\s?(?:\\?%)?")
+_IS = re.compile(r"(?:\b(?:is|are|equals|equal to|be|gives|get|was)\b|[=:≈])\s", re.IGNORECASE)
+_JOIN_NOISE = re.compile(r"\\(?:quad|qquad|text|textrm|mathrm|[,;:! ()\[\]])|[\s${}.,;&~()\[\]]")
+
+
+def extract(completion: str, policy: Policy) -> Extracted:
+    """The answer that `completion` announces."""
+    text, fault = _visible(completion)
+    if fault:
+        return Extracted(None, None, fault)
+    found = _tagged(text, policy) or _announced(text, policy) or _bare(text)
+    if found is None and not policy.anchored:
+        found = _bold(text) or _last_sentence(text)
+    return found or Extracted(None, None, "no answer announced")
+
+
+def _visible(completion: str) -> tuple[str, str]:
+    """The text after the last think block, up to where another turn of the conversation begins."""
+    text = completion[-TAIL:]
+    if "<" in completion:
+        last = None
+        for last in _THINK.finditer(completion):
+            pass
+        if last is not None and not last[1]:
+            return "", "the think block is not closed"
+        if last is not None:
+            text = completion[last.end() :][-TAIL:]
+    turn = _TURN.search(text, len(text) - len(text.lstrip()) + 1)
+    return (text[: turn.start()] if turn else text), ""
+
+
+def _tagged(text: str, policy: Policy) -> Extracted | None:
+    if "<" not in text:
+        return None
+    tags = list(_TAG.finditer(text))
+    if not tags:
+        return None
+    if len(tags) < 2 or tags[-2][1] or not tags[-1][1]:
+        return Extracted(None, None, "the answer tag is not closed") if not tags[-1][1] else None
+    inner = text[tags[-2].end() : tags[-1].start()].strip()
+    earlier = {text[a.end() : b.start()].strip() for a, b in zip(tags, tags[1:], strict=False) if not a[1] and b[1]}
+    if len(earlier) > 1:
+        return Extracted(None, None, "two different answer tags")
+    return _announced(inner, policy) or _read(inner, "answer tag")
+
+
+# -- boxes and phrases
+
+
+@dataclass(frozen=True, slots=True)
+class _Anchor:
+    start: int
+    end: int
+    payload: str
+    box: bool
+    final: bool
+
+
+def _announced(text: str, policy: Policy) -> Extracted | None:
+    boxes = _boxes(text)
+    if boxes is None:
+        return Extracted(None, None, "the last box is not closed")
+    phrases = [anchor for anchor in _phrases(text) if not any(box.start < anchor.end <= box.end for box in boxes)]
+    last_box = boxes[-1] if boxes else None
+    for phrase in reversed(phrases):
+        if last_box is not None and phrase.start < last_box.end and not phrase.final:
+            break
+        if last_box is not None and phrase.end <= last_box.start:
+            break  # it announces the box
+        found = _payload(phrase.payload)
+        if found is not None and found.node is not None and (last_box is None or phrase.final or not isinstance(found.node, Words)):
+            return _unhedged(text, phrase, phrases + boxes, found)
+        if found is not None and last_box is None:
+            return found
+    return _boxed(text, boxes) if boxes else None
+
+
+def _unhedged(text: str, chosen: _Anchor, others: list[_Anchor], found: Extracted) -> Extracted:
+    """`found`, unless another anchor just before it offers something else as an alternative."""
+    for other in others:
+        if other.end <= chosen.start and _offered(text[other.end : chosen.start]):
+            rival = _read(other.payload, "box") if other.box else _payload(other.payload)
+            if rival is not None and rival.node is not None and rival.node != found.node and not isinstance(rival.node, Words):
+                return Extracted(None, None, "two different answers offered")
+    return found
+
+
+def _offered(gap: str) -> bool:
+    """Whether the text between two answers offers the second as an alternative to the first."""
+    if _RETRACTED.search(gap):
+        return False
+    return len(gap) < 400 and _HEDGE.search(gap) is not None
+
+
+def _boxes(text: str) -> list[_Anchor] | None:
+    """All closed boxes, in order; None where the last one is not closed."""
+    found: list[_Anchor] = []
+    if "boxed" not in text and "fbox" not in text:
+        return found
+    starts = list(_BOX.finditer(text))[-MAX_BOXES:]
+    closed_until = 0
+    for start in starts:
+        if start.start() < closed_until:
+            continue  # a box in a box
+        if start.end() < len(text) and text[start.end()] == "{":
+            end = _balanced(text, start.end())
+            if end is None:
+                if start is starts[-1]:
+                    return None
+                continue
+            found.append(_Anchor(start.start(), end, text[start.end() + 1 : end - 1], True, False))
+            closed_until = end
+        else:
+            token = re.compile(r"\$?[-\d.\w]+").match(text, start.end())
+            if token:
+                found.append(_Anchor(start.start(), token.end(), token[0], True, False))
+    return found
+
+
+def _balanced(text: str, start: int) -> int | None:
+    """The end of the group that opens at `start`."""
+    depth = 0
+    for at in range(start, min(len(text), start + 2 * MAX_CHARS)):
+        char = text[at]
+        if char == "{" and (at == start or text[at - 1] != "\\" or text[at - 2 : at] == "\\\\"):
+            depth += 1
+        elif char == "}" and (text[at - 1] != "\\" or text[at - 2 : at] == "\\\\"):
+            depth -= 1
+            if depth == 0:
+                return at + 1
+    return None
+
+
+def _boxed(text: str, boxes: list[_Anchor]) -> Extracted:
+    """The last box; or the list that several boxes in one sentence are; or nothing where they are alternatives."""
+    joined = [boxes[-1]]
+    for box in reversed(boxes[:-1]):
+        gap = text[box.end : joined[0].start]
+        if box.payload.strip() == joined[0].payload.strip():
+            if len(joined) == 1:
+                continue
+        elif _offered(gap):
+            if _read(box.payload, "box").node != _read(joined[0].payload, "box").node:
+                return Extracted(None, None, "two different answers offered")
+            continue
+        if not _joins(gap):
+            break
+        joined.insert(0, box)
+    if len(joined) == 1:
+        return _read(_with_unit(text, boxes[-1]), "box")
+    parts = [_read(box.payload, "box") for box in joined]
+    nodes = [part.node for part in parts if part.node is not None]
+    if len(nodes) < len(parts):
+        return next(part for part in parts if part.node is None)
+    return Extracted(", ".join(box.payload for box in joined), Seq(tuple(nodes)), "boxes")
+
+
+def _joins(gap: str) -> bool:
+    """Whether boxes with this text between them are items of one list."""
+    if len(gap) > 80 or re.search(r"[.!?]\s+\w|\n\s*\n\s*\w|\b(?:so|then|thus|hence|therefore)\b", gap):
+        return False
+    words = _JOIN_NOISE.sub(" ", gap).split()
+    return not words or (("and" in words or "," in gap) and len(words) <= 8)
+
+
+_PERCENT_AFTER = re.compile(r"\s*\$?\s*(?:\\?%|percent\b|pct\b|percentage\b)", re.IGNORECASE)
+
+
+def _with_unit(text: str, box: _Anchor) -> str:
+    """The box's content, and a percent sign that stands right after it."""
+    after = _PERCENT_AFTER.match(text, box.end)
+    return box.payload + "%" if after and "%" not in box.payload else box.payload
+
+
+def _phrases(text: str) -> list[_Anchor]:
+    found: list[_Anchor] = []
+    for match in _PHRASE.finditer(text):
+        before = text[max(0, match.start() - 12) : match.start()].lower()
+        final = "final" in before or match["hash"] is not None
+        if match["answer"] and match["answer"][:1] in "rRsS" and not final:
+            continue  # "the result is" and "the solution is" announce too many things that are no answer
+        end = match.end()
+        stop = _SENTENCE_END.search(text, _after_math(text, end)) if match["hash"] is None else re.compile(r"\n|$").search(text, end)
+        payload = text[end : stop.start() if stop else len(text)]
+        found.append(_Anchor(match.start(), end + len(payload), payload, False, final))
+    return found
+
+
+def _after_math(text: str, start: int) -> int:
+    """Past the formula that begins at `start`, so that a full stop or a line break in it ends nothing."""
+    at = start
+    while at < len(text) and text[at] in " \t\n*_:":
+        at += 1
+    for opener, closer in _MATH_END.items():
+        if text.startswith(opener, at):
+            end = text.find(closer, at + len(opener), at + MAX_CHARS)
+            return end + len(closer) if end >= 0 else start
+    return at if at < len(text) else start
+
+
+# -- from an announcement to an answer
+
+
+def _payload(text: str) -> Extracted | None:
+    """What an announcing phrase announces: an answer, or a sentence that ends in one."""
+    text = _BUT_NOT.sub("", _HOPE.sub("", text)).strip().lstrip(":*_ \n").rstrip("*_ ")
+    if not text:
+        return None
+    if _NEGATED.match(text) or (_NEGATED.search(text) and not _is_short(text)):
+        return Extracted(None, None, "the answer is denied, not given")
+    found = _read(text, "announced")
+    if found.node is not None and not (isinstance(found.node, Words) and len(found.node.text.split()) > MAX_WORDS):
+        return found
+    nested = _announced_in_sentence(text)
+    return nested if nested is not None else found if found.node is None else Extracted(None, None, "prose instead of an answer")
+
+
+def _is_short(text: str) -> bool:
+    return len(text.split()) <= 3
+
+
+def _announced_in_sentence(text: str) -> Extracted | None:
+    """`The volume of the box is 120`: what follows the last verb; else the only number."""
+    if _HEDGE.search(text) and " or " in text:
+        return None
+    math = _formulas(text)
+    last = None
+    for last in _IS.finditer(text):
+        pass
+    if last is not None and not any(start < last.start() < end for start, end in math):
+        found = _read(text[last.end() :], "announced")
+        if found.node is not None and not isinstance(found.node, Words):
+            return found
+    if math and text[math[-1][1] :].strip(" .") == "":
+        return _read(text[math[-1][0] : math[-1][1]], "announced")
+    numbers = _NUMBER.findall(text)
+    return _read(numbers[0], "announced") if len(numbers) == 1 and not math else None
+
+
+def _bare(text: str) -> Extracted | None:
+    """A completion that is an answer and nothing else."""
+    text = text.strip()
+    if not text or len(text) > 600:
+        return None
+    found = _read(text, "bare")
+    if found.node is None or (isinstance(found.node, Words) and _is_prose(found.node.text)):
+        return None
+    return found
+
+
+def _is_prose(words: str) -> bool:
+    """Whether words are a sentence rather than a name: many, or with a verb or a number among them."""
+    return len(words.split()) > MAX_WORDS or _IS.search(words) is not None or any(char.isdigit() for char in words)
+
+
+def _bold(text: str) -> Extracted | None:
+    found = None
+    for found in _BOLD.finditer(text):
+        pass
+    if found is None or "\n\n" in text[found.end() :].strip():
+        return None
+    read = _read(found[1], "bold")
+    return None if read.node is None or isinstance(read.node, Words) else read
+
+
+def _last_sentence(text: str) -> Extracted | None:
+    """The last formula or number, in a text that ends as texts end."""
+    text = _HOPE.sub(".", text).strip()
+    if text.count("$") % 2 or not text or text[-1] not in '.!?$)]}*"%' and not text[-1].isalnum():
+        return None
+    math = _formulas(text[-4 * MAX_CHARS :], display=True)
+    text = text[-4 * MAX_CHARS :]
+    sentence = _sentence(text, math)
+    if _NEGATED.search(text[sentence:]):
+        return None
+    inside = [span for span in math if span[0] >= sentence]
+    if inside:
+        return _read(text[inside[-1][0] : inside[-1][1]] + _tail_percent(text, inside[-1][1]), "last formula")
+    last = None
+    for last in _NUMBER.finditer(text, sentence):
+        pass
+    if last is None:
+        return None
+    found = _announced_in_sentence(text[sentence:].rstrip(".!? "))
+    return found if found is not None and found.node is not None else _read(last[0], "last number")
+
+
+def _tail_percent(text: str, end: int) -> str:
+    after = _PERCENT_AFTER.match(text, end)
+    return "%" if after else ""
+
+
+def _sentence(text: str, math: list[tuple[int, int]]) -> int:
+    """Where the last sentence starts."""
+    start = 0
+    for end in _SENTENCE_END.finditer(text):
+        if end.end() < len(text) and not any(a < end.start() < b for a, b in math):
+            start = end.end()
+    return start
+
+
+def _formulas(text: str, display: bool = True) -> list[tuple[int, int]]:
+    """Spans of `$…$`, `\\(…\\)`, `\\[…\\]`, in order."""
+    spans: list[tuple[int, int]] = []
+    opened: tuple[str, int] | None = None
+    for found in _MATH.finditer(text):
+        mark = found[0]
+        if opened is None:
+            if mark in _MATH_END and (mark != "$" or text[found.start() - 1 : found.start()] != "\\"):
+                opened = (_MATH_END[mark], found.start())
+        elif mark == opened[0]:
+            spans.append((opened[1], found.end()))
+            opened = None
+    return spans
+
+
+def _read(text: str, how: str) -> Extracted:
+    """`text` parsed, or the reason why it cannot be."""
+    text = text.strip()
+    if not text or text == "?":
+        return Extracted(None, None, "an empty answer")
+    try:
+        return Extracted(text, parse(text), how)
+    except ParseError as error:
+        return Extracted(text, None, f"cannot be read: {error}")
+
+
+__all__ = ["Extracted", "extract", "plain"]

@@ -1,0 +1,262 @@
+"""Numbers to many digits, for answers that are not rational, and at sample points for answers with variables.
+
+Two trees are compared by computing both at D and at 2 D digits.  Where they differ, their difference stays put as the
+precision doubles; where they are equal it is rounding noise and falls by D orders of magnitude.  That needs no error
+analysis and survives cancellation.  D grows with the digits that were written, so that `\\sqrt{10^{72}+7}` and
+`\\sqrt{10^{72}+9}` part.
+
+mpmath is imported when the first such pair comes, and used through one private context per thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rewards.math_answer.exact import MAX_SUM, rational
+from rewards.math_answer.nodes import Node, Num, Op, Sym, num, substitute, walk
+
+MAX_NODES = 512
+MAX_EXPONENT = 10**7  # binary digits before the point of any intermediate result
+MAX_WORK = 20_000  # tree nodes computed for one comparison
+
+_local = threading.local()
+
+
+class Undefined(Exception):
+    """No value here: a pole, a logarithm of zero, infinity."""
+
+
+class Unsupported(Exception):
+    """This module cannot compute it."""
+
+
+def context() -> Any:
+    """This thread's own mpmath context: its precision is nobody else's."""
+    ctx = getattr(_local, "ctx", None)
+    if ctx is None:
+        from mpmath.ctx_mp import MPContext
+
+        ctx = _local.ctx = MPContext()
+    return ctx
+
+
+def digits_needed(*nodes: Node) -> int:
+    """Digits at which the numbers in these trees can be told apart."""
+    written = 0
+    for node in nodes:
+        for part in walk(node):
+            if isinstance(part, Num):
+                value = part.value
+                written += (value.numerator.bit_length() + value.denominator.bit_length()) // 3
+                if value.denominator == 1 and abs(value.numerator) < 100:
+                    written -= 1
+    return 40 + min(max(written, 0), 600)
+
+
+class Evaluator:
+    """Computes trees at one precision, with a budget of work."""
+
+    def __init__(self, digits: int, budget: int = MAX_WORK) -> None:
+        self.ctx = context()
+        self.digits = digits
+        self.work = budget
+
+    def value(self, node: Node, point: Mapping[str, Any]) -> Any:
+        self.ctx.dps = self.digits
+        try:
+            value = self.compute(node, point)
+        except (ZeroDivisionError, ValueError, OverflowError) as error:
+            raise Undefined(str(error)) from None
+        except self.ctx.NoConvergence as error:
+            raise Unsupported(str(error)) from None
+        if not self.ctx.isfinite(value):
+            raise Undefined("infinite")
+        return value
+
+    def compute(self, node: Node, point: Mapping[str, Any]) -> Any:
+        self.work -= 1
+        if self.work < 0:
+            raise Unsupported("too much work")
+        ctx = self.ctx
+        if isinstance(node, Num):
+            return ctx.mpf(node.value.numerator) / node.value.denominator
+        if isinstance(node, Sym):
+            return self.symbol(node, point)
+        if not isinstance(node, Op):
+            raise Unsupported(type(node).__name__)
+        if node.name in ("sum", "prod"):
+            return self.series(node, point)
+        if node.name == "call":
+            return self.oracle(node, point)
+        rule = _RULES.get(node.name)
+        if rule is None:
+            raise Unsupported(node.name)
+        if node.name in _STEPS and (exact := rational(node)) is not None:
+            return ctx.mpf(exact.numerator) / exact.denominator
+        value = rule(ctx, *(self.compute(part, point) for part in node.args))
+        if ctx.isfinite(value) and value and ctx.mag(value) > MAX_EXPONENT:
+            raise Unsupported("too large")
+        return value
+
+    def symbol(self, node: Sym, point: Mapping[str, Any]) -> Any:
+        if node.name in point:
+            return self.ctx.convert(point[node.name])
+        constant = _CONSTANTS.get(node.name)
+        if constant is None:
+            raise Unsupported(node.name)
+        return constant(self.ctx)
+
+    def series(self, node: Op, point: Mapping[str, Any]) -> Any:
+        if len(node.args) != 4 or not isinstance(node.args[1], Sym):
+            raise Unsupported(node.name)
+        body, variable = node.args[0], node.args[1].name
+        low, high = (self.whole(self.compute(bound, point)) for bound in node.args[2:])
+        if high - low > MAX_SUM:
+            raise Unsupported("a long sum")
+        total = self.ctx.mpf(0 if node.name == "sum" else 1)
+        for index in range(low, high + 1):
+            term = self.compute(substitute(body, variable, num(index)), point)
+            total = total + term if node.name == "sum" else total * term
+        return total
+
+    def whole(self, value: Any) -> int:
+        ctx = self.ctx
+        if not ctx.isfinite(value) or ctx.im(value) or abs(value) > 10**9 or abs(value - ctx.nint(value)) > 1e-20:
+            raise Unsupported("a bound that is no integer")
+        return int(ctx.nint(ctx.re(value)))
+
+    def oracle(self, node: Op, point: Mapping[str, Any]) -> Any:
+        """An unknown function: some fixed smooth function of its arguments that depends on its name, so that `f(4-x)`
+        equals `f(-(x-4))` and nothing else."""
+        ctx = self.ctx
+        seed = sum(ord(char) * 31**at for at, char in enumerate(str(getattr(node.args[0], "name", "")))) % 1009
+        total = ctx.mpf(seed + 1) / 1013
+        for at, part in enumerate(node.args[1:]):
+            total += self.compute(part, point) * (ctx.mpf(7 + at * 5) / 11)
+        if abs(total) > 10**6:
+            raise Unsupported("a large argument")
+        return ctx.sin(total) + ctx.mpf(seed) / 97
+
+
+def _real_power(ctx: Any, base: Any, exponent: Any) -> Any:
+    """base^exponent, with the size of the result checked before anything is computed."""
+    if not base:
+        if ctx.re(exponent) > 0:
+            return ctx.mpf(0)
+        raise ZeroDivisionError("0 to a power that is not positive")
+    if abs(exponent) * max(abs(ctx.mag(base)), 1) > MAX_EXPONENT:
+        raise Unsupported("too large")
+    return ctx.power(base, exponent)
+
+
+def _root(ctx: Any, value: Any, degree: Any) -> Any:
+    if degree == 2:
+        return ctx.sqrt(value)
+    if not ctx.im(value) and ctx.re(value) < 0 and not ctx.im(degree) and degree == ctx.nint(degree) and int(degree) % 2:
+        return -ctx.power(-value, 1 / degree)
+    return _real_power(ctx, value, 1 / degree)
+
+
+def _log(ctx: Any, value: Any, base: Any = None) -> Any:
+    if not value or base == 1:
+        raise ZeroDivisionError("logarithm of zero")
+    return ctx.ln(value) if base is None else ctx.ln(value) / ctx.ln(base)
+
+
+def _exp(ctx: Any, value: Any) -> Any:
+    if abs(value) > MAX_EXPONENT:
+        raise Unsupported("too large")
+    return ctx.exp(value)
+
+
+def _limited(name: str) -> Callable[..., Any]:
+    def rule(ctx: Any, value: Any) -> Any:
+        if abs(value) > 10**9:
+            raise Unsupported("a large argument")
+        return getattr(ctx, name)(value)
+
+    return rule
+
+
+def _step(name: str) -> Callable[..., Any]:
+    def rule(ctx: Any, value: Any) -> Any:
+        if ctx.im(value):
+            raise Undefined("complex")
+        near = ctx.nint(ctx.re(value))
+        if abs(value - near) < ctx.mpf(10) ** (-ctx.dps // 2):  # an integer but for rounding
+            return near
+        return getattr(ctx, name)(ctx.re(value))
+
+    return rule
+
+
+def _pole(name: str) -> Callable[..., Any]:
+    """A quotient of sine and cosine: undefined where its denominator is zero but for rounding."""
+    under = {"tan": "cos", "sec": "cos", "cot": "sin", "csc": "sin"}[name]
+
+    def rule(ctx: Any, value: Any) -> Any:
+        if abs(value) > 10**9 or abs(getattr(ctx, under)(value)) < ctx.mpf(10) ** (-ctx.dps // 2):
+            raise Undefined("a pole")
+        return getattr(ctx, name)(value)
+
+    return rule
+
+
+def _fact(ctx: Any, value: Any) -> Any:
+    if abs(value) > 10**5:
+        raise Unsupported("a large factorial")
+    return ctx.gamma(value + 1)
+
+
+def _binom(ctx: Any, above: Any, below: Any) -> Any:
+    if abs(above) > 10**5 or abs(below) > 10**5:
+        raise Unsupported("a large binomial")
+    return ctx.binomial(above, below)
+
+
+def _mod(ctx: Any, value: Any, modulus: Any) -> Any:
+    return ctx.fmod(value, modulus)
+
+
+_CONSTANTS: dict[str, Callable[[Any], Any]] = {"pi": lambda c: +c.pi, "e": lambda c: +c.e, "i": lambda c: c.mpc(0, 1)}
+_STEPS = frozenset(("floor", "ceil", "mod", "sgn", "gcd", "lcm"))
+_RULES: dict[str, Callable[..., Any]] = {
+    "add": lambda ctx, *values: ctx.fsum(values),
+    "mul": lambda ctx, *values: ctx.fprod(values),
+    "div": lambda ctx, above, below: above / below,
+    "pow": _real_power,
+    "neg": lambda ctx, value: -value,
+    "root": _root,
+    "log": _log,
+    "exp": _exp,
+    "deg": lambda ctx, value: value * ctx.pi / 180,
+    "percent": lambda ctx, value: value / 100,
+    "ratio": lambda ctx, above, below: above / below,
+    "abs": lambda ctx, value: abs(value),
+    "arg": lambda ctx, value: ctx.arg(value),
+    "re": lambda ctx, value: ctx.re(value),
+    "im": lambda ctx, value: ctx.im(value),
+    "fact": _fact,
+    "gamma": lambda ctx, value: _fact(ctx, value - 1),
+    "binom": _binom,
+    "mod": _mod,
+    "floor": _step("floor"),
+    "ceil": _step("ceil"),
+    "sgn": lambda ctx, value: ctx.sign(value),
+    "min": lambda ctx, *values: min(values),
+    "max": lambda ctx, *values: max(values),
+    "arcsin": _limited("asin"),
+    "arccos": _limited("acos"),
+    "arctan": _limited("atan"),
+    "arccot": lambda ctx, value: ctx.pi / 2 - ctx.atan(value),
+    "arcsec": _limited("asec"),
+    "arccsc": _limited("acsc"),
+    "arcsinh": _limited("asinh"),
+    "arccosh": _limited("acosh"),
+    "arctanh": _limited("atanh"),
+}
+_RULES |= {name: _limited(name) for name in ("sin", "cos")} | {name: _pole(name) for name in ("tan", "sec", "cot", "csc")}
+_RULES |= {name: (lambda ctx, value, name=name: getattr(ctx, name)(value) if abs(value) < 10**6 else _exp(ctx, value))
+           for name in ("sinh", "cosh", "tanh", "sech", "csch", "coth")}

@@ -1,0 +1,167 @@
+"""Are two expressions equal?  Computed at two precisions; with variables, at fixed pseudo-random points.
+
+Two different analytic functions agree on a set of measure zero, so agreement at points that nobody chose is as good
+as a proof, and one clear difference *is* a proof.  The points are real: where both sides are real they decide; that
+makes `\\sqrt{x^2}` differ from `x` (at negative points) but not `2 \\ln x` from `\\ln x^2` (there the first has no
+real value).  Steps and alternating signs in variables that count (n, k, m …) are compared at integers.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from typing import Any
+
+from rewards.math_answer.nodes import I, Node, Num, Op, num, substitute, symbols, walk
+from rewards.math_answer.numeric import MAX_NODES, Evaluator, Undefined, Unsupported, digits_needed
+
+POINTS = 14
+ENOUGH = 4  # points where both sides have a value
+_COUNTING = frozenset("n k m j l p q r t N K M".split())
+_STEPS = frozenset(("floor", "ceil", "mod", "fact", "binom", "sum", "prod", "gcd", "lcm"))
+
+
+def same_value(a: Node, b: Node, budget: int) -> bool | None:
+    """True or False where that is certain; None where it cannot be computed within the budget."""
+    if sum(1 for _ in walk(a)) + sum(1 for _ in walk(b)) > 2 * MAX_NODES:
+        return None
+    names = sorted(symbols(a) | symbols(b))
+    if len(names) > 24:
+        return None
+    digits = digits_needed(a, b)
+    rough, fine = Evaluator(digits, budget), Evaluator(2 * digits, budget)
+    try:
+        if not names:
+            return _same_number(a, b, rough, fine)
+        if set(names) <= _COUNTING and (_counts(a) or _counts(b)):
+            return _same_function(a, b, _whole_points(names), rough, fine)
+        verdict = _same_function(a, b, _real_points(names), rough, fine)
+        if verdict is None and set(names) <= _COUNTING:
+            verdict = _same_function(a, b, _whole_points(names), rough, fine)
+        return verdict
+    except Unsupported:
+        return None
+
+
+def _same_number(a: Node, b: Node, rough: Evaluator, fine: Evaluator) -> bool | None:
+    try:
+        return _same_at(a, b, {}, rough, fine)
+    except Undefined:
+        return None
+
+
+def _same_function(a: Node, b: Node, points: Iterator[dict[str, Fraction]], rough: Evaluator, fine: Evaluator) -> bool | None:
+    imaginary = I in set(walk(a)) | set(walk(b))
+    agreed = complex_agreed = complex_differed = 0
+    for point in points:
+        try:
+            real = _real_at(a, point, rough) and _real_at(b, point, rough)
+            same = _same_at(a, b, point, rough, fine)
+        except Undefined:
+            continue
+        if same is None:
+            continue
+        if real or imaginary:
+            if not same:
+                return False
+            agreed += 1
+            if agreed >= 2 * ENOUGH:
+                return True
+        elif same:
+            complex_agreed += 1
+        else:
+            complex_differed += 1
+    if agreed >= ENOUGH:
+        return True
+    if agreed == 0 and complex_differed == 0 and complex_agreed >= ENOUGH:
+        return True
+    return False if agreed == 0 and complex_differed >= ENOUGH else None
+
+
+def _real_at(node: Node, point: Mapping[str, Fraction], evaluator: Evaluator) -> bool:
+    value = evaluator.value(node, _numbers(point, evaluator))
+    ctx = evaluator.ctx
+    return bool(abs(ctx.im(value)) <= abs(value) * ctx.mpf(10) ** (-evaluator.digits // 2))
+
+
+def _same_at(a: Node, b: Node, point: Mapping[str, Fraction], rough: Evaluator, fine: Evaluator) -> bool | None:
+    first = [rough.value(node, _numbers(point, rough)) for node in (a, b)]
+    second = [fine.value(node, _numbers(point, fine)) for node in (a, b)]
+    ctx = fine.ctx
+    gap_1, gap_2 = abs(first[0] - first[1]), abs(second[0] - second[1])
+    size_1, size_2 = max(map(abs, first)), max(map(abs, second))
+    tiny = ctx.mpf(10) ** (-rough.digits // 2)
+    if gap_1 == gap_2 == 0 or gap_2 <= size_2 * tiny**3:
+        return True if ctx.mag(size_2) < 3 * fine.digits or not size_2 else None
+    if gap_2 <= gap_1 * tiny and size_2 <= size_1 * tiny:  # both are zero but for rounding
+        return True
+    if abs(gap_1 - gap_2) <= gap_2 / 8:
+        return False
+    return None
+
+
+def _numbers(point: Mapping[str, Fraction], evaluator: Evaluator) -> dict[str, Any]:
+    evaluator.ctx.dps = evaluator.digits
+    return {name: evaluator.ctx.mpf(value.numerator) / value.denominator for name, value in point.items()}
+
+
+def _counts(node: Node) -> bool:
+    """Whether the expression is about whole numbers: steps, sums, or a negative base to a variable power."""
+    for part in walk(node):
+        if isinstance(part, Op):
+            if part.name in _STEPS and symbols(part):
+                return True
+            if part.name == "pow" and symbols(part.args[1]) and _negative(part.args[0]):
+                return True
+    return False
+
+
+def _negative(node: Node) -> bool:
+    return (isinstance(node, Num) and node.value < 0) or (isinstance(node, Op) and node.name == "neg")
+
+
+def _real_points(names: list[str]) -> Iterator[dict[str, Fraction]]:
+    source = random.Random(20240917)
+    ranges = [(0, 1), (1, 4), (-3, 3), (2, 12), (0, 1), (1, 4), (-3, 3)]
+    for index in range(POINTS):
+        low, high = ranges[index % len(ranges)]
+        values = [low + (high - low) * Fraction(source.randrange(1, 9973), 9973) for _ in names]
+        if index % 4 == 1:
+            values.sort()
+        elif index % 4 == 3:
+            values.sort(reverse=True)
+        yield dict(zip(names, values, strict=True))
+
+
+def _whole_points(names: list[str]) -> Iterator[dict[str, Fraction]]:
+    source = random.Random(20240917)
+    for index in range(POINTS):
+        values = [Fraction(2 + index if len(names) == 1 else source.randrange(2, 15)) for _ in names]
+        yield dict(zip(names, values, strict=True))
+
+
+def proportional(a: Node, b: Node, budget: int) -> Fraction | None:
+    """The sign of c where a = c · b for a constant c ≠ 0, as 1 or -1; None where there is no such c."""
+    names = sorted(symbols(a) | symbols(b))
+    evaluator = Evaluator(30, budget)
+    for point in _real_points(names):
+        try:
+            values = [evaluator.value(node, _numbers(point, evaluator)) for node in (a, b)]
+        except (Undefined, Unsupported):
+            continue
+        if not values[0] or not values[1] or evaluator.ctx.im(values[0]) or evaluator.ctx.im(values[1]):
+            continue
+        if min(map(abs, values)) < evaluator.ctx.mpf(10) ** -15:
+            continue
+        at_a, at_b = (_at(node, point) for node in (a, b))
+        if same_value(Op("mul", (a, at_b)), Op("mul", (b, at_a)), budget):
+            return Fraction(1 if (values[0] > 0) == (values[1] > 0) else -1)
+        return None
+    return None
+
+
+def _at(node: Node, point: Mapping[str, Fraction]) -> Node:
+    for name, value in point.items():
+        node = substitute(node, name, num(value))
+    return node

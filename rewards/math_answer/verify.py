@@ -1,0 +1,125 @@
+"""Judge one completion against a gold answer: extract, parse, compare; always with a reason.
+
+    verify("1/2", r"… so the answer is \\boxed{0.5}")   →   Verdict(ok=True, reason="same number", stage="rational", …)
+
+Nothing here sets a time limit: every step is bounded by the size of what it may touch, and the one that is not
+(computer algebra) runs in a process of its own that is killed on its deadline (`prover`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rewards.math_answer import answers
+from rewards.math_answer import text as cleaning
+from rewards.math_answer.compare import Comparison, Outcome, Prover
+from rewards.math_answer.extract import Extracted, extract
+from rewards.math_answer.lexer import ParseError
+from rewards.math_answer.nodes import Node, Num, Relation, Seq, Words
+from rewards.math_answer.policy import EVAL, Policy, named
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`ok`: right or not.  `reason`: why, in words.  `stage`: the step that decided.  `extracted`: the answer that was
+    judged, as text, None where there was none.  `ms`: milliseconds."""
+
+    ok: bool
+    reason: str
+    stage: str
+    extracted: str | None
+    ms: float
+
+
+def gold_answer(gold: str | int | float) -> Extracted:
+    """The gold answer, which may stand in a box, after `####`, or at the end of a worked solution."""
+    text = _gold_text(gold)
+    if "boxed" in text or "####" in text:
+        return extract(text, EVAL)
+    try:
+        node = answers.parse(text)
+    except ParseError as error:
+        return Extracted(text or None, None, str(error))
+    if isinstance(node, Words) and len(node.text.split()) > 12:
+        found = extract(text, EVAL)
+        if found.node is not None and not isinstance(found.node, Words):
+            return found
+    return Extracted(text, node, "gold")
+
+
+def _gold_text(gold: str | int | float) -> str:
+    if isinstance(gold, float) and gold.is_integer():
+        return str(int(gold))
+    return str(gold)
+
+
+def verify(gold: str | int | float, completion: str, policy: str | Policy = "train", prove: Prover | None = None) -> Verdict:
+    """Whether the completion's answer is the gold answer."""
+    rules = named(policy)
+    return _timed(lambda: judge(gold, extract(completion, rules), rules, prove))
+
+
+def verify_answer(gold: str | int | float, answer: str, policy: str | Policy = "train", prove: Prover | None = None) -> Verdict:
+    """Whether a bare answer, found by somebody else, is the gold answer."""
+    rules = named(policy)
+
+    def run() -> tuple[Outcome, str | None]:
+        if "boxed" in answer:
+            return judge(gold, extract(answer, rules), rules, prove)
+        try:
+            return judge(gold, Extracted(answer, answers.parse(answer), "bare"), rules, prove)
+        except ParseError as error:
+            return judge(gold, Extracted(answer, None, f"cannot be read: {error}"), rules, prove)
+
+    return _timed(run)
+
+
+def _timed(run: Callable[[], tuple[Outcome, str | None]]) -> Verdict:
+    start = time.perf_counter()
+    outcome, text = run()
+    ms = (time.perf_counter() - start) * 1000
+    return Verdict(outcome.equal is True, outcome.reason, outcome.stage, text, round(ms, 3))
+
+
+def judge(gold: str | int | float, found: Extracted, policy: Policy, prove: Prover | None) -> tuple[Outcome, str | None]:
+    """The outcome for an extracted answer, and its text."""
+    right = gold_answer(gold)
+    if found.text and _same_text(right.text, found.text):
+        return Outcome(True, "text", "same text"), found.text
+    if right.node is None:
+        return Outcome(False, "gold", f"the gold answer cannot be read: {right.reason}"), found.text
+    if found.node is None:
+        return Outcome(False, "extract" if found.text is None else "parse", found.reason), found.text
+    outcome = Comparison(policy, prove).compare(right.node, found.node)
+    if not outcome and (better := _other_reading(right, found, policy, prove)) is not None:
+        outcome = better
+    return outcome, found.text
+
+
+def _same_text(gold: str | None, found: str) -> bool:
+    """The same characters, however long: what is too long to be parsed still equals itself."""
+    return gold is not None and cleaning.unwrap(gold) == cleaning.unwrap(found) != ""
+
+
+def _other_reading(gold: Extracted, found: Extracted, policy: Policy, prove: Prover | None) -> Outcome | None:
+    """Commas read the other way: `100,200,300` as a list where the other side is one, `3,14` as 3.14."""
+    for one, other in ((gold, found), (found, gold)):
+        text = one.text or ""
+        if isinstance(one.node, Num) and isinstance(other.node, Seq) and text.count(",") > 1:
+            try:
+                node: Node = answers.without_thousands(text)
+            except ParseError:
+                continue
+            pair = (node, other.node) if one is gold else (other.node, node)
+            return Comparison(policy, prove).compare(*pair)
+    if policy.decimal_comma and isinstance(gold.node, Num) and gold.node.places and found.text and "," in found.text:
+        try:
+            return Comparison(policy, prove).compare(gold.node, answers.parse(answers.with_decimal_comma(found.text)))
+        except ParseError:
+            return None
+    return None
+
+
+__all__ = ["Relation", "Verdict", "gold_answer", "judge", "verify", "verify_answer"]
