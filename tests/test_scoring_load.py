@@ -86,6 +86,7 @@ def test_a_module_that_is_not_there_is_named():
     [
         ("import no_such_package", "ModuleNotFoundError: No module named 'no_such_package'"),
         ("x = 1\nx = x / 0", "ZeroDivisionError: division by zero (my.py, line 2)"),
+        ("raise ValueError('two\\nlines')", "ValueError: two lines (my.py, line 1)"),
         ("def broken(:", "SyntaxError: invalid syntax (my.py, line 1)"),
         ("raise SystemExit(3)", "SystemExit: 3 (my.py, line 1)"),
     ],

@@ -137,11 +137,11 @@ def _imported(use: str, load: Callable[[], T]) -> T:
     try:
         return load()
     except (Exception, SystemExit) as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        where = (
-            "" if isinstance(error, SyntaxError | ImportError) else f" ({Path(last.filename).name}, line {last.lineno})"
-        )
-        raise RewardError(f"{use}: cannot be imported: {type(error).__name__}: {error}{where}", exit_code=2) from error
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        if not isinstance(error, SyntaxError | ImportError):  # these say where themselves
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            what += f" ({Path(last.filename).name}, line {last.lineno})"
+        raise RewardError(f"{use}: cannot be imported: {what}", exit_code=2) from error
 
 
 def _functions(module: ModuleType) -> list[str]:
