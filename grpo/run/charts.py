@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 360, 176
-LEFT, RIGHT, TOP, BOTTOM = 42.0, 352.0, 20.0, 154.0  # edges of the plot
+LEFT, RIGHT, TOP, BOTTOM = 46.0, 352.0, 20.0, 154.0  # edges of the plot
 POINTS = 100  # at most, per chart
 SMOOTH_FROM = 40  # points, from which a moving mean is drawn over the faint raw line
 

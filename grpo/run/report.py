@@ -155,7 +155,9 @@ def _notes(steps: Sequence[Row], evaluations: Sequence[Dot]) -> str:
     useful, solved = _mean(late, "groups/useful"), _mean(late, "solved")
     if useful is not None and useful < 0.1:
         reason = "nearly all problems are solved every time" if (solved or 0.0) > 0.5 else "nearly none is ever solved"
-        found.append(f"Only {percent(useful)} of the last groups carried a signal: {reason}.")
+        found.append(
+            f"{f'Only {percent(useful)}' if useful else 'None'} of the last groups carried a signal: {reason}."
+        )
     if skipped := sum(_known(steps, "policy/skipped_updates")):
         found.append(f"{plural(int(skipped), 'update')} skipped, because loss or gradient was not finite.")
     rise = (_mean(late, "reward/mean") or 0.0) - (_mean(early, "reward/mean") or 0.0)
