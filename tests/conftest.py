@@ -1,9 +1,11 @@
-"""What every test may count on: the network is out of reach, so that each passes or fails alike everywhere."""
+"""What tests share: a small model, and a network that is out of reach, so that each passes or fails alike everywhere."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+import pytest
 
 # Before anything imports transformers or datasets.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -11,3 +13,13 @@ os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small Qwen2 with random weights and its tokenizer, in Hugging Face format.  Shared: do not write into it."""
+    from grpo.learning.tiny_model import make_tiny_model
+
+    folder = tmp_path_factory.mktemp("tiny_model")
+    make_tiny_model(folder, seed=0)
+    return folder
