@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
@@ -14,7 +14,7 @@ from grpo.config import Config, Data, Eval, Sft
 from grpo.errors import ConfigError
 from grpo.learning.loading import choose_device, choose_dtype, context_length, load_model, load_tokenizer
 from grpo.learning.policy import LanguageModel, Policy
-from grpo.problems import render_prompts
+from grpo.problems import load_problems, render_prompts
 from grpo.sampling import Dtype, Sampler, make_sampler
 from grpo.scoring import Scorer
 from grpo.types import Problem, Prompt
@@ -97,6 +97,29 @@ def open_sampler(config: Config, files: ModelFiles, place: Place, *, context: in
 def open_scorer(config: Config, failed: Path | None) -> Scorer:
     workers = config.run.reward_workers or min(8, os.cpu_count() or 1)
     return Scorer(config.reward, workers=workers, chat=config.data.chat, failed=failed)
+
+
+def needed_facts(config: Config) -> tuple[str, ...]:
+    """What every problem must have: the built-in math reward cannot do without an answer, others may."""
+    return ("answer",) if any(reward.use == "math" for reward in config.reward) else ()
+
+
+def load_judgeable(config: Config, data: Data, warn: Callable[[str], None]) -> list[Problem]:
+    """The problems of `data` that the rewards can judge: the built-in `math` needs a gold answer, and problems without
+    one are left out and counted.  Other rewards may not need any."""
+    problems = load_problems(data, needs=())
+    if all(reward.use != "math" for reward in config.reward):
+        return problems
+    kept = [problem for problem in problems if problem.facts.get("answer")]
+    if not kept:
+        return load_problems(data, needs=("answer",))  # says which columns there are
+    if len(kept) < len(problems):
+        lacking = [problem.id for problem in problems if not problem.facts.get("answer")]
+        warn(
+            f"{data.source}: {len(lacking)} of {len(problems)} problems have no answer and are left out "
+            f"({', '.join(lacking[:3])}{', …' if len(lacking) > 3 else ''})"
+        )
+    return kept
 
 
 def held_out(config: Config) -> Data | None:

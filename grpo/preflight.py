@@ -33,14 +33,14 @@ class Finding:
 
 def check_rejected_golds(config: Config, problems: Sequence[Problem]) -> list[Finding]:
     """Gold answers that the first reward, the one that says "solved", does not accept."""
-    some = problems[:GOLDS]
+    some = [problem for problem in problems if problem.facts.get("answer")][:GOLDS]  # rewards may do without
     rejected = check_golds(config.reward[0], some, chat=config.data.chat)
     if not rejected:
         return []
     first = rejected[0]
     text = (
-        f"reward {config.reward[0].use} rejects {len(rejected)} of {len(some)} gold answers, such as "
-        f"{first.gold[:60]!r} of {first.problem_id} ({first.why}); these problems can never be solved"
+        f"reward {config.reward[0].use} does not give {len(rejected)} of {len(some)} gold answers its best value, such "
+        f"as {first.gold[:60]!r} of {first.problem_id} ({first.why})"
     )
     return [Finding(text, certain=len(rejected) == len(some))]
 

@@ -24,7 +24,7 @@ from grpo.evaluate import Evaluation, evaluate, write
 from grpo.interrupt import StopRequest
 from grpo.learning.optimizer import learning_rate
 from grpo.metrics import Stopwatch, sample_rows, step_row
-from grpo.problems import draw, load_problems
+from grpo.problems import draw
 from grpo.run import checkpoints
 from grpo.run.checkpoints import Progress
 from grpo.run.console import Console
@@ -46,9 +46,9 @@ def train(config: Config, path: Path, *, resume: bool = False, dry_run: bool = F
         folder = stack.enter_context(_folder(config, path, resume=resume, dry_run=dry_run))
         console = stack.enter_context(closing(Console(config.run.steps)))
         # What is cheap to get wrong comes first: data and rewards are looked at before any model is opened.
-        problems = load_problems(config.data)
+        problems = assemble.load_judgeable(config, config.data, console.warn)
         held_out_data = assemble.held_out(config)
-        held_out = load_problems(held_out_data) if held_out_data else []
+        held_out = assemble.load_judgeable(config, held_out_data, console.warn) if held_out_data else []
         console.note(f"problems: {len(problems)} from {config.data.source}, {len(held_out)} held out")
         _show_rewards(config, problems, console)
         findings = preflight.check_rejected_golds(config, problems)
@@ -99,7 +99,7 @@ class Run:
             self.saved_step = self.progress.step
             files = replace(start, name=str(checkpoint), revision=None)
             console.note(f"resumed: after step {self.progress.step}, from {checkpoint}")
-        folder.rewind(self.progress.step)
+        folder.rewind(self.progress.step if checkpoint else -1)  # without one, not even the first evaluation stands
         self.files = files
 
         eval_tokens = config.eval.max_tokens or config.sampling.max_tokens

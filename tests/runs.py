@@ -1,0 +1,83 @@
+"""Small whole runs for tests: a tiny model, a few problems, a reward that any completion has some of."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from grpo.config import Config, validate
+
+REWARD = """
+def digits(completion, problem):
+    return sum(character.isdigit() for character in completion) / (len(completion) + 1)
+"""
+
+
+def write_inputs(folder: Path, problems: int = 12) -> None:
+    rows = [{"id": f"p{i}", "problem": f"{i}+{i + 1}", "answer": str(2 * i + 1)} for i in range(problems)]
+    (folder / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "reward.py").write_text(REWARD)
+
+
+def settings(folder: Path, model: Path, **changes: dict[str, Any]) -> Config:
+    """A run of 6 steps over `write_inputs`, sampled by transformers; `changes` by group."""
+    tree: dict[str, Any] = {
+        "model": {"name": str(model)},
+        "data": {"source": str(folder / "problems.jsonl")},
+        "sampling": {"backend": "transformers", "problems_per_step": 4, "group_size": 4, "max_tokens": 8},
+        "reward": [{"use": f"{folder / 'reward.py'}:digits"}],
+        "optim": {"lr": 1e-3, "updates_per_step": 2},
+        "eval": {"source": str(folder / "problems.jsonl"), "limit": 4, "every": 2},
+        "run": {"steps": 6, "save_every": 3, "reward_workers": 1, "preflight": "report"},
+    }
+    for group, values in changes.items():
+        tree[group] = {**tree.get(group, {}), **values} if isinstance(values, dict) else values
+    return validate(tree, place="test")
+
+
+def rows(file: Path) -> list[dict[str, Any]]:
+    """Of a .jsonl file, without what depends on the clock or on the process."""
+    found = [json.loads(line) for line in file.read_text().splitlines()]
+    return [{k: v for k, v in row.items() if not k.startswith(("time/", "speed/", "memory/"))} for row in found]
+
+
+def run_and_die(config_toml: str, out: str, where: str) -> None:
+    """Train until `where`, and die there as by `kill -9`.  To be called in a process of its own."""
+    import tomllib
+
+    from grpo.algorithm import Trainer
+    from grpo.run import checkpoints
+    from grpo.train import train
+
+    def die(*_: Any, **__: Any) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    place, _, step = where.partition("@")
+    if place == "update":  # half of the step's updates are made, nothing is written yet
+        original_update = Trainer.update
+
+        def update(self: Trainer, *arguments: Any) -> Any:
+            result = original_update(self, *arguments)
+            update.calls += 1  # type: ignore[attr-defined]
+            return die() if update.calls == 2 * int(step) - 1 else result  # type: ignore[attr-defined]
+
+        update.calls = 0  # type: ignore[attr-defined]
+        Trainer.update = update  # type: ignore[method-assign]
+    if place == "checkpoint":  # the model is written, the optimizer is not
+        original_save = checkpoints.save
+
+        def save(folder: Path, progress: Any, *arguments: Any, **options: Any) -> Path:
+            if progress.step == int(step):
+                checkpoints.torch.save = die
+            return original_save(folder, progress, *arguments, **options)
+
+        checkpoints.save = save
+    train(validate(tomllib.loads(config_toml), place="test"), Path(out))
+
+
+if __name__ == "__main__":
+    run_and_die(*sys.argv[1:])

@@ -1,0 +1,197 @@
+"""Whole runs on a CPU: what they leave behind, how they stop, and that a resumed run is the run that never stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from grpo import train as module
+from grpo.algorithm import Trainer
+from grpo.config import Config
+from grpo.errors import CheckpointError, ConfigError, Interrupted, LearningError, SamplerError
+from grpo.learning.policy import Policy, Terms
+from grpo.run import checkpoints
+from grpo.train import train
+from tests import runs
+
+
+@pytest.fixture
+def config(tmp_path: Path, tiny_model: Path) -> Config:
+    runs.write_inputs(tmp_path)
+    return runs.settings(tmp_path, tiny_model)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> tuple[Config, Path]:
+    """A run of six steps that was never stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    runs.write_inputs(folder)
+    config = runs.settings(folder, tiny_model)
+    train(config, folder / "run")
+    return config, folder / "run"
+
+
+def test_a_run_leaves_its_settings_metrics_samples_models_and_report(whole: tuple[Config, Path]) -> None:
+    _, path = whole
+    steps = [row for row in runs.rows(path / "metrics.jsonl") if "solved" in row]
+    assert [row["step"] for row in steps] == [1, 2, 3, 4, 5, 6]
+    assert all(row["policy/updates"] == 2 and row["sync/logprob_gap"] < 1e-4 for row in steps)
+    assert len(runs.rows(path / "samples.jsonl")) == 6 * 16
+    assert {p.name for p in (path / "checkpoints").iterdir()} >= {"step-3", "step-6"}
+    assert {p.name for p in (path / "eval").iterdir()} == {"before", "step-2", "step-4", "after"}
+    assert "<svg" in (path / "report.html").read_text()
+    assert 'use = "' in (path / "config.toml").read_text()
+
+
+def test_a_checkpoint_opens_with_from_pretrained(whole: tuple[Config, Path]) -> None:
+    model = AutoModelForCausalLM.from_pretrained(whole[1] / "checkpoints" / "step-6")
+    stored = load_file(whole[1] / "checkpoints" / "step-6" / "model.safetensors")
+    assert torch.equal(model.state_dict()["model.norm.weight"], stored["model.norm.weight"])
+
+
+def test_the_reward_it_is_paid_for_goes_up(tmp_path: Path, tiny_model: Path) -> None:
+    runs.write_inputs(tmp_path)
+    longer = runs.settings(tmp_path, tiny_model, run={"steps": 25}, eval={"every": 0})
+    train(longer, tmp_path / "run")
+    rewards = [row["reward/mean"] for row in runs.rows(tmp_path / "run" / "metrics.jsonl") if "solved" in row]
+    assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.2
+
+
+@pytest.mark.parametrize("where", ["update@5", "checkpoint@3", "checkpoint@6"])
+def test_six_steps_equal_some_steps_a_kill_and_the_rest(whole: tuple[Config, Path], tmp_path: Path, where: str) -> None:
+    config, uninterrupted = whole
+    path = tmp_path / "run"
+    killed = subprocess.run(
+        [sys.executable, "-m", "tests.runs", config.to_toml(), str(path), where], capture_output=True, text=True
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    train(config, path, resume=True)
+    for name in ("metrics.jsonl", "samples.jsonl"):
+        assert runs.rows(path / name) == runs.rows(uninterrupted / name)
+    ours, theirs = (load_file(p / "checkpoints" / "step-6" / "model.safetensors") for p in (path, uninterrupted))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_ctrl_c_saves_the_last_whole_step_and_the_run_goes_on_from_there(
+    whole: tuple[Config, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, uninterrupted = whole
+    rollout = Trainer.rollout
+
+    def interrupted(self: Trainer, prompts: object, seed: int) -> object:
+        if self.sampler._step == 2:  # type: ignore[attr-defined]
+            os.kill(os.getpid(), signal.SIGTERM)
+        return rollout(self, prompts, seed)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Trainer, "rollout", interrupted)
+    with pytest.raises(Interrupted, match=r"SIGTERM; step 2 is saved .*--resume") as stopped:
+        train(config, tmp_path / "run")
+    monkeypatch.setattr(Trainer, "rollout", rollout)
+    assert stopped.value.exit_code == 128 + signal.SIGTERM
+    train(config, tmp_path / "run", resume=True)
+    assert runs.rows(tmp_path / "run" / "metrics.jsonl") == runs.rows(uninterrupted / "metrics.jsonl")
+
+
+def test_a_dry_run_stops_before_the_first_step_and_leaves_nothing(
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(config, tmp_path / "run", dry_run=True)
+    assert not (tmp_path / "run").exists()
+    assert "dry run" in capsys.readouterr().out
+
+
+def test_a_second_run_into_the_same_folder_is_refused(whole: tuple[Config, Path]) -> None:
+    with pytest.raises(CheckpointError, match="already holds a run"):
+        train(*whole)
+
+
+def test_resume_with_other_mathematics_is_refused(whole: tuple[Config, Path]) -> None:
+    config, path = whole
+    with pytest.raises(CheckpointError, match=r"optim\.lr: 0\.001 in the run, 0\.5 given"):
+        train(config.with_changes(optim={"lr": 0.5}), path, resume=True)
+
+
+def test_the_canary_stops_a_run_whose_transfer_is_broken(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from grpo.sampling.hf import TransformersSampler
+
+    def forget(self: TransformersSampler, named_tensors: object, step: int) -> None:
+        self._step = step
+
+    monkeypatch.setattr(TransformersSampler, "load_weights", forget)
+    with pytest.raises(SamplerError, match="does not serve the policy's weights"):
+        train(config, tmp_path / "run")
+
+
+def test_a_few_bad_gradients_are_skipped_and_counted_and_more_stop_the_run(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward_backward = Policy.forward_backward
+
+    def broken(self: Policy, batch: object, loss: object) -> dict[str, float]:
+        return forward_backward(self, batch, lambda logprobs, rows: Terms(logprobs.sum() * float("nan")))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Policy, "forward_backward", broken)
+    with pytest.raises(LearningError, match=r"not finite in 3 steps in a row.*failed-batch\.pt"):
+        train(config, tmp_path / "run")
+    steps = [row for row in runs.rows(tmp_path / "run" / "metrics.jsonl") if "solved" in row]
+    assert [row["policy/skipped_updates"] for row in steps] == [2, 2, 2]
+    assert (tmp_path / "run" / "failed-batch.pt").exists()
+
+
+def test_a_sampler_that_dies_in_a_step_loses_nothing(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rollout = Trainer.rollout
+
+    def dying(self: Trainer, prompts: object, seed: int) -> object:
+        if self.sampler._step == 2:  # type: ignore[attr-defined]
+            with self.clock("sample"):
+                raise SamplerError("the engine is dead")
+        return rollout(self, prompts, seed)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Trainer, "rollout", dying)
+    with pytest.raises(SamplerError, match="the engine is dead"):
+        train(config, tmp_path / "run")
+    assert checkpoints.latest(tmp_path / "run" / "checkpoints") == tmp_path / "run" / "checkpoints" / "step-2"
+    assert "go on with --resume" in capsys.readouterr().out
+
+
+def test_a_run_that_can_learn_nothing_is_refused_before_its_first_step(config: Config, tmp_path: Path) -> None:
+    (tmp_path / "reward.py").write_text("def digits(completion, problem):\n    return 0.0\n")
+    with pytest.raises(ConfigError, match=r"does not give 12 of 12 gold answers its best value"):
+        train(config.with_changes(run={"preflight": "refuse"}), tmp_path / "run")
+
+
+def test_the_best_model_is_the_one_of_the_best_evaluation(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.2, 0.5, 0.9, 0.4])  # before, step 2, step 4, after
+    measure = module.evaluate
+
+    def scripted(*arguments: object, **options: object) -> object:
+        from dataclasses import replace
+
+        from grpo.estimates import Estimate
+
+        score = next(scores)
+        result = measure(*arguments, **options)  # type: ignore[arg-type]
+        return replace(result, measures={**result.measures, "pass@1": Estimate(score, 0, 1)})
+
+    monkeypatch.setattr(module, "evaluate", scripted)
+    train(config.with_changes(run={"save_every": 2, "keep": 3}), tmp_path / "run")
+    folder = tmp_path / "run" / "checkpoints"
+    assert (folder / "best" / "model.safetensors").read_bytes() == (
+        folder / "step-4" / "model.safetensors"
+    ).read_bytes()
+    assert json.loads((folder / "step-6" / "trainer" / "state.json").read_text())["best_step"] == 4
