@@ -1,4 +1,4 @@
-"""What tests share: a small model, and a network that is out of reach, so that each passes or fails alike everywhere."""
+"""What tests share: a small model, and a network that is out of reach, so that a test ends alike everywhere."""
 
 from __future__ import annotations
 
