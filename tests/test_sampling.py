@@ -21,7 +21,7 @@ from grpo import config, sampling
 from grpo.errors import ConfigError, DataError, ModelError, SamplerError
 from grpo.sampling import Sampler, canary, hf, make_sampler
 from grpo.types import Group, Problem, Prompt, SamplingParams
-from tests.tiny import CHARACTERS, END, SECOND_END, encode, make_model, save_model
+from tests.tiny import CHARACTERS, CONFIG_END, END, GENERATION_END, encode, make_model, save_model
 
 CONTEXT = 160
 VLLM = importlib.util.find_spec("vllm") is not None
@@ -158,19 +158,20 @@ def test_greedy_takes_the_likeliest_token_and_reports_it_at_temperature_one(samp
 # How completions end
 
 
-def test_either_end_token_stops_is_kept_and_is_not_text(sampler: Sampler) -> None:
-    ends = set()
+def test_every_end_token_stops_is_kept_and_is_not_text(sampler: Sampler) -> None:
+    named = {END, CONFIG_END, GENERATION_END}
+    met = set()
     for group in collect(sampler, PROMPTS * 4, n=8, max_tokens=100):
         for completion in group.completions:
             *before, last = completion.token_ids
-            assert not {END, SECOND_END} & set(before)
-            assert (last in (END, SECOND_END)) == (completion.finish == "stop")
+            assert not named & set(before)
+            assert (last in named) == (completion.finish == "stop")
             if completion.finish == "stop":
-                ends.add(last)
+                met.add(last)
             else:
                 assert len(completion.token_ids) == 100
-            assert completion.text == "".join(CHARACTERS[t] for t in completion.token_ids if t > 3)
-    assert ends == {END, SECOND_END}
+            assert completion.text == "".join(CHARACTERS[t] for t in completion.token_ids if len(CHARACTERS[t]) == 1)
+    assert met == named
 
 
 def test_a_stop_text_stops_and_stays_in_the_completion(sampler: Sampler) -> None:

@@ -9,8 +9,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-PAD, END, SECOND_END, UNKNOWN = range(4)
-CHARACTERS = ["<pad>", "<eos>", "<end>", "<unk>", *map(chr, range(32, 127)), "\n"]
+PAD, END, CONFIG_END, GENERATION_END, UNKNOWN = range(5)
+CHARACTERS = ["<pad>", "<eos>", "<end>", "<halt>", "<unk>", *map(chr, range(32, 127)), "\n"]
 
 
 def encode(text: str) -> tuple[int, ...]:
@@ -39,7 +39,7 @@ def make_model(tied: bool, seed: int = 0) -> Any:
 
 
 def save_model(folder: Path, tied: bool = True) -> Path:
-    """A model directory with two end tokens, one of them named in the generation configuration only."""
+    """A model directory with three end tokens, each named in one of the three files that may name some."""
     tokenizer = Tokenizer(models.WordLevel({c: i for i, c in enumerate(CHARACTERS)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     tokenizer.decoder = decoders.Fuse()
@@ -48,9 +48,10 @@ def save_model(folder: Path, tied: bool = True) -> Path:
         eos_token="<eos>",
         pad_token="<pad>",
         unk_token="<unk>",
-        additional_special_tokens=["<end>"],
+        additional_special_tokens=["<end>", "<halt>"],
     ).save_pretrained(folder)
     model = make_model(tied)
-    model.generation_config.eos_token_id = [END, SECOND_END]
+    model.config.eos_token_id = CONFIG_END
+    model.generation_config.eos_token_id = [GENERATION_END]
     model.save_pretrained(folder)
     return folder
