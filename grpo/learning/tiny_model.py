@@ -1,0 +1,85 @@
+"""A Qwen2-shaped language model small enough to learn arithmetic on a laptop's CPU, with its tokenizer.
+
+The architecture and the files are those of Qwen2, so everything that opens a model from the Hub opens this one; only
+the sizes differ, and the weights are random.  Its tokenizer is byte-level BPE, as Qwen2's is, hence any text goes in
+and comes out unchanged, but its merges are just the numbers 10 to 99: a number is one token, so that copying one is
+copying one token, and an answer takes few decoding steps.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tokenizers import AddedToken, pre_tokenizers
+from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
+
+END, PAD = "<|im_end|>", "<|endoftext|>"  # as in Qwen2.5
+ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
+TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+NUMBERS = (*map(str, range(10, 100)), *(f"{sign}{digit}" for sign in "+-" for digit in range(10)))
+
+# One token per role, one for the end of a turn: three tokens around a problem.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|im_end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+CONTEXT = 256  # tokens
+
+
+def make_tiny_model(directory: Path, seed: int) -> None:
+    """Write a model with random weights, which `seed` fixes, and its tokenizer into `directory`.
+
+    Sizes, and what happened with others on the quickstart's task (figures in docs/quickstart-design.md):
+
+    - 2 layers: finding the next operation in the problem takes one layer to see which came last and one to look up
+      what follows it; doing the sum fits beside them.
+    - 128 wide, MLP 512: room for the table of sums.
+    - heads of 32: the smallest that vLLM's attention kernels on CPUs take.
+    - tied embeddings, as the small Qwen2 models.
+    """
+    tokenizer = _tokenizer()
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=96,
+        intermediate_size=384,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        num_key_value_heads=3,
+        max_position_embeddings=CONTEXT,
+        rope_parameters={"rope_type": "default", "rope_theta": 100.0},
+        initializer_range=0.08,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        dtype="float32",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Qwen2ForCausalLM(config)
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+
+
+def _tokenizer() -> Qwen2Tokenizer:
+    """Bytes, and the tokens above them that make arithmetic easy.
+
+    The latter are added tokens rather than merges because a Qwen2 tokenizer cuts numbers into digits before it
+    merges, and transformers opens the directory of a Qwen2 model with that class whatever the files say.
+    """
+    tokenizer = Qwen2Tokenizer(
+        vocab={byte: i for i, byte in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))},
+        merges=[],
+        eos_token=END,
+        pad_token=PAD,
+        unk_token=PAD,  # never used: every byte is in the vocabulary
+        additional_special_tokens=list(ROLES),
+        chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+        model_max_length=CONTEXT,
+    )
+    # The tags are ordinary text for the reward, so they are not "special": decoding keeps them.
+    tokenizer.add_tokens([AddedToken(token, normalized=False) for token in (*TAGS, *NUMBERS)])
+    return tokenizer
