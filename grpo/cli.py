@@ -5,6 +5,8 @@ Nothing heavy is imported until a command needs it, so `grpo --help` answers at 
 
 from __future__ import annotations
 
+import io
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -76,12 +78,14 @@ def evaluate(
         typer.Argument(metavar="[MODEL] DATA", help="A model and a data set; with --completions the data only."),
     ],
     n: Annotated[int, typer.Option("--n", min=1, help="Samples per problem.")] = 1,
-    k: Annotated[str, typer.Option("--k", metavar="K,K,…", help="pass@k and maj@k for these k, at most n.")] = "",
+    k: Annotated[str, typer.Option("--k", metavar="K,K,…", help="pass@k and maj@k for these k.  Default: n.")] = "",
     temperature: Annotated[
         float | None, typer.Option("--temperature", min=0, help="Default: 0 (greedy) for n = 1, else 0.8.")
     ] = None,
     top_p: Annotated[float, typer.Option("--top-p", min=0.01, max=1)] = 1.0,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest completion, in tokens.")] = 2048,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", min=1, help="Longest completion.  Default: the recipe's, else 2048.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     reward: RewardSpecs = None,
     by: Annotated[
@@ -126,11 +130,15 @@ def check(
 
 def main() -> None:
     """The entry point.  A `GrpoError` becomes one sentence; anything else is a bug and keeps its traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a model's text may be more than the terminal can show
     try:
         app()
     except GrpoError as error:
-        typer.echo(f"grpo: {error}", err=True)
+        typer.echo(f"grpo: {_in_one_line(str(error))}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("grpo: stopped by Ctrl-C", err=True)
-        sys.exit(130)
+
+
+def _in_one_line(text: str) -> str:
+    """`text` with its line breaks and control characters, which may come from any file's name, written out."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], text)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grpo.config import Config, load_config, validate
+from grpo.config import Config, apply_changes, change, load_config, validate
 from grpo.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ class EvalOptions:
     k: str
     temperature: float | None
     top_p: float
-    max_tokens: int
+    max_tokens: int | None
     seed: int
     rewards: Sequence[str]
     by: Sequence[str] | None
@@ -64,16 +66,25 @@ class EvalOptions:
     completions: Path | None
     out: Path | None
 
-    @property
-    def ks(self) -> list[int]:
-        """Default: n."""
+    def ks(self, *, default: Sequence[int], most: int | None = None) -> list[int]:
         try:
-            ks = [int(part) for part in self.k.split(",") if part.strip()] or [self.n]
+            ks = [int(part) for part in self.k.split(",") if part.strip()] or list(default)
         except ValueError:
             raise ConfigError(f'--k {self.k}: must be numbers with commas between, such as "1,4,8"') from None
-        if min(ks) < 1 or max(ks) > self.n:
-            raise ConfigError(f"--k {self.k}: must be between 1 and --n {self.n}; sample more with --n {max(ks)}")
+        if ks and min(ks) < 1:
+            raise ConfigError(f"--k {self.k}: must be at least 1")
+        if most is not None and max(ks) > most:
+            raise ConfigError(f"--k {self.k}: must be between 1 and --n {most}; sample more with --n {max(ks)}")
         return ks
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What an evaluation found; `texts` are the prompts by problem id, `how` is what only it knows of its recipe."""
+
+    evaluation: Evaluation
+    texts: Mapping[str, str]
+    how: Mapping[str, Any]
 
 
 def evaluate(places: Sequence[str], options: EvalOptions) -> None:
@@ -82,55 +93,64 @@ def evaluate(places: Sequence[str], options: EvalOptions) -> None:
         usage = "grpo eval --completions FILE DATA" if options.completions else "grpo eval MODEL DATA"
         raise ConfigError(f"grpo eval: takes {wanted} argument{'s'[: wanted - 1]} here ({len(places)} given); {usage}")
     config = _eval_config(places, options)
-    from grpo.evaluate import write
+    from grpo.evaluate import make_folder, write
 
-    evaluation, texts, sampler = _score_given(config, options) if options.completions else _sample(config, options)
-    recipe = {
-        "config": config.model_dump(mode="json"),
-        "sampler": sampler,
-        "n": options.n,
-        "top_p": options.top_p,
-        "completions": str(options.completions) if options.completions else None,
-    }
-    out = options.out or Path("runs", "eval", f"{_short(places[0])}-{_short(places[-1])}")
-    write(evaluation, out, recipe, texts)
-    say(report_lines(evaluation))
+    subject = str(options.completions) if options.completions else places[0]
+    out = options.out or _free(Path("runs", "eval", f"{_slug(subject)}-{_slug(places[-1])}"))
+    make_folder(out)  # before anything is sampled that it could not hold
+    result = _score_given(config, options) if options.completions else _sample(config, options)
+    recipe = {"grpo": version("grpo"), **result.how, "by": options.by, "config": config.model_dump(mode="json")}
+    write(result.evaluation, out, recipe, result.texts)
+    say(report_lines(result.evaluation))
     say(f"results: {out / 'results.json'}")
 
 
 def _eval_config(places: Sequence[str], options: EvalOptions) -> Config:
     """The settings of a run, of which an evaluation needs those for model, data, sampling and rewards."""
-    temperature = options.temperature if options.temperature is not None else (0.0 if options.n == 1 else 0.8)
-    changes = [
-        f"data.source={json.dumps(places[-1])}",
-        f"model.name={json.dumps(places[0])}",
-        f"sampling.max_tokens={options.max_tokens}",
-        f"eval.temperature={temperature}",
-        f"run.seed={options.seed}",
-        *options.changes,
-    ]
+    tree: dict[str, Any] = {"data": {"split": "test"}, "sampling": {"max_tokens": 2048}}
     if options.recipe:
-        return load_config(options.recipe, changes, rewards=options.rewards)
-    from grpo.config import apply_changes
-
-    tree: dict[str, Any] = {"model": {"name": ""}, "data": {"source": "", "split": "test"}}
+        tree = _asked_as(options.recipe, places[-1])
     if options.rewards:
         tree["reward"] = [{"use": use} for use in options.rewards]
-    return validate(apply_changes(tree, changes), place="grpo eval")
+    temperature = options.temperature if options.temperature is not None else (0.0 if options.n == 1 else 0.8)
+    changes = [
+        change("data.source", places[-1]),
+        change("model.name", "none" if options.completions else places[0]),
+        change("eval.temperature", temperature),
+        change("run.seed", options.seed),
+    ]
+    if options.max_tokens:
+        changes.append(change("sampling.max_tokens", options.max_tokens))
+    return validate(apply_changes(tree, [*changes, *options.changes]), place="grpo eval")
 
 
-def _sample(config: Config, options: EvalOptions) -> tuple[Evaluation, dict[str, str], str]:
-    ks = options.ks
+def _asked_as(recipe: str, source: str) -> dict[str, Any]:
+    """The settings of `recipe`, with `source` asked as it asks its held-out problems."""
+    config = load_config(recipe)
+    from grpo.assemble import held_out
+
+    own = {"subset": None, "split": None} if config.eval.source != source else {}
+    data = held_out(config.with_changes(eval={"source": source, "limit": None, **own}))
+    assert data is not None
+    tree = config.model_dump(mode="json", exclude_none=True)
+    tree["data"] = data.model_dump(mode="json", exclude_none=True)
+    tree["sampling"]["max_tokens"] = config.eval.max_tokens or config.sampling.max_tokens
+    return tree
+
+
+def _sample(config: Config, options: EvalOptions) -> _Result:
+    ks = options.ks(default=[options.n], most=options.n)
     from grpo import assemble
     from grpo.evaluate import evaluate
     from grpo.problems import load_problems
     from grpo.run.console import Console
     from grpo.types import SamplingParams
 
-    problems = load_problems(config.data)
+    problems = load_problems(config.data, needs=assemble.needed_facts(config))
     files = assemble.find_model(config, Path("runs", "tiny-model"))
-    tokens = config.sampling.max_tokens
-    prompts = assemble.prompts_for(problems, files, config.data, max_tokens=tokens)
+    prompts = assemble.prompts_for(problems, files, config.data, max_tokens=options.max_tokens or 1)
+    # A limit that nobody asked for gives way to the model's context.
+    tokens = min(config.sampling.max_tokens, files.context - assemble.longest(prompts))
     place = assemble.choose_place(config)
     params = SamplingParams(
         tokens, config.eval.temperature, options.top_p, seed=config.run.seed, stop=config.sampling.stop
@@ -152,56 +172,78 @@ def _sample(config: Config, options: EvalOptions) -> tuple[Evaluation, dict[str,
             arrived=lambda done, total: console.phase("sampling", done, total),
         )
     texts = {prompt.problem.id: str(files.tokenizer.decode(list(prompt.token_ids))) for prompt in prompts}
-    return result, texts, sampler.name
+    how = {
+        "sampler": sampler.name,
+        "n": options.n,
+        "k": ks,
+        "temperature": params.temperature,
+        "top_p": params.top_p,
+        "max_tokens": params.max_tokens,
+        "seed": params.seed,
+    }
+    return _Result(result, texts, how)
 
 
-def _score_given(config: Config, options: EvalOptions) -> tuple[Evaluation, dict[str, str], str]:
+def _score_given(config: Config, options: EvalOptions) -> _Result:
     from grpo import assemble
     from grpo.evaluate import score_completions
     from grpo.problems import load_problems
     from grpo.types import Prompt
 
     assert options.completions is not None
-    problems = load_problems(config.data)
+    ks = options.ks(default=[])
+    problems = load_problems(config.data, needs=assemble.needed_facts(config))
     texts = _read_completions(options.completions, problems)
     prompts = [Prompt(problem, (0,)) for problem in problems]
     with assemble.open_scorer(config, None) as scorer:
-        result = score_completions(scorer, prompts, texts, by=options.by)
+        result = score_completions(scorer, prompts, texts, ks=ks, by=options.by)
     questions = {problem.id: problem.messages[-1]["content"] for problem in problems}
-    return result, questions, "none: completions were made elsewhere"
-
-
-def _read_completions(path: Path, problems: Sequence[Problem]) -> dict[str, list[str]]:
-    """Texts by problem id, from rows of {id, completion}; the id may be the data's own, or the row's number."""
-    from grpo.problems.files import read_file
-
-    by_own_id = {
-        str(problem.facts[name]): problem.id for problem in problems for name in ID_COLUMNS if name in problem.facts
-    }
-    by_number = {str(number): problem.id for number, problem in enumerate(problems)}
-    texts: dict[str, list[str]] = defaultdict(list)
-    for number, row in enumerate(read_file(path), start=1):
-        name = next((name for name in ID_COLUMNS if name in row), None)
-        if name is None or not isinstance(row.get("completion"), str):
-            raise DataError(f"{path}: row {number} must have `id` and `completion` (text); it has {', '.join(row)}")
-        given = str(row[name])
-        texts[by_own_id.get(given) or by_number.get(given) or given].append(row["completion"])
-    return texts
+    return _Result(result, questions, {"completions": str(options.completions), "k": ks})
 
 
 ID_COLUMNS = ("id", "task_id", "unique_id", "problem_id", "ID")
+
+
+def _read_completions(path: Path, problems: Sequence[Problem]) -> dict[str, list[str]]:
+    """Texts by problem id, from rows of {id, completion}; several rows for one id are its samples."""
+    from grpo.problems.files import read_file
+
+    given: dict[str, list[str]] = defaultdict(list)
+    for number, row in enumerate(read_file(path), start=1):
+        # "problem" is what our own samples.jsonl calls it.
+        name = next((name for name in (*ID_COLUMNS, "problem") if name in row), None)
+        if name is None or not isinstance(row.get("completion"), str):
+            raise DataError(f"{path}: row {number} must have `id` and `completion` (text); it has {', '.join(row)}")
+        given[str(row[name])].append(row["completion"])
+    # One meaning for all rows: were each looked up by itself, "1" could be a problem's own id and "0" a row's number.
+    known = max(_ways_to_name(problems), key=lambda way: sum(name in way for name in given))
+    return {known.get(name, name): texts for name, texts in given.items()}
+
+
+def _ways_to_name(problems: Sequence[Problem]) -> list[dict[str, str]]:
+    """Problem ids by what a row may call them: the data's own id columns, our id, the row's number from 0."""
+    columns = [{str(problem.facts.get(name)): problem.id for problem in problems} for name in ID_COLUMNS]
+    own = [column for column in columns if len(column) == len(problems)]  # where values repeat they name nothing
+    ids = {problem.id: problem.id for problem in problems}
+    return [*own, ids, {str(number): problem.id for number, problem in enumerate(problems)}]
 
 
 def report_lines(evaluation: Evaluation) -> str:
     """The measures of an evaluation, as a person reads them."""
     lines = [f"{len(evaluation.solved)} problems; mean [95 % confidence interval]"]
     lines += [f"  {name:<12} {value}" for name, value in evaluation.measures.items()]
+    if evaluation.missing:
+        lines.append(f"  {evaluation.missing} problems have no completion and count as wrong")
     if evaluation.unscored:
         lines.append(f"  {evaluation.unscored} completions could not be judged and are left out")
     for column, table in evaluation.breakdown.items():
         lines.append(f"pass@1 by {column}")
-        lines += [f"  {value[:28]:<28} {share}  {count} problems" for value, (count, share) in table.items()]
+        lines += [f"  {_cell(value):<28} {share}  {number} problems" for value, (number, share) in table.items()]
     return "\n".join(lines)
+
+
+def _cell(value: str) -> str:
+    return " ".join(value.split())[:28]
 
 
 def compare(a: str, b: str) -> None:
@@ -232,14 +274,13 @@ def _side_by_side(first: Mapping[str, Any], second: Mapping[str, Any], a: str, b
 
 def check_rewards(spec: str, source: str, changes: Sequence[str]) -> int:
     """Prints the golds that the reward rejects; returns the exit code."""
-    from grpo.config import apply_changes
     from grpo.problems import load_problems
     from grpo.scoring import check_golds
 
     tree = {"model": {"name": "none"}, "data": {"source": source}, "reward": [{"use": spec}]}
     config = validate(apply_changes(tree, changes), place="grpo rewards check")
     problems = load_problems(config.data)
-    rejected = check_golds(config.reward[0], problems, workers=2)
+    rejected = check_golds(config.reward[0], problems, chat=config.data.chat, workers=2)
     for gold in rejected:
         say(f"{gold.problem_id}: {gold.gold!r}: {gold.why}")
     say(f"{len(problems) - len(rejected)} of {len(problems)} gold answers are accepted, {len(rejected)} rejected")
@@ -249,12 +290,19 @@ def check_rewards(spec: str, source: str, changes: Sequence[str]) -> int:
 def _named(**sources: str | None) -> list[str]:
     """Flags that stand for a setting, as changes."""
     keys = {"model": "model.name", "data": "data.source", "sft": "sft.source"}
-    return [f"{keys[flag]}={json.dumps(value)}" for flag, value in sources.items() if value is not None]
+    return [change(keys[flag], value) for flag, value in sources.items() if value is not None]
 
 
 def _run_folder(config: Config, recipe: str, out: Path | None) -> Path:
     return out or Path(config.run.out or Path("runs", Path(recipe).stem))
 
 
-def _short(place: str) -> str:
-    return Path(place).name.partition(".")[0]
+def _slug(place: str) -> str:
+    """A model, data set or file as part of a folder's name: "Qwen/Qwen3-0.6B" → "Qwen-Qwen3-0.6B"."""
+    return re.sub(r"[^\w.]+", "-", place).strip("-.")[-80:]
+
+
+def _free(folder: Path) -> Path:
+    """`folder`, or the same with a number, where no earlier results would be lost."""
+    others = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
+    return next(place for place in chain([folder], others) if not (place / "results.json").exists())

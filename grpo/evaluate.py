@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -21,6 +21,7 @@ from grpo.metrics import Row, completion_shares, sample_rows
 from grpo.sampling import Sampler
 from grpo.scoring import Scorer
 from grpo.types import Completion, Group, Prompt, SamplingParams, ScoredGroup
+from rewards import Score
 
 USUAL_COLUMNS = ("subject", "level", "difficulty", "type")  # broken down by, where a data set has them
 
@@ -34,6 +35,7 @@ class Evaluation:
     groups: tuple[ScoredGroup, ...]
     solved: Mapping[str, float]  # problem id → share of its samples that are right
     unscored: int  # completions that could not be judged; they are left out
+    missing: int = 0  # problems for which no completion was given; they count as wrong
 
     def row(self, step: int) -> Row:
         """For metrics.jsonl."""
@@ -52,6 +54,7 @@ def evaluate(
     arrived: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
     """Sample `n` completions per prompt and measure.  `by` names columns for the breakdown; default: the usual ones."""
+    _check_columns(prompts, by or ())
     futures = {}
     for index, group in sampler.sample(prompts, n, params):
         futures[index] = scorer.submit(group)
@@ -61,27 +64,50 @@ def evaluate(
 
 
 def score_completions(
-    scorer: Scorer, prompts: Sequence[Prompt], texts: Mapping[str, Sequence[str]], *, by: Sequence[str] | None = None
+    scorer: Scorer,
+    prompts: Sequence[Prompt],
+    texts: Mapping[str, Sequence[str]],
+    *,
+    ks: Sequence[int] = (),
+    by: Sequence[str] | None = None,
 ) -> Evaluation:
-    """Measure completions that were made elsewhere: texts by problem id."""
+    """Measure completions that were made elsewhere: texts by problem id.
+
+    A problem without any counts as wrong: left out, it would flatter the result.  `ks`: powers of two by default.
+    """
+    _check_columns(prompts, by or ())
     unknown = sorted(set(texts) - {prompt.problem.id for prompt in prompts})
     if unknown:
         raise DataError(
             f"{len(unknown)} completions name no problem of the data, {unknown[0]!r} first; check their ids"
         )
-    groups = [
-        Group(prompt, tuple(Completion((0,), (0.0,), text, "stop") for text in texts[prompt.problem.id]), 0)
+    n = min((len(given) for given in texts.values() if given), default=0)
+    if not n:
+        raise DataError("no completion names a problem of the data; check their ids")
+    if ks and max(ks) > n:
+        raise DataError(f"k = {max(ks)}: there are {n} completions for some problems; k must be at most that")
+    futures = {
+        prompt.problem.id: scorer.submit(Group(prompt, tuple(map(_elsewhere, texts[prompt.problem.id])), 0))
         for prompt in prompts
         if texts.get(prompt.problem.id)
+    }
+    scored = [
+        futures[prompt.problem.id].result() if prompt.problem.id in futures else _unanswered(prompt, n, scorer.names)
+        for prompt in prompts
     ]
-    if not groups:
-        raise DataError("no completion names a problem of the data; check their ids")
-    scored = [future.result() for future in [scorer.submit(group) for group in groups]]
-    n = min(len(group.completions) for group in groups)
-    evaluation = measure(scored, scorer.names[0], ks=[k for k in (1, 2, 4, 8, 16, 32, 64) if k <= n], by=by)
+    evaluation = measure(scored, scorer.names[0], ks=ks or [k for k in (1, 2, 4, 8, 16, 32, 64) if k <= n], by=by)
     # How these texts ended is not known, so nothing is said about truncation.
     measures = {name: value for name, value in evaluation.measures.items() if name != "truncated"}
-    return Evaluation(measures, evaluation.breakdown, evaluation.groups, evaluation.solved, evaluation.unscored)
+    return replace(evaluation, measures=measures, missing=len(prompts) - len(futures))
+
+
+def _elsewhere(text: str) -> Completion:
+    return Completion((0,), (0.0,), text, "stop")
+
+
+def _unanswered(prompt: Prompt, n: int, names: Sequence[str]) -> ScoredGroup:
+    wrong = {name: Score(0.0, why="no completion was given") for name in names}
+    return ScoredGroup(Group(prompt, (_elsewhere(""),) * n, 0), (wrong,) * n, (0.0,) * n)
 
 
 def measure(
@@ -137,11 +163,17 @@ def _breakdown(
     for column in columns:
         values = defaultdict(list)
         for sample, row in zip(judged, facts, strict=True):
-            if column not in row:
-                raise DataError(f"--by {column}: there is no such column; there are {', '.join(row)}")
-            values[str(row[column])].append(fmean(sample.correct))
+            values[str(row.get(column, "(none)"))].append(fmean(sample.correct))
         tables[column] = {value: (len(shares), estimate(shares, n)) for value, shares in sorted(values.items())}
     return tables
+
+
+def _check_columns(prompts: Sequence[Prompt], by: Sequence[str]) -> None:
+    """Before anything is sampled, because afterwards the samples would be lost."""
+    there = dict.fromkeys(name for prompt in prompts for name in prompt.problem.facts)
+    for column in by:
+        if column not in there:
+            raise DataError(f"--by {column}: there is no such column; there are {', '.join(there)}")
 
 
 def write(evaluation: Evaluation, folder: Path, recipe: Mapping[str, Any], texts: Mapping[str, str]) -> None:
@@ -149,10 +181,10 @@ def write(evaluation: Evaluation, folder: Path, recipe: Mapping[str, Any], texts
 
     `recipe` is all that is needed to repeat the evaluation; `texts` are the prompts by problem id.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     results = {
         **{name: asdict(value) for name, value in evaluation.measures.items()},
         "unscored": evaluation.unscored,
+        "missing": evaluation.missing,
         "problems": len(evaluation.solved),
         "breakdown": {
             column: {value: {"problems": count, **asdict(share)} for value, (count, share) in table.items()}
@@ -162,15 +194,25 @@ def write(evaluation: Evaluation, folder: Path, recipe: Mapping[str, Any], texts
         "solved": dict(evaluation.solved),
     }
     groups = [JudgedGroup(scored, (0.0,) * len(scored.rewards)) for scored in evaluation.groups]
+    make_folder(folder)
     try:
         with (folder / "samples.jsonl").open("w", encoding="utf-8", errors="backslashreplace") as file:
             for row in sample_rows(0, groups, texts):
                 file.write(json.dumps({k: v for k, v in row.items() if k not in ("step", "advantage")}) + "\n")
         (folder / "results.json").write_text(json.dumps(results, indent=1, default=str) + "\n")
     except OSError as error:
-        raise GrpoError(
-            f"{folder}: results cannot be written ({error.strerror}); choose another place with --out"
-        ) from None
+        raise _unwritable(folder, error) from None
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+
+
+def _unwritable(folder: Path, error: OSError) -> GrpoError:
+    return GrpoError(f"{folder}: results cannot be written ({error.strerror}); choose another place with --out")
 
 
 def read_results(place: str) -> dict[str, Any]:

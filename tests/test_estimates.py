@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from fractions import Fraction
 from statistics import fmean
 
@@ -114,7 +113,7 @@ def test_a_vote_is_a_share_and_unanimity_wins_it(answers, data):
 def _exact_p(deltas):
     """Over all 2^n assignments of signs, the share that is at least as far from 0 as what was seen."""
     exact = [Fraction(delta).limit_denominator(64) for delta in deltas]
-    sums = [abs(sum(map(math.prod, zip(signs, exact)))) for signs in itertools.product((1, -1), repeat=len(exact))]
+    sums = [abs(sum(flipped)) for flipped in itertools.product(*((delta, -delta) for delta in exact))]
     return sum(value >= abs(sum(exact)) for value in sums) / len(sums)
 
 
