@@ -228,6 +228,8 @@ def _grouped(groups: list[list[Node]], strong: bool) -> tuple[Node, ...]:
 @lru_cache(maxsize=8192)
 def parse(text: str) -> Node:
     """The answer that `text` is.  Raises `ParseError` where it is none that can be read."""
+    if text.isascii() and text.isdigit() and len(text) < 100:
+        return num(int(text))
     if len(text) > MAX_CHARS:
         raise ParseError(f"an answer of {len(text)} characters; at most {MAX_CHARS} are read")
     text = cleaning.unwrap(cleaning.undouble(cleaning.plain(text)))

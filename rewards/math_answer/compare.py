@@ -74,6 +74,8 @@ class Comparison:
             return Outcome(None, "limit", "too many items")
         if gold == pred:
             return Outcome(True, "normal form", "same normal form")
+        if isinstance(gold, Num) and isinstance(pred, Num):
+            return self.rationals(gold, pred, gold.value, pred.value)
         chained = self.unchained(gold), self.unchained(pred)
         for node in chained:
             if isinstance(node, Outcome):

@@ -20,7 +20,7 @@ from rewards.math_answer.answers import MAX_CHARS, parse
 from rewards.math_answer.lexer import ParseError
 from rewards.math_answer.nodes import Node, Seq, Words
 from rewards.math_answer.policy import Policy
-from rewards.math_answer.text import plain
+from rewards.math_answer.words import normal_text
 
 TAIL = 1 << 16  # characters
 MAX_BOXES = 64
@@ -40,12 +40,16 @@ _THINK = re.compile(r"<(/?)(?:think|thinking|thought|thoughts|reasoning)>", re.I
 _TURN = re.compile(r"<\|(?:im_start|im_end|eot_id|endoftext|end|user|end_of_text)\|>|</s>|<eos>|<end_of_turn>|\n(?:User|Human|Question|Problem):")
 _BOX = re.compile(r"\\+(?:boxed|fbox)(?![A-Za-z])\s*")
 _TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
+_LINE = re.compile(r"^[ \t*_#]*(?:A|Ans)[*_]*\s?[:.](?=[ \t*_$\\\d-])", re.MULTILINE)
+_HASH = re.compile("####")
 _PHRASE = re.compile(
-    r"(?P<hash>####)"
-    r"|(?P<line>^[ \t*_#]*(?:A|Ans|ans)[*_]*\s?[:.](?=[ \t*_$\\\d-]))"
-    r"|(?P<answer>\b(?:answer|solution|result)s?(?P<bold>[*_]*)\s?(?:\([A-Za-z]\)\s?)?(?P<verb>is|are|was|equals|would be|should be|must be|will be|:|=|(?=\$|\\\[|\\\(|\n\s*(?:\$|\\\[|\\\())))",
-    re.IGNORECASE | re.MULTILINE,
+    r"\b(?:answer|solution|result)s?[*_]*\s?(?:\([A-Za-z]\)\s?)?"
+    r"(?:is|are|was|equals|would be|should be|must be|will be|:|=|(?=\$|\\\[|\\\(|\n\s*(?:\$|\\\[|\\\()))",
+    re.IGNORECASE,
 )
+_IS_THE_ANSWER = re.compile(r"\bis (?:the|our) (?:final )?(?:answer|solution)s?[.!]?\s*$", re.IGNORECASE)
+_THE_SOLUTION_IS = re.compile(r"\b(?:the|our) (?:final )?(?:solution|result)s? (?:is|are|:)(?=\s)", re.IGNORECASE)
+_KEYWORDS = ("nswer", "NSWER", "olution", "esult")
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 _RETRACTED = re.compile(
     r"\b(?:wait|actually|mistake|correction|corrected|wrong|incorrect|instead|re-?check|oops|sorry|scratch that|"
@@ -71,10 +75,10 @@ def extract(completion: str, policy: Policy) -> Extracted:
     text, fault = _visible(completion)
     if fault:
         return Extracted(None, None, fault)
-    found = _tagged(text, policy) or _announced(text, policy) or _bare(text)
+    found = _tagged(text, policy) or _announced(text, policy) or _bare(text) or _concluded(text)
     if found is None and not policy.anchored:
         found = _bold(text) or _last_sentence(text)
-    return found or Extracted(None, None, "no answer announced")
+    return found or _one_line(text) or Extracted(None, None, "no answer announced")
 
 
 def _visible(completion: str) -> tuple[str, str]:
@@ -236,17 +240,25 @@ def _with_unit(text: str, box: _Anchor) -> str:
 
 
 def _phrases(text: str) -> list[_Anchor]:
-    found: list[_Anchor] = []
-    for match in _PHRASE.finditer(text):
-        before = text[max(0, match.start() - 12) : match.start()].lower()
-        final = "final" in before or match["hash"] is not None
-        if match["answer"] and match["answer"][:1] in "rRsS" and not final:
-            continue  # "the result is" and "the solution is" announce too many things that are no answer
-        end = match.end()
-        stop = _SENTENCE_END.search(text, _after_math(text, end)) if match["hash"] is None else re.compile(r"\n|$").search(text, end)
-        payload = text[end : stop.start() if stop else len(text)]
-        found.append(_Anchor(match.start(), end + len(payload), payload, False, final))
-    return found
+    """What "the answer is", "Answer:", "####" and the like announce, in order."""
+    starts = [(found.start(), found.end(), "####") for found in _HASH.finditer(text)] if "####" in text else []
+    starts += [(found.start(), found.end(), "A:") for found in _LINE.finditer(text)]
+    if any(word in text for word in _KEYWORDS):
+        starts += [(found.start(), found.end(), found[0].lower()) for found in _PHRASE.finditer(text)]
+    return [anchor for start, end, words in sorted(starts) if (anchor := _phrase(text, start, end, words))]
+
+
+def _phrase(text: str, start: int, end: int, words: str) -> _Anchor | None:
+    final = words == "####" or "final" in text[max(0, start - 12) : start].lower()
+    if words[0] in "rs" and not final:
+        return None  # "the result is" and "the solution is" announce too much that is no answer
+    if words == "####":
+        stop = text.find("\n", end)
+        payload = text[end : stop if stop >= 0 else len(text)]
+    else:
+        found = _SENTENCE_END.search(text, _after_math(text, end))
+        payload = text[end : found.start() if found else len(text)]
+    return _Anchor(start, end + len(payload), payload, False, final)
 
 
 def _after_math(text: str, start: int) -> int:
@@ -309,6 +321,26 @@ def _bare(text: str) -> Extracted | None:
     if found.node is None or (isinstance(found.node, Words) and _is_prose(found.node.text)):
         return None
     return found
+
+
+def _one_line(text: str) -> Extracted | None:
+    """One short line that is no mathematics: an answer in words, if the gold answer is the same words."""
+    text = text.strip()
+    if not text or len(text) > 200 or "\n" in text:
+        return None
+    words = normal_text(text)
+    return Extracted(text, Words(words), "bare") if words else None
+
+
+def _concluded(text: str) -> Extracted | None:
+    """`Thus $x ≤ 2$ is our answer.`, `The solution is $x ≠ 5$.` as the last sentence."""
+    math = _formulas(text[-4 * MAX_CHARS :])
+    text = text[-4 * MAX_CHARS :]
+    last = text[_sentence(text, math) :]
+    before, after = _IS_THE_ANSWER.search(last), _THE_SOLUTION_IS.search(last)
+    if before is not None and math:
+        return _read(text[slice(*math[-1])], "announced") if not _NEGATED.search(last) else None
+    return _payload(last[after.end() :]) if after is not None else None
 
 
 def _is_prose(words: str) -> bool:
@@ -387,5 +419,3 @@ def _read(text: str, how: str) -> Extracted:
     except ParseError as error:
         return Extracted(text, None, f"cannot be read: {error}")
 
-
-__all__ = ["Extracted", "extract", "plain"]

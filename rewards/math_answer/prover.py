@@ -32,7 +32,7 @@ DEADLINE = 0.4  # seconds of computation for one question
 GRACE = 0.15  # seconds for the helper to report
 START = 20.0  # seconds for it to import sympy, once; the deadline counts after that
 
-_ROOT = str(Path(__file__).resolve().parents[2])  # where `rewards` is
+ROOT = str(Path(__file__).resolve().parents[2])  # where `rewards` is
 _lock = threading.Lock()
 
 
@@ -45,7 +45,7 @@ class _Helper:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=environment | {"PYTHONPATH": os.pathsep.join([_ROOT, *filter(None, sys.path)])},
+            env=environment | {"PYTHONPATH": os.pathsep.join([ROOT, *filter(None, sys.path)])},
         )
         self.ready = False
 

@@ -70,6 +70,8 @@ _TRAILING = (".", ",", ";", ":", "\\", "\\ ", "\\,", "\\;", "\\!", "~", "\\check
 
 def unwrap(text: str) -> str:
     """Cut what surrounds an answer and says nothing: delimiters of mathematics, bold marks, a full stop."""
+    if text.isalnum():
+        return text
     before = None
     while before != text:
         before = text
