@@ -62,50 +62,50 @@ class AnswerParser(ConstructParser):
         return token.kind in ("end", "close") or (token.kind == "cmd" and (token.text == closers or token.text[:4] == "end:"))
 
     def item(self) -> Node:
-        start = self.at
-        token = self.token
-        if token.kind == "word" and (unit := UNITS.get(singular(token.text.lower()), {})).keys() & _CURRENCIES:
-            self.next()  # `\$36`
-            return self.relation_with_unit(unit)
-        if token.kind == "op" and token.text == "-" and self.peek().text == "$":
-            self.at += 2
-            return Op("neg", (self.relation_with_unit(UNITS["$"]),))
-        if self.token.kind == "word":
-            return self.labelled_by_words(start)
-        return self.relation_with_unit(None)
+        if not self.at or self.tokens[self.at - 1].kind != "rel":
+            self.take("rel", "=", "~")  # `≈ 8.24`, `= 5`: the left side was left out
+        if self.token.kind == "word" and not self.currency(self.token):
+            return self.labelled_by_words()
+        return self.relation()
 
-    def labelled_by_words(self, start: int) -> Node:
+    def currency(self, token: Token) -> dict[str, int]:
+        unit = UNITS.get(singular(token.text.lower()), {}) if token.kind == "word" else {}
+        return unit if unit.keys() & _CURRENCIES else {}
+
+    def labelled_by_words(self) -> Node:
         """`Area = 12`: words before a relation are a label.  Any other word here is prose."""
         words = []
         while self.token.kind in ("word", "name"):
             words.append(self.next().text)
         if self.token.kind == "rel" and self.token.text in ("=", "~"):
             sign = self.next().text
-            rest = self.relation_with_unit(None)
+            rest = self.relation()
             label = Sym(" ".join(words))
             if isinstance(rest, Relation):
                 return Relation((sign, *rest.signs), (label, *rest.sides))
             return Relation((sign,), (label, rest))
         raise ParseError("words")
 
-    def relation_with_unit(self, prefix: dict[str, int] | None) -> Node:
-        sides, signs = [self.definition() or self.side()], []
-        units = [self.unit()]
-        while self.token.kind == "rel" or (self.token.kind == "op" and self.token.text == "|" and self.bars == 1 and len(sides) < 2):
-            token = self.next()
-            if token.kind == "op":
-                return self.set_builder(sides[0] if not signs else Relation(tuple(signs), tuple(sides)))
-            signs.append(token.text)
-            sides.append(self.side())
-            units.append(self.unit())
-        if prefix is not None:
-            sides[0] = quantity(sides[0], prefix, frozenset())
-        sides = [side if unit is None else quantity(side, *unit) for side, unit in zip(sides, units, strict=True)]
-        node = sides[0] if not signs else Relation(tuple(signs), tuple(sides))
-        if self.bars == 1 and self.token.text == ":" and self.token.kind == "op":
+    def relation(self) -> Node:
+        """Sides with their units, and the signs between them; inside set braces, what a bar or colon makes of it."""
+        sides, signs = [self.definition() or self.measured()], []
+        while self.token.kind == "rel":
+            signs.append(self.next().text)
+            sides.append(self.measured())
+        node = Relation(tuple(signs), tuple(sides)) if signs else sides[0]
+        return self.set_builder(node) if self.bars == 1 and self.take("op", "|", ":") else node
+
+    def measured(self) -> Node:
+        """A side with its currency sign before it or its unit after it: `\\$36`, `5 cm`."""
+        negative = self.token.text == "-" and self.peek().text == "$" and self.take("op", "-")
+        currency = self.currency(self.token)
+        if currency:
             self.next()
-            return self.set_builder(node)
-        return node
+        value = self.side()
+        found = self.unit()
+        units, nouns = found or ({}, frozenset())
+        node = quantity(value, units or currency, nouns)
+        return Op("neg", (node,)) if negative else node
 
     def definition(self) -> Node | None:
         """`W(n)` or `P(A)` right before a relation is a function at an argument, not a product."""
@@ -140,11 +140,11 @@ class AnswerParser(ConstructParser):
             return Sym("")
         if self.token.kind == "word" or (self.token.kind == "sep" and self.token.text == ","):
             return self.condition()
-        items = [self.relation_with_unit(None)]
+        items = [self.relation()]
         while self.take("sep", ",", "and", "or"):
             if self.token.text in ("\\\\", "&") or self.token.text.startswith("end:"):
                 break
-            items.append(self.relation_with_unit(None) if self.token.kind != "word" else self.condition())
+            items.append(self.relation() if self.token.kind != "word" else self.condition())
         return items[0] if len(items) == 1 else Seq(tuple(items))
 
     def condition(self) -> Node:
@@ -154,7 +154,7 @@ class AnswerParser(ConstructParser):
         while self.token.kind == "word":
             words.append(self.next().text.lower())
         if set(words) <= {"if", "when", "for", "where"} and self.token.kind not in ("end", "sep", "close"):
-            return self.relation_with_unit(None)
+            return self.relation()
         return Words(" ".join(words))
 
     # -- units
@@ -168,7 +168,7 @@ class AnswerParser(ConstructParser):
             if found and (token := self.take("op", "/", "*")):
                 sign = -1 if token.text == "/" else sign
                 continue
-            word = self.unit_word()
+            word = self.unit_word(found)
             if word is None:
                 break
             found = True
@@ -188,11 +188,11 @@ class AnswerParser(ConstructParser):
             raise ParseError("prose after a number")
         return (units, frozenset(nouns)) if found else None
 
-    def unit_word(self) -> str | None:
+    def unit_word(self, found: bool) -> str | None:
         token = self.token
         if token.kind == "op" and token.text in ("%", "deg"):
             return {"%": "percent", "deg": "degree"}[self.next().text]
-        if token.kind == "word" or (token.kind == "name" and token.textual and token.space):
+        if token.kind == "word" or (token.kind == "name" and token.textual and (token.space or found)):
             return singular(self.next().text.lower())
         return None
 
@@ -268,7 +268,8 @@ def _special(text: str) -> Node | None:
 def _mathematics(text: str) -> Node:
     tokens = tokenize(text)
     node = AnswerParser(tokens).answer()
-    if all(token.kind in ("word", "end", "close", "open") for token in tokens):
+    kinds = {token.kind for token in tokens}
+    if "word" in kinds and kinds <= {"word", "end", "close", "open"}:
         raise ParseError("words")
     return node
 

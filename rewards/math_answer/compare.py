@@ -102,7 +102,7 @@ class Comparison:
 
     def rounds(self, exact: Node, rounded: Node) -> bool:
         """Whether `rounded` is `exact` to the digits it shows, give or take one in the last."""
-        decimal = rounded.value if isinstance(rounded, Quantity) else rounded
+        exact, decimal = (node.value if isinstance(node, Quantity) else node for node in (exact, rounded))
         if not isinstance(decimal, Num):
             return bool(self.compare(exact, rounded))
         slack = Fraction(1, 10 ** (decimal.places or 0))
@@ -221,7 +221,7 @@ class Comparison:
         return Outcome(False, "angle", "another angle")
 
     def quantities(self, gold: Node, pred: Node) -> Outcome:
-        left, right = _quantity(gold), _quantity(pred)
+        left, right = (_quantity(node, other) for node, other in ((gold, pred), (pred, gold)))
         said = [bool(side.units or side.nouns) for side in (left, right)]
         if all(said):
             nested = left.nouns <= right.nouns or right.nouns <= left.nouns
@@ -258,6 +258,9 @@ class Comparison:
                 return self.matched(_members(gold), _members(pred), "set")
         if isinstance(gold, Relation) or isinstance(pred, Relation):
             return self.relations(gold, pred)
+        for one, other in ((gold, pred), (pred, gold)):
+            if _is_set(other) and isinstance(one, Seq) and (described := sets.described_by_all(one, WORK)):
+                return self.collections(*((described, other) if one is gold else (other, described)))
         expanded = [_expanded(node) for node in (gold, pred)]
         if isinstance(expanded[0], Seq) or isinstance(expanded[1], Seq):
             return self.sequences(expanded[0], expanded[1])
@@ -271,6 +274,8 @@ class Comparison:
             cells = [tuple(cell for row in node.rows for cell in row) for node in (gold, pred)]
             return self.in_order(cells[0], cells[1])
         matrix, other = (gold, pred) if isinstance(gold, Matrix) else (pred, gold)
+        if rows := forms.nested_rows(other):
+            return self.matrices(*((gold, rows) if matrix is gold else (rows, pred)))
         entries = forms.vector(matrix)
         if entries is None or not isinstance(other, Seq) or other.open == "{" or (other.open == "" and len(entries) > 0):
             return Outcome(False, "container", "a matrix against something else")
@@ -278,6 +283,10 @@ class Comparison:
 
     def sequences(self, gold: Node, pred: Node) -> Outcome:
         left, right = (node if isinstance(node, Seq) else Seq((node,)) for node in (gold, pred))
+        for one, other in ((left, pred), (right, gold)):  # `3/5 or 0.6`: one answer, written twice
+            if not isinstance(other, Seq) and one.open == "" and not any(isinstance(item, Relation) for item in one.items):
+                written = [self.compare(gold, item) if other is gold else self.compare(item, pred) for item in one.items]
+                return next((outcome for outcome in written if not outcome), written[0])
         if all(isinstance(item, Relation) for item in left.items + right.items):
             return self.assignments(left.items, right.items)
         ordered = False
@@ -468,8 +477,11 @@ def _base(node: Node) -> tuple[str, int, int] | None:
     return None
 
 
-def _quantity(node: Node) -> Quantity:
-    return node if isinstance(node, Quantity) else Quantity(node, (), frozenset())
+def _quantity(node: Node, other: Node) -> Quantity:
+    if isinstance(node, Quantity):
+        return node
+    letters = forms.letter_units(node) if isinstance(other, Quantity) and other.units else None
+    return letters or Quantity(node, (), frozenset())
 
 
 def _row(row: tuple[Node, ...]) -> Node:

@@ -127,12 +127,12 @@ def _announced(text: str, policy: Policy) -> Extracted | None:
     boxes = _boxes(text)
     if boxes is None:
         return Extracted(None, None, "the last box is not closed")
-    phrases = [anchor for anchor in _phrases(text) if not any(box.start < anchor.end <= box.end for box in boxes)]
+    phrases = [anchor for anchor in _phrases(text) if not any(anchor.start < box.start < anchor.end for box in boxes)]
     last_box = boxes[-1] if boxes else None
     for phrase in reversed(phrases):
         if last_box is not None and phrase.start < last_box.end and not phrase.final:
             break
-        if last_box is not None and phrase.end <= last_box.start:
+        if last_box is not None and phrase.start < last_box.start and not phrase.payload.strip(" :*\n"):
             break  # it announces the box
         found = _payload(phrase.payload)
         if found is not None and found.node is not None and (last_box is None or phrase.final or not isinstance(found.node, Words)):
@@ -318,7 +318,7 @@ def _bare(text: str) -> Extracted | None:
     if not text or len(text) > 600:
         return None
     found = _read(text, "bare")
-    if found.node is None or (isinstance(found.node, Words) and _is_prose(found.node.text)):
+    if found.node is None or (isinstance(found.node, Words) and _is_prose(found.node.text) and text[0] not in "$\\"):
         return None
     return found
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rewards.math_answer.nodes import CONSTANTS, Matrix, Node, Op, Relation, Seq, Sym, num, symbols, walk
+from rewards.math_answer.nodes import CONSTANTS, Matrix, Node, Op, Quantity, Relation, Seq, Sym, num, symbols, walk
+from rewards.math_answer.vocabulary import UNITS
 
 MAX_VARIANTS = 16
 
@@ -56,7 +57,8 @@ def is_label(node: Node) -> bool:
     if node.name == "call":
         return True
     if node.name == "mul":
-        return all(isinstance(part, Sym) and (part.name[:1].isupper() or part.name[0] in "∠△→") for part in node.args)
+        parts = node.args[1:] if node.args[0] == Sym("m") else node.args  # m∠A: the measure of an angle
+        return all(isinstance(part, Sym) and (part.name[:1].isupper() or part.name[:1] in ("∠", "△", "→")) for part in parts)
     return node.name in ("div", "ratio", "abs") and all(_is_figure(part) for part in node.args)
 
 
@@ -123,6 +125,31 @@ def vector(node: Node) -> tuple[Node, ...] | None:
     if isinstance(node, Matrix) and (len(node.rows) == 1 or len(node.rows[0]) == 1):
         return tuple(cell for row in node.rows for cell in row)
     return None
+
+
+def nested_rows(node: Node) -> Matrix | None:
+    """`[[1, 2], [3, 4]]` as a matrix."""
+    if not isinstance(node, Seq) or node.open != "[" or not node.items:
+        return None
+    rows = [item.items for item in node.items if isinstance(item, Seq) and item.open == "["]
+    same_width = len({len(row) for row in rows}) == 1
+    return Matrix(tuple(rows)) if len(rows) == len(node.items) and same_width else None
+
+
+def letter_units(node: Node) -> Quantity | None:
+    """`5 m/s`, where letters are read as units because the other answer has some."""
+    if not isinstance(node, Op) or node.name not in ("mul", "div"):
+        return None
+    above, below = node.args if node.name == "div" else (node, num(1))
+    factors = above.args if isinstance(above, Op) and above.name == "mul" else (above,)
+    units: dict[str, int] = {}
+    for sign, parts in ((1, factors[1:]), (-1, () if below == num(1) else (below,))):
+        for part in parts:
+            if not isinstance(part, Sym) or part.name not in UNITS:
+                return None
+            for name, power in UNITS[part.name].items():
+                units[name] = units.get(name, 0) + sign * power
+    return Quantity(factors[0], tuple(sorted(units.items())), frozenset())
 
 
 def with_matrices_computed(node: Node) -> Node:

@@ -33,7 +33,7 @@ class Token:
 _PIECES = re.compile(
     r"(?P<space>(?:\s|~|\\[,;:!> ]|\\(?:(?:text)?color|[hv]space|hskip|tag|label)\*?\s*\{[^{}]*\}"
     r"|\\(?:left|right)\s*\.|\.(?=\s*[\])}$&]))+)"
-    r"|(?P<num>(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+(?![\dA-Za-z.]))?)"
+    r"|(?P<num>(?:\d+(?:\.\d+|\.(?=[/*)\]}]))?|\.\d+)(?:[eE][+-]?\d+(?![\dA-Za-z.]))?)"
     r"|\\(?P<env>begin|end)\s*\{(?P<name>[A-Za-z]+)\*?\}(?:\{[clr|. @{}]*\}|\[[lrctb.]\])?"
     r"|\\(?P<cmd>[A-Za-z]+|[^A-Za-z])"
     r"|(?P<word>[A-Za-z]+)"
@@ -47,6 +47,7 @@ _GROUPED = re.compile(
 )
 _COMMAS = re.compile(r"(?<![\d.,\w])\d{1,3}(?:,\d{3})+(?![\d])(?!,\d)")
 _SPACES = re.compile(r"(?<![\d.,] )(?<![\d.,\w{}])[1-9]\d{0,2}(?: \d{3})+(?! ?[\d/\\])")
+_BLACKBOARD = re.compile(r"\\(?:mathbb|Bbb|mathbf|mathds)\s*\{?\s*([RZNQC])(?![A-Za-z])\s*\}?")
 _SEPARATOR = re.compile(r"\{\s?,\s?\}|\\,|\\!|[,\s]")
 _ORDINAL = re.compile(r"(?<=\d)\s?(?:\^\s*\{?\\?(?:text|mathrm|textrm)?\{?)?(?:st|nd|rd|th)\b\}*")
 
@@ -84,6 +85,8 @@ def _depths(text: str) -> list[int]:
 def tokenize(text: str, *, plain_commas: bool = True) -> list[Token]:
     """All tokens of `text`, and an `end`."""
     text = join_thousands(text, plain_commas)
+    if "\\math" in text or "\\Bbb" in text:
+        text = _BLACKBOARD.sub(r"\\\1\1 ", text)
     if "th" in text or "st" in text or "nd" in text or "rd" in text:
         text = _ORDINAL.sub("", text)
     tokens = _Lexer(text).run()

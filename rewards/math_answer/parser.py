@@ -23,7 +23,7 @@ MAX_EXPONENT = 5000  # of a literal such as 1e400: digits that its value would h
 
 _CLOSERS = {"(": ")]", "[": ")]", "{": "}", "\\{": "\\}"}
 _APPLIED = frozenset("fghFGH")  # letters that before a bracket are functions, not factors
-_INDICES = frozenset(Sym(letter) for letter in "ijkmn")
+_INDICES = frozenset("ijkmn")
 _NO_FACTOR = frozenset("rfloor rceil rangle rbrace rbrack rparen choose mod pmod".split())
 
 
@@ -213,35 +213,33 @@ class ExpressionParser:
         return node
 
     def subscript(self, node: Node) -> Node:
-        start = self.at
-        if isinstance(node, Num) and self.tokens[start - 2].kind == "num":
-            return self.base(self.tokens[start - 2].text)
-        inner = self.index()
+        before = self.tokens[self.at - 2]
+        if isinstance(node, Num) and before.kind == "num":
+            word = self.index_name()
+            base = num(NUMBER_WORDS[word]) if word in NUMBER_WORDS else literal(word) if word.isdigit() else Sym(word)
+            return self.base_value(before.text, base)
         if not isinstance(node, Sym) or node in CONSTANTS and node.name == "oo":
             raise ParseError("a subscript on something that is no variable")
-        tokens = [token for token in self.tokens[start : self.at] if token.text not in ("{", "}")]
-        if inner in _INDICES or any(token.kind not in ("num", "name", "word", "sep") for token in tokens):
-            return Op("call", (node, inner))  # a sequence at an index
-        return self.applied(Sym(f"{node.name}_{''.join(token.text for token in tokens)}"))
+        name = self.index_name()
+        if name and (len(name) > 1 or name not in _INDICES):
+            return self.applied(Sym(f"{node.name}_{name}"))
+        return Op("call", (node, Sym(name) if name else self.argument()))  # a sequence at an index
 
-    def index(self) -> Node:
-        if self.token.text == "{" and self.peek().kind == "word":
-            self.next()
-            words = []
-            while self.token.kind in ("word", "name", "num"):
-                words.append(self.next().text)
-            self.expect("close", "}")
-            return Sym(" ".join(words))
-        if self.token.kind == "word":
-            return Sym(self.next().text)
-        return self.argument()
-
-    def base(self, digits: str) -> Node:
-        return self.base_value(digits, self.index())
+    def index_name(self) -> str:
+        """A subscript that is a name (`max`, `1`, `AB`, `1,2`), read; nothing if it is an expression."""
+        start = self.at
+        braced = self.take("open", "{") is not None
+        name = ""
+        while self.token.kind in ("num", "name", "word", "cmd") or (braced and self.token.kind == "sep"):
+            name += self.next().text
+            if not braced:
+                return name
+        if braced and name and self.take("close", "}"):
+            return name
+        self.at = start
+        return ""
 
     def base_value(self, digits: str, base: Node) -> Node:
-        if isinstance(base, Sym) and base.name in NUMBER_WORDS:
-            base = num(NUMBER_WORDS[base.name])
         if not (isinstance(base, Num) and base.value.denominator == 1 and 2 <= base.value <= 36):
             raise ParseError("a base that is no integer from 2 to 36")
         if not digits.lstrip("-").isalnum():
@@ -256,6 +254,8 @@ class ExpressionParser:
             return self.number()
         if token.kind == "name":
             self.next()
+            if self.token.kind == "num" and not self.token.space and self.token.text.isdigit() and len(token.text) == 1:
+                return self.applied(Sym(f"{token.text}_{self.next().text}"))  # `x1` is x₁, neither x · 1 nor x¹
             return self.applied(Sym(token.text))
         if token.kind == "open":
             return self.group()
@@ -379,8 +379,8 @@ def literal(text: str) -> Num:
     mantissa, _, exponent = text.lower().partition("e")
     if len(exponent) > 6 or abs(int(exponent or 0)) > MAX_EXPONENT:
         raise ParseError(f"the number {text} is too large")
-    _, point, decimals = mantissa.partition(".")
-    return Num(Fraction(mantissa) * Fraction(10) ** int(exponent or 0), len(decimals) if point else None)
+    _, _, decimals = mantissa.partition(".")
+    return Num(Fraction(mantissa) * Fraction(10) ** int(exponent or 0), len(decimals) if decimals else None)
 
 
 def _flat(name: str, terms: list[Node]) -> Node:

@@ -37,6 +37,8 @@ def same_value(a: Node, b: Node, budget: int) -> bool | None:
         if set(names) <= _COUNTING and (_counts(a) or _counts(b)):
             return _same_function(a, b, _whole_points(names), rough, fine)
         verdict = _same_function(a, b, _real_points(names), rough, fine)
+        if verdict and (_counts(a) or _counts(b)):  # steps differ at whole numbers or nowhere
+            verdict = _same_function(a, b, _whole_points(names), rough, fine)
         if verdict is None and set(names) <= _COUNTING:
             verdict = _same_function(a, b, _whole_points(names), rough, fine)
         return verdict

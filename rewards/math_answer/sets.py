@@ -200,6 +200,24 @@ def labelled_interval(node: Node) -> Node:
     return node
 
 
+def described_by_all(seq: Seq, budget: int) -> Node | None:
+    """The set that several inequalities in one variable describe: what satisfies all of them; where nothing does
+    (`x < 1, x > 2`), what satisfies any."""
+    found = [solution_set(item) for item in seq.items if isinstance(item, Relation)]
+    parts = [item[1] for item in found if item is not None]
+    if seq.open != "" or len(parts) != len(seq.items) or len({item[0] for item in found if item}) != 1:
+        return None
+    both = _fold("cap", parts)
+    return _fold("cup", parts) if same_set(both, EMPTY, budget) else both
+
+
+def _fold(name: str, parts: list[Node]) -> Node:
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = Op(name, (whole, part))
+    return whole
+
+
 def set_builder(node: Op) -> Node | None:
     """`{x | -1 < x < 1}` and `{x ∈ ℝ | x > 0}`."""
     parts = []
@@ -213,7 +231,4 @@ def set_builder(node: Op) -> Node | None:
             return None
     if not parts:
         return None
-    described = parts[0]
-    for part in parts[1:]:
-        described = Op("cap", (described, part))
-    return described
+    return _fold("cap", parts)

@@ -19,6 +19,7 @@ GREEK = frozenset(
 )
 GREEK_VARIANTS = {"varphi": "phi", "varepsilon": "epsilon", "vartheta": "theta", "varrho": "rho", "varsigma": "sigma"}
 CONSTANTS = {"pi": "pi", "infty": "oo", "infinity": "oo", "inf": "oo", "oo": "oo", "emptyset": "{}", "varnothing": "{}"}
+CONSTANTS |= {"RR": "RR", "R": "RR", "reals": "RR", "ZZ": "ZZ", "Z": "ZZ", "NN": "NN", "N": "NN", "QQ": "QQ", "CC": "CC"}
 CONSTANTS |= {"imath": "i", "jmath": "j", "e": "e", "i": "i", "infin": "oo"}
 RELATIONS = {"=": "=", "<": "<", ">": ">", "<=": "<=", ">=": ">=", "!=": "!=", "==": "=", "le": "<=", "leq": "<="}
 RELATIONS |= {"leqslant": "<=", "leqq": "<=", "ge": ">=", "geq": ">=", "geqslant": ">=", "geqq": ">=", "lt": "<"}

@@ -29,6 +29,8 @@ def split_letters(run: str, before: list[Token], space: bool, after: str, textua
         yield "name", run
     elif lower in ("and", "or"):
         yield "sep", lower
+    elif lower in ("min", "sec", "deg") and before and before[-1].kind in ("num", "close") and (textual or after[:1] != "("):
+        yield ("op", "deg") if lower == "deg" else ("word", lower)
     elif run in FUNCTIONS or (lower in FUNCTIONS and after[:1] == "("):
         yield "cmd", CANONICAL.get(lower, lower)
     elif lower in ("pi", "infinity", "infty", "oo") or (lower == "inf" and not textual):
@@ -62,7 +64,7 @@ def _word_or_product(
             yield "name", letter
         return
     in_expression = (last is not None and last.kind in ("num", "op", "rel", "open", "close")) or after[:1] in set("+-*/^=(<>")
-    alphabetic = all(ord(b) - ord(a) == 1 for a, b in zip(run, run[1:], strict=False))
+    alphabetic = all(ord(b) - ord(a) == 1 for a, b in zip(sorted(run), sorted(run)[1:], strict=False))
     if len(run) == 2 or (len(run) == 3 and (alphabetic or (in_expression and not after_number))) or run.isupper() and len(run) <= 4:
         for letter in run:
             yield "name", letter
