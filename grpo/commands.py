@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from grpo.config import Config, apply_changes, change, load_config, validate
 from grpo.errors import ConfigError, DataError
+from grpo.run.wording import plural
 
 if TYPE_CHECKING:
     from grpo.evaluate import Evaluation
@@ -147,7 +148,7 @@ def _sample(config: Config, options: EvalOptions) -> _Result:
     from grpo.types import SamplingParams
 
     problems = load_problems(config.data, needs=assemble.needed_facts(config))
-    files = assemble.find_model(config, Path("runs", "tiny-model"))
+    files = assemble.find_model(config, Path("runs", f"tiny-model-{config.run.seed}"))
     prompts = assemble.prompts_for(problems, files, config.data, max_tokens=options.max_tokens or 1)
     # A limit that nobody asked for gives way to the model's context.
     tokens = min(config.sampling.max_tokens, files.context - assemble.longest(prompts))
@@ -230,15 +231,17 @@ def _ways_to_name(problems: Sequence[Problem]) -> list[dict[str, str]]:
 
 def report_lines(evaluation: Evaluation) -> str:
     """The measures of an evaluation, as a person reads them."""
-    lines = [f"{len(evaluation.solved)} problems; mean [95 % confidence interval]"]
+    lines = [f"{plural(len(evaluation.solved), 'problem')}; mean [95 % confidence interval]"]
     lines += [f"  {name:<12} {value}" for name, value in evaluation.measures.items()]
     if evaluation.missing:
-        lines.append(f"  {evaluation.missing} problems have no completion and count as wrong")
+        lines.append(f"  {plural(evaluation.missing, 'problem')} without a completion, counted as wrong")
     if evaluation.unscored:
-        lines.append(f"  {evaluation.unscored} completions could not be judged and are left out")
+        lines.append(f"  {plural(evaluation.unscored, 'completion')} could not be judged, left out")
     for column, table in evaluation.breakdown.items():
         lines.append(f"pass@1 by {column}")
-        lines += [f"  {_cell(value):<28} {share}  {number} problems" for value, (number, share) in table.items()]
+        lines += [
+            f"  {_cell(value):<28} {share}  {plural(number, 'problem')}" for value, (number, share) in table.items()
+        ]
     return "\n".join(lines)
 
 
@@ -256,11 +259,11 @@ def compare(a: str, b: str) -> None:
         raise DataError(f"grpo compare: {a} and {b} have no problem in common; evaluate both on the same data")
     left_out = len(first["solved"].keys() ^ second["solved"].keys())
     if left_out:
-        say(f"{left_out} problems are in one of the two only, and left out of the test")
+        say(f"{plural(left_out, 'problem')} in one of the two only, left out of the test")
     say(_side_by_side(first, second, a, b))
     d = paired_difference(first["solved"], second["solved"])
     say(
-        f"B - A on {d.problems} problems: {d.mean:+.1%} [{d.low:+.1%}, {d.high:+.1%}], "
+        f"B - A on {plural(d.problems, 'problem')}: {d.mean:+.1%} [{d.low:+.1%}, {d.high:+.1%}], "
         f"better on {d.better}, worse on {d.worse}, p = {d.p:.2g} (paired permutation test)"
     )
 

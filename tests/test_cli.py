@@ -1,0 +1,292 @@
+"""The terminal: help at once, and for everything that can be wrong one sentence, the right exit code, no traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from grpo import cli, commands
+from grpo.config import recipes
+from grpo.errors import GrpoError, Interrupted
+from tests.tiny import save_model
+
+ROWS = [{"problem": f"{n} + {n} = ?", "answer": str(2 * n)} for n in range(1, 4)]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch) -> Path:
+    """An empty working directory with a data set and a configuration in it."""
+    monkeypatch.chdir(tmp_path)
+    Path("good.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    Path("mine.toml").write_text('[model]\nname = "builtin:tiny"\n[data]\nsource = "good.jsonl"\n')
+    return tmp_path
+
+
+@pytest.fixture
+def grpo(monkeypatch, capsys):
+    """Runs a command; returns (exit code, stdout, stderr)."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["grpo", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        said = capsys.readouterr()
+        return end.value.code or 0, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def refusal(grpo):
+    """The sentence on stderr with which a command ends, and nothing beside it."""
+
+    def refusal(*arguments: object, code: int = 2) -> str:
+        ended, _, err = grpo(*arguments)
+        assert ended == code
+        assert err.startswith("grpo: ") and err.endswith("\n") and err.count("\n") == 1
+        return err.removeprefix("grpo: ").rstrip("\n")
+
+    return refusal
+
+
+@pytest.fixture(scope="module")
+def plain_model(tmp_path_factory) -> Path:
+    """Without a chat template, and with a context of 512 tokens."""
+    return save_model(tmp_path_factory.mktemp("plain_model"))
+
+
+# --- Help, usage, exit codes --------------------------------------------------------------------------------------
+
+
+def test_help_waits_for_nothing_heavy():
+    heavy = ("torch", "vllm", "transformers", "datasets", "sympy", "jinja2")
+    code = f"import sys, grpo.cli; sys.argv = ['grpo', '--help']\ntry: grpo.cli.main()\nexcept SystemExit: pass\n" \
+        f"print([name for name in {heavy} if name in sys.modules], file=sys.stderr)"  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stderr.strip() == "[]"
+    assert all(command in done.stdout for command in ("train", "sft", "eval", "compare", "rewards"))
+
+
+@pytest.mark.parametrize("command", [["train"], ["sft"], ["eval"], ["compare"], ["rewards", "check"], []])
+def test_every_command_explains_itself(grpo, command):
+    code, out, _ = grpo(*command, "--help")
+    assert code == 0
+    assert "Usage: grpo" in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["nosuch"], ["train"], ["train", "gsm8k", "--resumee"], ["eval", "a", "b", "--n", "0"], ["compare", "one"]],
+)
+def test_wrong_usage_is_exit_2(grpo, arguments):
+    code, _, err = grpo(*arguments)
+    assert code == 2
+    assert "Usage: grpo" in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(GrpoError("it broke"), 1), (Interrupted("stopped by SIGTERM", exit_code=143), 143), (KeyboardInterrupt(), 130)],
+)
+def test_what_ends_a_command_is_its_exit_code(grpo, monkeypatch, error, code):
+    def broken(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(commands, "compare", broken)
+    ended, _, err = grpo("compare", "a", "b")
+    assert ended == code
+    assert err == ("" if isinstance(error, KeyboardInterrupt) else f"grpo: {error}\n")
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(commands, "compare", broken)
+    monkeypatch.setattr(sys, "argv", ["grpo", "compare", "a", "b"])
+    with pytest.raises(ZeroDivisionError):
+        cli.main()
+
+
+@pytest.mark.parametrize("name", ["[red]no[/red]", "a\nb", "\x1b[31m", "名前", "a\u2028b", "{problem}", "%s"])
+def test_any_name_may_be_said(refusal, name):
+    said = refusal("train", name)
+    assert said.startswith(cli._in_one_line(name))
+    assert "\x1b" not in said
+
+
+def test_a_name_that_is_no_text_may_be_said():
+    """Bytes that are not UTF-8, as any file may be called, in a real terminal's encoding."""
+    done = subprocess.run(
+        [os.fsencode(sys.executable), b"-c", b"import grpo.cli; grpo.cli.main()", b"train", b"\xff"],
+        capture_output=True,
+        env={**os.environ, "PYTHONUTF8": "0", "LC_ALL": "C.UTF-8"},
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"grpo: \\udcff is neither a file nor a recipe")
+
+
+# --- Settings and files -------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_setting(refusal):
+    said = refusal("train", "mine.toml", "--set", "objective.clip_hgh=0.3")
+    assert said == "mine.toml: objective.clip_hgh is not a setting; did you mean objective.clip_high?"
+
+
+def test_a_wrong_type(refusal):
+    assert refusal("train", "mine.toml", "--set", "run.steps=many").startswith("mine.toml: run.steps = 'many': must be")
+
+
+def test_a_recipe_that_is_not_there(refusal):
+    assert refusal("train", "gsm9k") == "gsm9k is neither a file nor a recipe; did you mean gsm8k?"
+    assert refusal("sft", "no.toml") == f"no.toml: no such file; the shipped recipes are {', '.join(recipes())}"
+
+
+def bad_data(name: str, text: str) -> str:
+    Path(name).write_text(text)
+    return name
+
+
+@pytest.mark.parametrize("command", ["train", "eval", "check"])
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("a.jsonl", '{"problem": "1", "answer": "1"}\n{"problem": \n', r"a.jsonl:2: not JSON \("),
+        ("a.jsonl", "", r"a.jsonl: has no rows"),
+        ("a.csv", "problem,solved\n1,2\n", r"a.csv: no column looks like the answer \(columns: problem, solved\)"),
+        ("a.jsonl", '{"problem": "1", "answer": ""}\n', r"1 of 1 problems have no answer"),
+        ("a.jsonl", '{"problem": 3, "answer": "1"}\n', r"a.jsonl: problem a/0: column 'problem' is neither text nor"),
+        ("a.parquet", "PAR", r"a.parquet: not a Parquet file"),
+    ],
+)
+def test_data_that_cannot_be_used(refusal, command, name, text, sentence):
+    bad_data(name, text)
+    arguments = {
+        "train": ["train", "mine.toml", "--data", name],
+        "eval": ["eval", "builtin:tiny", name],
+        "check": ["rewards", "check", "math", name],
+    }
+    assert re.search(sentence, refusal(*arguments[command]))
+
+
+def test_a_data_file_that_is_not_there(refusal):
+    assert "no.jsonl" in refusal("train", "mine.toml", "--data", "no.jsonl")
+
+
+def test_a_named_column_that_is_not_there(refusal):
+    said = refusal("train", "mine.toml", "--set", "data.answer=gold")
+    assert said == 'data.answer = "gold": good.jsonl has columns problem, answer'
+
+
+def test_a_reward_that_is_not_there(refusal):
+    assert refusal("train", "mine.toml", "--reward", "maths").startswith("reward 'maths': is not built in or installed")
+    assert "no.py" in refusal("rewards", "check", "no.py:f", "good.jsonl")
+
+
+def test_a_refused_run_does_not_stand_in_the_way_of_the_next(refusal):
+    for _ in range(2):
+        assert "maths" in refusal("train", "mine.toml", "--reward", "maths")
+
+
+# --- Models -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("missing", "sentence"),
+    [
+        ("config.json", "is a directory without config.json"),
+        ("model.safetensors", "has no weights; expected model.safetensors"),
+        ("tokenizer*", "has no tokenizer; copy tokenizer.json"),
+    ],
+)
+def test_a_model_directory_that_lacks_something(refusal, plain_model, missing, sentence):
+    shutil.copytree(plain_model, "model")
+    for path in Path("model").glob(missing):
+        path.unlink()
+    assert refusal("eval", "./model", "good.jsonl").startswith(f"model: {sentence}")
+
+
+def test_a_model_that_is_nowhere(refusal):
+    assert refusal("eval", "./nowhere", "good.jsonl").startswith("./nowhere: no such directory")
+    assert refusal("eval", "no/where", "good.jsonl").startswith("model no/where: cannot be opened (")
+    assert refusal("train", "mine.toml", "--model", "builtin:big").endswith('the only built-in model is "builtin:tiny"')
+
+
+def test_a_model_without_a_chat_template(refusal, plain_model):
+    assert "its tokenizer has no chat template" in refusal("eval", plain_model, "good.jsonl")
+
+
+def test_a_prompt_longer_than_the_context(refusal, plain_model):
+    bad_data("long.jsonl", json.dumps({"problem": "x" * 600, "answer": "1"}))
+    said = refusal("eval", plain_model, "long.jsonl", "--set", "data.chat=false")
+    assert said.startswith("problem long/0: its prompt of 600 tokens")
+    assert "the model's context of 512 tokens" in said
+
+
+def test_a_limit_that_was_asked_for_and_does_not_fit(refusal, plain_model):
+    said = refusal("eval", plain_model, "good.jsonl", "--set", "data.chat=false", "--max-tokens", 510)
+    assert "max_tokens = 510 do not fit into the model's context of 512 tokens" in said
+
+
+# --- Evaluation ---------------------------------------------------------------------------------------------------
+
+
+def test_the_number_of_arguments_of_eval(refusal):
+    assert refusal("eval", "one").startswith("grpo eval: takes 2 arguments here (1 given); grpo eval MODEL DATA")
+    said = refusal("eval", "a", "b", "--completions", "c.jsonl")
+    assert said == "grpo eval: takes 1 argument here (2 given); grpo eval --completions FILE DATA"
+
+
+@pytest.mark.parametrize(
+    ("k", "sentence"),
+    [
+        ("one", '--k one: must be numbers with commas between, such as "1,4,8"'),
+        ("1,9", "--k 1,9: must be between 1 and --n 8; sample more with --n 9"),
+        ("0", "--k 0: must be at least 1"),
+    ],
+)
+def test_numbers_of_samples_that_cannot_be(refusal, k, sentence):
+    assert refusal("eval", "builtin:tiny", "good.jsonl", "--n", 8, "--k", k) == sentence
+
+
+def test_a_column_to_break_down_by_that_is_not_there(refusal):
+    bad_data("c.jsonl", '{"id": 0, "completion": "2"}')
+    said = refusal("eval", "--completions", "c.jsonl", "good.jsonl", "--by", "levl")
+    assert said == "--by levl: there is no such column; there are problem, answer"
+
+
+def test_a_place_for_results_that_cannot_be_written_is_refused_before_the_work(refusal):
+    said = refusal("eval", "./nowhere", "good.jsonl", "--out", "good.jsonl", code=1)
+    assert said == "good.jsonl: results cannot be written (File exists); choose another place with --out"
+
+
+def test_results_that_are_not_there(refusal):
+    assert refusal("compare", "a", "b").startswith("a: cannot be read (No such file or directory)")
+
+
+# --- Fine-tuning --------------------------------------------------------------------------------------------------
+
+
+def test_fine_tuning_without_steps_or_examples(refusal):
+    assert refusal("sft", "mine.toml") == "sft.steps = 0: nothing to do; set it, as in --set sft.steps=500"
+    assert "sft.source is not set" in refusal("sft", "mine.toml", "--set", "sft.steps=1")
+
+
+def test_fine_tuning_into_a_folder_that_is_there(refusal):
+    Path("there").mkdir()
+    said = refusal("sft", "mine.toml", "--data", "good.jsonl", "--set", "sft.steps=1", "--out", "there")
+    assert said == "there: exists already; choose another folder with --out"
+
+
+def test_worked_examples_without_the_target(refusal):
+    said = refusal("sft", "mine.toml", "--data", "good.jsonl", "--set", "sft.steps=1")
+    assert 'no column "solution"' in said
