@@ -1,0 +1,179 @@
+"""One flat row per step, whose numbers follow from the groups and updates by hand."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grpo.algorithm import JudgedGroup, Outcome, Update
+from grpo.metrics import Stopwatch, completion_shares, entropy, reward_statistics, sample_rows, step_row
+from grpo.types import Completion, Group, Problem, Prompt, ScoredGroup
+from rewards import Score
+
+
+def scored(*scores: dict[str, Score], rewards=None, logprobs=None, finish=None) -> ScoredGroup:
+    logprobs = logprobs or [(-0.5,)] * len(scores)
+    finish = finish or ["stop"] * len(scores)
+    completions = tuple(
+        Completion(tuple(range(len(lps))), tuple(lps), f"text {g}", end)
+        for g, (lps, end) in enumerate(zip(logprobs, finish, strict=True))
+    )
+    rewards = [by_name["math"].value for by_name in scores] if rewards is None else rewards
+    problem = Problem("p/0", ({"role": "user", "content": "?"},), {"answer": "4"})
+    return ScoredGroup(Group(Prompt(problem, (1, 2)), completions, 0), scores, tuple(rewards))
+
+
+RIGHT, WRONG = {"math": Score(1.0, parsed=True)}, {"math": Score(0.0, why="different", parsed=True)}
+LOST = {"math": Score(0.0, why="deadline: 5 s", parsed=False)}
+UNJUDGED = {"math": Score.none("down")}
+
+
+def update(grad_norm=1.0, tokens=10, **totals) -> Update:
+    return Update(tokens, 1e-6, grad_norm, {"loss": 0.5, **totals}, batch=SimpleNamespace())
+
+
+# --- Shares -------------------------------------------------------------------------------------------------------
+
+
+def test_shares_by_hand():
+    lengths = [(-1.0,) * length for length in (1, 2, 3, 6)]
+    group = scored(RIGHT, WRONG, LOST, UNJUDGED, logprobs=lengths, finish=["stop", "stop", "length", "stop"])
+    assert completion_shares([group], "math") == {
+        "solved": 1 / 4,
+        "completions/truncated": 1 / 4,
+        "completions/unparseable": 1 / 3,  # of those that were looked into
+        "completions/unscored": 1 / 4,
+        "completions/deadline": 1 / 4,
+        "completions/length_mean": 3.0,
+        "completions/length_max": 6,
+    }
+
+
+def test_only_the_first_reward_says_solved():
+    group = scored({"math": Score(0.0), "layout": Score(1.0)})
+    assert completion_shares([group], "math")["solved"] == 0
+    assert completion_shares([group], "layout")["solved"] == 1
+
+
+@given(st.lists(st.lists(st.sampled_from([RIGHT, WRONG, LOST, UNJUDGED]), min_size=1, max_size=5), min_size=1))
+def test_every_share_is_a_share(groups):
+    shares = completion_shares([scored(*group) for group in groups], "math")
+    assert all(0 <= value <= 1 for name, value in shares.items() if "length" not in name)
+
+
+def test_entropy_is_per_token_and_not_per_completion():
+    group = scored(RIGHT, WRONG, logprobs=[(-1.0,), (-0.1, -0.2, -0.3)])
+    assert entropy([group]) == pytest.approx(1.6 / 4)
+
+
+def test_reward_statistics_leave_out_what_could_not_be_judged():
+    group = scored(RIGHT, WRONG, UNJUDGED, rewards=[3.0, 1.0, None])
+    row = reward_statistics([group], ["math"])
+    assert row == {"reward/mean": 2.0, "reward/std": 1.0, "reward/math": 0.5}
+
+
+def test_nothing_judged_is_no_mean_of_nothing():
+    assert reward_statistics([scored(UNJUDGED)], ["math"]) == {}
+
+
+# --- A step -------------------------------------------------------------------------------------------------------
+
+
+def outcome(*updates: Update) -> Outcome:
+    groups = (
+        JudgedGroup(scored(RIGHT, WRONG, logprobs=[(-1.0,) * 2, (-1.0,) * 4]), (1.0, -1.0)),
+        JudgedGroup(scored(RIGHT, RIGHT, logprobs=[(-1.0,) * 2, (-1.0,) * 4]), (0.0, 0.0)),
+    )
+    return Outcome(groups, updates, gap=0.003)
+
+
+def test_a_step_by_hand():
+    updates = [
+        update(2.0, 10, **{"policy/clipped": 1.0, "policy/ratio_max": 1.2}),
+        update(4.0, 30, **{"policy/clipped": 7.0, "policy/ratio_max": 1.5}),
+    ]
+    row = step_row(7, outcome(*updates), reward_names=["math"])
+    assert (
+        row
+        | {
+            "step": 7,
+            "solved": 0.75,
+            "groups/useful": 0.5,
+            "tokens": 12,
+            "sync/logprob_gap": 0.003,
+            "policy/clipped": 8 / 40,  # a sum over tokens, by all tokens
+            "policy/ratio_max": 1.5,
+            "policy/loss": 0.5,
+            "policy/grad_norm": 3.0,
+            "policy/lr": 1e-6,
+            "policy/updates": 2,
+            "policy/skipped_updates": 0,
+            "policy/entropy": 1.0,
+        }
+        == row
+    )
+    assert "loss" not in row
+
+
+def test_a_step_without_a_signal_has_no_loss():
+    row = step_row(1, outcome(), reward_names=["math"])
+    assert row["policy/updates"] == 0
+    assert "policy/loss" not in row
+
+
+def test_an_update_that_was_not_applied_is_counted():
+    row = step_row(1, outcome(update(math.nan), update()), reward_names=["math"])
+    assert (row["policy/updates"], row["policy/skipped_updates"]) == (2, 1)
+
+
+def test_a_row_holds_plain_values_only():
+    assert {type(value) for value in step_row(1, outcome(update()), reward_names=["math"]).values()} <= {int, float}
+
+
+def test_memory_is_that_of_a_process_with_torch_in_it():
+    assert 0.05 < step_row(1, outcome(), reward_names=["math"])["memory/peak_gib"] < 1024
+
+
+def test_every_completion_has_a_row_with_its_reason():
+    group = JudgedGroup(scored(RIGHT, WRONG), (1.0, -1.0))
+    rows = list(sample_rows(3, [group], {"p/0": "the prompt"}))
+    assert rows[1] == {
+        "step": 3,
+        "problem": "p/0",
+        "prompt": "the prompt",
+        "completion": "text 1",
+        "reward": 0.0,
+        "advantage": -1.0,
+        "finish": "stop",
+        "tokens": 1,
+        "scores": {"math": {"value": 0.0, "answer": None, "why": "different"}},
+    }
+
+
+# --- Time ---------------------------------------------------------------------------------------------------------
+
+
+def test_phases_add_up_and_say_which_is_under_way():
+    watch = Stopwatch()
+    for _ in range(2):
+        with watch("sample"):
+            assert watch.phase == "sample"
+    with watch("score"):
+        pass
+    assert watch.phase == ""
+    row = watch.row()
+    assert set(row) == {"time/sample", "time/score", "time/step"}
+    assert 0 <= row["time/sample"] + row["time/score"] <= row["time/step"]
+
+
+def test_a_phase_that_broke_off_is_still_the_one_under_way():
+    watch = Stopwatch()
+    with pytest.raises(ZeroDivisionError), watch("update"):
+        raise ZeroDivisionError
+    assert watch.phase == "update"
+    watch.restart()
+    assert (watch.phase, set(watch.row())) == ("", {"time/step"})

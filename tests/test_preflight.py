@@ -1,0 +1,187 @@
+"""What would silently ruin a run is said before its first step; what is certain to ruin it is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from grpo.config import Config
+from grpo.errors import ConfigError
+from grpo.preflight import (
+    GOLDS,
+    Finding,
+    Memory,
+    check_groups,
+    check_memory,
+    check_rejected_golds,
+    estimate_memory,
+    refuse,
+)
+from grpo.types import Completion, Group, Problem, Prompt, ScoredGroup
+from rewards import Score
+from tests.tiny import make_model
+
+
+def config(**groups) -> Config:
+    return Config(model={"name": "m"}, data={"source": "d"}, **groups)
+
+
+def problem(number: int, answer: str = "4") -> Problem:
+    return Problem(f"p/{number}", ({"role": "user", "content": "2+2?"},), {"answer": answer} if answer else {})
+
+
+def group(values, *, finish="stop", parsed=True, why="different") -> ScoredGroup:
+    completions = tuple(Completion((1,), (-0.1,), "text", finish) for _ in values)
+    scores = tuple({"math": Score(value, why=why, parsed=parsed)} for value in values)
+    return ScoredGroup(Group(Prompt(problem(0), (1,)), completions, 0), scores, tuple(values))
+
+
+# --- Golds --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def a_reward(tmp_path):
+    """A configuration whose first reward has this body."""
+
+    def make(body: str) -> Config:
+        path = tmp_path / "mine.py"
+        path.write_text(f"def f(completion, problem):\n    return {body}\n")
+        return config(reward=[{"use": f"{path}:f"}])
+
+    return make
+
+
+def test_golds_that_are_accepted_are_no_finding():
+    assert check_rejected_golds(config(), [problem(n, str(n)) for n in range(1, 5)]) == []
+
+
+def test_some_rejected_golds_are_reported_with_one_of_them(a_reward):
+    rejects_7 = a_reward('float(completion != "" and "7" not in completion)')
+    [finding] = check_rejected_golds(rejects_7, [problem(n, str(n)) for n in range(1, 9)])
+    assert "1 of 8 gold answers its best value, such as '7' of p/7 (" in finding.text
+    assert not finding.certain
+
+
+def test_a_reward_that_rejects_every_gold_is_certain_to_teach_nothing(a_reward):
+    [finding] = check_rejected_golds(a_reward("0.0"), [problem(1), problem(2)])
+    assert "2 of 2 gold answers" in finding.text
+    assert finding.certain
+
+
+def test_a_reward_without_gold_answers_is_free_to_do_without(a_reward):
+    assert check_rejected_golds(a_reward("float(len(completion) < 9)"), [problem(1, ""), problem(2, "")]) == []
+
+
+def test_not_more_golds_than_can_be_waited_for_are_looked_at(a_reward):
+    rejects_the_last = a_reward('float(completion != "" and "last" not in completion)')
+    assert check_rejected_golds(rejects_the_last, [problem(0)] * GOLDS + [problem(1, "last")]) == []
+
+
+# --- The first groups ---------------------------------------------------------------------------------------------
+
+
+def test_groups_that_can_teach_something_are_no_finding():
+    assert check_groups(config(), [group([1.0, 0.0]), group([0.0, 0.0])]) == []
+
+
+def test_completions_that_never_end_are_certain_to_teach_nothing():
+    [finding, *_] = check_groups(config(), [group([1.0, 0.0], finish="length")])
+    assert finding.text.startswith("no completion ended within sampling.max_tokens = 1024; raise it, or give the model")
+    assert finding.certain
+
+
+def test_many_cut_completions_are_reported():
+    [finding] = check_groups(config(), [group([1.0, 0.0]), group([1.0, 0.0], finish="length")])
+    assert finding == Finding("sampling.max_tokens = 1024 cuts off 50% of completions; raise it")
+
+
+def test_groups_that_all_agree_are_reported_with_the_reward_and_a_reason():
+    [finding] = check_groups(config(), [group([0.0, 0.0]), group([1.0, 1.0])])
+    assert finding.text.startswith(
+        "all completions got the same reward in each of 2 groups (0, 1), so there is nothing"
+    )
+    assert finding.text.endswith('reward math says "different" of the first')
+    assert not finding.certain  # the next groups may differ
+
+
+def test_groups_that_could_not_be_judged_are_said_to_be():
+    [finding] = check_groups(config(), [group([None, None], parsed=None)])
+    assert "(unscored)" in finding.text
+
+
+def test_unreadable_completions_are_reported_with_what_to_do():
+    findings = check_groups(config(), [group([1.0, 0.0], parsed=False)])
+    assert [finding.text for finding in findings] == [
+        '100% of completions have no answer that can be read; reward math says "different" of the first; say in '
+        "data.system or data.template how the answer is to be written"
+    ]
+
+
+# --- Memory -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model() -> nn.Module:
+    return make_model(tied=True)
+
+
+def test_weights_and_optimizer_are_counted_by_hand(model):
+    numbers = sum(weight.numel() for weight in model.parameters())
+    memory = estimate_memory(config(), model, longest_row=100)
+    assert memory.weights * 2**30 == pytest.approx(4 * numbers)
+    assert memory.optimizer * 2**30 == pytest.approx((8 + 4) * numbers)  # two moments and the gradient
+    assert memory.total == memory.weights + memory.optimizer + memory.batch
+    assert memory.where == "machine"
+
+
+def test_half_the_width_needs_float32_masters_beside_it(model):
+    numbers = sum(weight.numel() for weight in model.parameters())
+    half = make_model(tied=True).to(torch.bfloat16)
+    memory = estimate_memory(config(), half, longest_row=100)
+    assert (memory.weights * 2**30, memory.optimizer * 2**30) == (2 * numbers, (8 + 4 + 4) * numbers)
+
+
+@given(st.integers(1, 10**5), st.integers(1, 10**5))
+def test_a_larger_batch_never_needs_less(model, few, many):
+    few, many = sorted((few, many))
+    needs = [
+        estimate_memory(config(optim={"tokens_per_microbatch": tokens}), model, longest_row=1).batch
+        for tokens in (few, many)
+    ]
+    assert needs[0] <= needs[1]
+
+
+def test_one_row_longer_than_a_microbatch_is_what_counts(model):
+    small = config(optim={"tokens_per_microbatch": 10})
+    assert estimate_memory(small, model, 5000).batch > estimate_memory(small, model, 50).batch
+
+
+def test_checkpointing_needs_less(model):
+    with_it = config().with_changes(model={"gradient_checkpointing": True})
+    assert estimate_memory(with_it, model, 100).batch < estimate_memory(config(), model, 100).batch
+
+
+def test_memory_that_suffices_is_no_finding():
+    assert check_memory(Memory(1, 2, 1, available=4, where="GPU")) == []
+
+
+def test_a_batch_that_may_be_too_large_is_reported_and_a_model_that_is_too_large_is_certain():
+    [may] = check_memory(Memory(1, 2, 5, available=4, where="GPU"))
+    [certain] = check_memory(Memory(2, 4, 1, available=4, where="GPU"))
+    assert (may.certain, certain.certain) == (False, True)
+    assert "8.0 GiB of 4.0 on the GPU" in may.text
+    assert "lower optim.tokens_per_microbatch" in may.text
+
+
+# --- Refusal ------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_certain_is_refused_unless_the_settings_go_on_regardless():
+    findings = [Finding("maybe"), Finding("for sure", certain=True)]
+    with pytest.raises(ConfigError, match=r'^preflight: for sure \(run.preflight = "report" goes on regardless\)$'):
+        refuse(findings, config())
+    refuse(findings, config(run={"preflight": "report"}))
+    refuse(findings[:1], config())
