@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
@@ -20,7 +21,7 @@ from grpo.algorithm import Outcome, Trainer
 from grpo.assemble import ModelFiles, Place
 from grpo.config import Config
 from grpo.errors import GrpoError, Interrupted, LearningError
-from grpo.evaluate import Evaluation, evaluate, write
+from grpo.evaluate import Evaluation, evaluate, read_results, write
 from grpo.interrupt import StopRequest
 from grpo.learning.optimizer import learning_rate
 from grpo.metrics import Stopwatch, sample_rows, step_row
@@ -143,24 +144,29 @@ class Run:
         preflight.refuse(found, self.config)
 
     def to_the_end(self) -> None:
-        if self.progress.step == 0:
-            self._evaluate("before")
         try:
+            if self.progress.step == 0:
+                self._evaluate("before")
             while self.progress.step < self.config.run.steps:
                 self.stop.check()
                 self._step()
+            if self._evaluated_at("after") != self.progress.step:
+                self._evaluate("after")
+            self._save()
         except GrpoError as error:
-            # While sampling and scoring the policy is still what it was after the last whole step.
-            if self.stopwatch.phase in ("", "sample", "score"):
-                self._save()
-            where = f"step {self.saved_step} is saved in {self.folder.path}; go on with --resume"
-            if isinstance(error, Interrupted):
-                raise Interrupted(f"{error}; {where}", exit_code=error.exit_code) from None
-            self.console.note(where)
-            raise
-        self._evaluate("after")
-        self._save()
-        self.console.note(f"report: {write_report(self.folder.path)}")
+            self._end_early(error)
+        finally:
+            self.console.note(f"report: {write_report(self.folder.path)}")
+
+    def _end_early(self, error: GrpoError) -> NoReturn:
+        """Save what has been learned, unless an update is half made: then the last checkpoint is what there is."""
+        if self.stopwatch.phase in ("", "sample", "score"):
+            self._save()
+        where = f"step {self.saved_step} is saved in {self.folder.path}; go on with --resume"
+        if isinstance(error, Interrupted):
+            raise Interrupted(f"{error}; {where}", exit_code=error.exit_code) from None
+        self.console.note(where)
+        raise error
 
     def _step(self) -> None:
         config, step = self.config, self.progress.step + 1
@@ -224,6 +230,11 @@ class Run:
         self.folder.append_metrics(result.row(step))
         self.console.evaluation(label, result.row(step))
         self._keep_best(result, step)
+
+    def _evaluated_at(self, label: str) -> int | None:
+        """The step of the evaluation `label`, where it is already there."""
+        place = self.folder.eval / label
+        return int(read_results(str(place))["recipe"]["step"]) if place.is_dir() else None
 
     def _keep_best(self, result: Evaluation, step: int) -> None:
         score = result.measures["pass@1"].mean

@@ -91,7 +91,7 @@ class Policy(LanguageModel):
         for index in microbatches(batch, self.tokens_per_microbatch):
             rows = batch.rows(index)
             terms = loss(self._logprobs(rows, self.temperature), _to(rows, self.device))
-            terms.loss.backward()  # type: ignore[no-untyped-call]
+            terms.loss.backward()
             totals["loss"] += float(terms.loss.detach())
             for name, value in terms.sums.items():
                 totals[name] = totals.get(name, 0.0) + float(value)
