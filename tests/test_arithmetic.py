@@ -67,7 +67,7 @@ def test_the_numbers_of_a_problem_differ_and_its_running_totals_stay_small() -> 
     for row in TRAIN + TEST:
         terms = numbers(row["problem"])
         assert len(set(terms)) == len(terms)
-        assert all(0 <= sum(terms[:n]) <= 30 for n in range(1, len(terms) + 1))
+        assert all(0 <= sum(terms[:n]) <= 20 for n in range(1, len(terms) + 1))
 
 
 def test_worked_examples_are_hasty_slipping_or_right_in_the_shares_they_promise() -> None:
@@ -87,7 +87,7 @@ def test_worked_examples_are_hasty_slipping_or_right_in_the_shares_they_promise(
         assert [term for _, term, _ in steps(thoughts)] == terms[1:] and steps(thoughts)[0][0] == terms[0]
     assert hasty + slipping + right == len(WORKED)
     assert hasty / len(WORKED) == pytest.approx(0.6, abs=0.02)
-    assert slipping / len(WORKED) == pytest.approx(0.1, abs=0.02)
+    assert slipping / len(WORKED) == pytest.approx(0.06, abs=0.01)
 
 
 def test_hasty_answers_are_rarely_right() -> None:
