@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from grpo.evaluate import evaluate, measure, read_results, score_completions, wr
 from grpo.scoring import Scorer
 from grpo.types import Completion, Group, Problem, Prompt, SamplingParams, ScoredGroup
 from rewards import Score
+from tests.fakes import FakeSampler
 
 
 def prompt(id: str, **facts) -> Prompt:
@@ -89,20 +89,6 @@ def test_a_breakdown_may_be_by_any_column():
 # --- Sampling -----------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Parrot:
-    """A sampler that says the same to every prompt, in whatever order it likes."""
-
-    text: str
-    name: str = "parrot"
-    asked: int = 0
-
-    def sample(self, prompts: Sequence[Prompt], n: int, params: SamplingParams):
-        self.asked += 1
-        for index in reversed(range(len(prompts))):
-            yield index, Group(prompts[index], (Completion((3,), (-0.1,), self.text, "stop"),) * n, 0)
-
-
 @pytest.fixture(scope="module")
 def scorer():
     with Scorer([Reward(use="math")], workers=1, chat=True) as scorer:
@@ -113,11 +99,11 @@ def test_what_is_sampled_is_scored_in_the_order_of_the_problems(scorer):
     prompts = [prompt("a"), prompt("b", answer="5"), prompt("c")]
     seen = []
     result = evaluate(
-        Parrot(r"\boxed{4}"),
+        FakeSampler(lambda problem, g, seed: r"\boxed{4}"),
         scorer,
         prompts,
         2,
-        SamplingParams(8),
+        SamplingParams(64),
         ks=[2],
         arrived=lambda done, total: seen.append((done, total)),
     )
@@ -128,10 +114,10 @@ def test_what_is_sampled_is_scored_in_the_order_of_the_problems(scorer):
 
 
 def test_a_column_that_is_not_there_is_refused_before_anything_is_sampled(scorer):
-    sampler = Parrot("4")
+    sampler = FakeSampler(lambda problem, g, seed: "4")
     with pytest.raises(DataError, match="--by yaer: there is no such column; there are answer, year"):
-        evaluate(sampler, scorer, [prompt("a", year=1)], 1, SamplingParams(8), by=["yaer"])
-    assert sampler.asked == 0
+        evaluate(sampler, scorer, [prompt("a", year=1)], 1, SamplingParams(64), by=["yaer"])
+    assert sampler.calls == []
 
 
 # --- Completions made elsewhere -----------------------------------------------------------------------------------

@@ -38,8 +38,13 @@ def choose_dtype(settings: Model, device: str) -> str:
 def load_tokenizer(name: str, revision: str | None) -> PreTrainedTokenizerBase:
     _check_place(name)
     tokenizer: PreTrainedTokenizerBase = _load(AutoTokenizer, name, revision)
-    if tokenizer.eos_token_id is None:
-        raise ModelError(f"{name}: the tokenizer has no end token, so no completion could end; set eos_token in it")
+    end = tokenizer.eos_token_id
+    # Where tokenizer_config.json names none, transformers may add its class's own, which the model has never seen.
+    if not isinstance(end, int) or end >= _load(AutoConfig, name, revision).get_text_config().vocab_size:
+        raise ModelError(
+            f"{name}: the tokenizer has no end token that the model knows ({tokenizer.eos_token}), so no completion "
+            "could end; set eos_token in tokenizer_config.json"
+        )
     return tokenizer
 
 

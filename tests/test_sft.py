@@ -1,0 +1,167 @@
+"""Fine-tuning shows a model what to write: its loss is the mean over target tokens, and it learns them."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from grpo.assemble import Place, open_model
+from grpo.config import Config
+from grpo.errors import DataError, LearningError
+from grpo.learning.loading import load_model
+from grpo.sft import Example, batch_of, cross_entropy, fine_tune, load_examples, sft, warmup_cosine
+
+CPU = Place("cpu", "float32")
+
+
+@pytest.fixture
+def examples(tmp_path) -> Path:
+    path = tmp_path / "worked.jsonl"
+    rows = [{"problem": f"{n}+1", "answer": str(n + 1), "solution": f"<answer>{n + 1}</answer>"} for n in range(4)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def config(source: object, model: object = "m", **changes) -> Config:
+    settings = {"source": str(source), "steps": 20, "batch_size": 4, "lr": 3e-3, **changes}
+    return Config(model={"name": str(model)}, data={"source": str(source)}, sft=settings)
+
+
+# --- Examples -----------------------------------------------------------------------------------------------------
+
+
+def test_an_example_is_the_prompt_the_target_and_the_end_token(examples, tiny_model):
+    files = open_model(str(tiny_model))
+    loaded = load_examples(config(examples), files)
+    tokenizer = files.tokenizer
+    assert [tokenizer.decode(example.tokens) for example in loaded] == [
+        f"<answer>{n + 1}</answer>{tokenizer.eos_token}" for n in range(4)
+    ]
+    assert tokenizer.decode(loaded[0].prompt) == tokenizer.apply_chat_template(
+        [{"role": "user", "content": "0+1"}], add_generation_prompt=True, tokenize=False
+    )
+
+
+def test_an_example_that_does_not_fit_the_model_is_refused_with_its_name(tmp_path, tiny_model):
+    path = tmp_path / "long.jsonl"
+    rows = [{"problem": "1+1", "answer": "2", "solution": "2"}, {"problem": "?", "answer": "2", "solution": "x" * 999}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(
+        DataError, match=r"example long/1: prompt and target are 10\d\d tokens, .* context of 256 \(1 of 2"
+    ):
+        load_examples(config(path), open_model(str(tiny_model)))
+
+
+def test_the_target_may_be_any_column(examples, tiny_model):
+    files = open_model(str(tiny_model))
+    assert files.tokenizer.decode(load_examples(config(examples, target="answer"), files)[0].tokens[:-1]) == "1"
+
+
+# --- Loss ---------------------------------------------------------------------------------------------------------
+
+pieces = st.lists(st.integers(3, 50), min_size=1, max_size=6).map(tuple)
+
+
+@given(st.lists(st.builds(Example, pieces, pieces), min_size=1, max_size=5))
+def test_every_target_token_weighs_the_same_and_all_together_one(examples):
+    batch = batch_of(examples)
+    weights = batch.weights_BT[batch.weights_BT > 0]
+    assert len(weights) == sum(len(example.tokens) for example in examples)
+    assert torch.allclose(weights, weights[0])
+    assert float(weights.sum()) == pytest.approx(1)
+
+
+def test_the_loss_is_the_mean_over_target_tokens():
+    batch = batch_of([Example((1,), (2, 3, 4)), Example((1,), (5,))])
+    logprobs_BT = torch.where(batch.weights_BT > 0, -2.0, -1000.0)
+    logprobs_BT[0, 0] = -6.0
+    assert float(cross_entropy(logprobs_BT, batch).loss) == pytest.approx((6 + 2 + 2 + 2) / 4)
+
+
+# --- Learning rate ------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 1000), st.data())
+def test_the_learning_rate_is_a_share_of_its_peak_and_never_zero(steps, data):
+    step = data.draw(st.integers(0, steps - 1))
+    assert 0 < warmup_cosine(step, steps) <= 1
+
+
+@given(st.integers(20, 1000))
+def test_the_learning_rate_rises_over_a_tenth_and_falls_to_a_tenth(steps):
+    shares = [warmup_cosine(step, steps) for step in range(steps)]
+    peak = steps // 10
+    assert shares[: peak + 1] == sorted(shares[: peak + 1])
+    assert shares[peak:] == sorted(shares[peak:], reverse=True)
+    assert shares[peak] == 1
+    assert warmup_cosine(steps, steps) == pytest.approx(0.1)
+
+
+def test_the_learning_rate_by_hand():
+    # 20 steps: 2 of warm-up; half-way down after 9 of 18: 0.1 + 0.45.
+    assert [warmup_cosine(step, 20) for step in (0, 1, 2, 11)] == pytest.approx([0.5, 1, 1, 0.55])
+
+
+# --- Fine-tuning --------------------------------------------------------------------------------------------------
+
+
+def test_a_model_learns_what_it_is_shown_and_opens_elsewhere(examples, tiny_model, tmp_path):
+    shown = []
+    files = fine_tune(
+        config(examples, steps=40),
+        open_model(str(tiny_model)),
+        CPU,
+        tmp_path / "tuned",
+        shown=lambda *s: shown.append(s),
+    )
+    assert [step for step, _ in shown] == list(range(1, 41))
+    assert shown[-1][1] < 0.3 * shown[0][1]
+    rows = [json.loads(line) for line in (tmp_path / "tuned" / "losses.jsonl").read_text().splitlines()]
+    assert [(row["step"], row["sft/loss"]) for row in rows] == shown
+    tokenizer = AutoTokenizer.from_pretrained(files.name)
+    model = AutoModelForCausalLM.from_pretrained(files.name)
+    assert tokenizer.eos_token_id == model.config.eos_token_id
+    assert files.context == 256
+
+
+def test_the_same_seed_gives_the_same_model(examples, tiny_model, tmp_path):
+    def weights(name: str) -> dict[str, torch.Tensor]:
+        files = fine_tune(
+            config(examples, steps=3), open_model(str(tiny_model)), CPU, tmp_path / name, shown=lambda *_: None
+        )
+        return dict(load_model(files.name, None, dtype="float32", device="cpu").named_parameters())
+
+    one, two = weights("one"), weights("two")
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_gradients_that_are_not_finite_stop_it_and_leave_nothing(examples, tiny_model, tmp_path, monkeypatch):
+    broken = SimpleNamespace(forward_backward=lambda *_: {"loss": math.nan}, optim_step=lambda lr: math.nan)
+    monkeypatch.setattr("grpo.sft.make_policy", lambda *_: broken)
+    with pytest.raises(
+        LearningError, match=r"sft: gradients of step 1 are not finite \(loss nan\); lower sft.lr = 0.003"
+    ):
+        fine_tune(config(examples), open_model(str(tiny_model)), CPU, tmp_path / "tuned", shown=lambda *_: None)
+    assert not (tmp_path / "tuned").exists()
+
+
+def test_the_command_makes_the_model_that_training_can_start_from(examples, tiny_model, tmp_path):
+    said = []
+    files = sft(config(examples, tiny_model), tmp_path / "new" / "tuned", say=said.append)
+    assert Path(files.name) == tmp_path / "new" / "tuned"
+    assert said[0].startswith("step 2/20  loss ") and len(said) == 11
+    assert said[-1] == f"fine-tuned model: {files.name}"
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["tuned"]
+
+
+def test_the_built_in_model_is_made_beside_it(examples, tmp_path):
+    sft(config(examples, "builtin:tiny", steps=1), tmp_path / "tuned", say=lambda _: None)
+    assert {"tuned", "tuned-start"} <= {path.name for path in tmp_path.iterdir()}
