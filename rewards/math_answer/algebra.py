@@ -85,7 +85,9 @@ def _equal(gold: Node, pred: Node) -> bool | None:
     import sympy
 
     left, right = (_sympy(node).doit() for node in (gold, pred))
-    if left.has(sympy.Integral, sympy.Sum, sympy.Product, sympy.Limit) or right.has(sympy.Integral, sympy.Sum, sympy.Limit):
+    if left.has(sympy.Integral, sympy.Sum, sympy.Product, sympy.Limit) or right.has(
+        sympy.Integral, sympy.Sum, sympy.Limit
+    ):
         return _close(left, right)
     difference = sympy.simplify(left - right)
     if difference == 0:
@@ -132,7 +134,9 @@ def _rules(sympy: Any) -> dict[str, Callable[..., Any]]:
         "div": lambda above, below: above / below,
         "neg": lambda value: -value,
         "pow": sympy.Pow,
-        "root": lambda value, degree: sympy.real_root(value, degree) if value.is_negative else sympy.root(value, degree),
+        "root": lambda value, degree: (
+            sympy.real_root(value, degree) if value.is_negative else sympy.root(value, degree)
+        ),
         "log": lambda value, *base: sympy.log(value, *base),
         "deg": lambda value: value * sympy.pi / 180,
         "percent": lambda value: value / 100,

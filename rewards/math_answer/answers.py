@@ -28,6 +28,7 @@ _POWER_WORDS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cubed": 3}
 _TIME = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?\s*(?:([ap])\.?\s?m\.?)?", re.IGNORECASE)
 _TIME_NOISE = re.compile(r"\\(?:text|mathrm|textrm|mbox)|\\[!,;: ]|[{}$]")
 _BASE_DIGITS = re.compile(r"(-?)\(?([0-9][0-9A-Za-z]*)\)?_\{?(\d{1,2})\}?")
+_CHOICE = re.compile(r"(?:\\text(?:bf)?\{)?\(?([A-H])[).:]\)?\}?[\s~]+([^=<>].*)", re.DOTALL)
 _PREFIX = re.compile(r"(?:approximately|about|roughly|exactly|only)\s+(?=[\d$\\.-])", re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"(?<![\d,])(-?\d+),(\d+)(?![\d,])")
 
@@ -55,11 +56,15 @@ class AnswerParser(ConstructParser):
             if separators & {";", "or", "and", "\\\\"} and not ("," in separators and separators & {"and", "or"}):
                 strong = strong or ";" in separators or "or" in separators
                 groups.append([])
+        if not any(groups):
+            raise ParseError("nothing between brackets")
         return _grouped([group for group in groups if group], strong)
 
     def finished(self, closers: str) -> bool:
         token = self.token
-        return token.kind in ("end", "close") or (token.kind == "cmd" and (token.text == closers or token.text[:4] == "end:"))
+        return token.kind in ("end", "close") or (
+            token.kind == "cmd" and (token.text == closers or token.text[:4] == "end:")
+        )
 
     def item(self) -> Node:
         if not self.at or self.tokens[self.at - 1].kind != "rel":
@@ -249,6 +254,13 @@ def parse(text: str) -> Node:
 
 
 def _special(text: str) -> Node | None:
+    choice = _CHOICE.fullmatch(text)
+    if choice:
+        try:
+            value: Node = parse(choice[2])
+        except ParseError:
+            return None
+        return Op("choice", (Sym(choice[1]), value))
     if ":" in text and len(text) < 60:
         found = _TIME.fullmatch(_TIME_NOISE.sub("", text).strip(" ."))
         if found and int(found[2]) < 60 and int(found[1]) <= 24:
@@ -284,4 +296,13 @@ def with_decimal_comma(text: str) -> str:
     return _DECIMAL_COMMA.sub(r"\1.\2", text)
 
 
-__all__ = ["AnswerParser", "MAX_CHARS", "ParseError", "Seq", "Token", "parse", "with_decimal_comma", "without_thousands"]
+__all__ = [
+    "MAX_CHARS",
+    "AnswerParser",
+    "ParseError",
+    "Seq",
+    "Token",
+    "parse",
+    "with_decimal_comma",
+    "without_thousands",
+]

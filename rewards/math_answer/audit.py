@@ -8,6 +8,7 @@ whole text.  A row that is no such object is an error of the file and named by i
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -160,14 +161,13 @@ def check_golds(golds: Iterable[tuple[str, Any]]) -> tuple[list[tuple[str, Any, 
 
 def math_verify() -> Second:
     """Math-Verify as the second checker.  Raises ImportError where it is not installed."""
-    from math_verify import parse
-    from math_verify import verify as equal
+    checker = importlib.import_module("math_verify")  # no dependency of ours
 
     def judge(gold: str, prediction: str, form: str) -> bool:
         delimited = "$" in gold or "boxed" in gold or "\\(" in gold or "\\[" in gold
-        right = parse(gold if delimited else f"${gold}$")
-        answer = parse(prediction if form == "completion" or "$" in prediction else f"${prediction}$")
-        return bool(equal(right, answer))
+        right = checker.parse(gold if delimited else f"${gold}$")
+        answer = checker.parse(prediction if form == "completion" or "$" in prediction else f"${prediction}$")
+        return bool(checker.verify(right, answer))
 
     return judge
 

@@ -7,6 +7,7 @@ most ceil(pairs / workers) × deadline, whatever is in it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -56,10 +57,8 @@ class _Worker:
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None
-            try:
+            with contextlib.suppress(BrokenPipeError):
                 pipe.close()
-            except BrokenPipeError:
-                pass
 
 
 def verify_all(

@@ -1,4 +1,4 @@
-r"""Named constructs of the grammar: `\frac`, roots, functions, floors, geometric names, sums and integrals, matrices."""
+r"""Named constructs of the grammar: fractions, roots, functions, floors, figures, sums and integrals, matrices."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from rewards.math_answer.parser import ExpressionParser
 from rewards.math_answer.vocabulary import FUNCTIONS
 
 MAX_CELLS = 1024
-_PAIRS = {"lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil"), "langle": ("rangle", "()"), "lbrace": ("rbrace", "{}")}
+_PAIRS = {
+    "lfloor": ("rfloor", "floor"),
+    "lceil": ("rceil", "ceil"),
+    "langle": ("rangle", "()"),
+    "lbrace": ("rbrace", "{}"),
+}
 _PAIRS |= {"lbrack": ("rbrack", "[]"), "lparen": ("rparen", "()")}
 _INVERSE = {"sin": "arcsin", "cos": "arccos", "tan": "arctan", "cot": "arccot", "sec": "arcsec", "csc": "arccsc"}
 _INVERSE |= {"sinh": "arcsinh", "cosh": "arccosh", "tanh": "arctanh"}
@@ -111,6 +116,8 @@ class ConstructParser(ExpressionParser):
             argument = self.function_argument()
             items = argument.items if isinstance(argument, Seq) else (argument,)
             return Op(name, items)
+        if name == "mod":
+            raise ParseError("mod without a left side")
         argument = self.function_argument()
         if isinstance(argument, Seq):
             raise ParseError(f"{len(argument.items)} arguments for {name}")

@@ -15,15 +15,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
+from rewards.math_answer.anchors import Anchor, boxes_in, phrases_in
 from rewards.math_answer.answers import MAX_CHARS, parse
 from rewards.math_answer.lexer import ParseError
 from rewards.math_answer.nodes import Node, Seq, Words
 from rewards.math_answer.policy import Policy
+from rewards.math_answer.sentences import formulas, last_sentence_start
 from rewards.math_answer.words import normal_text
 
 TAIL = 1 << 16  # characters
-MAX_BOXES = 64
 MAX_WORDS = 4  # of an answer in words that is not in a box or a tag
 
 
@@ -37,19 +39,12 @@ class Extracted:
 
 
 _THINK = re.compile(r"<(/?)(?:think|thinking|thought|thoughts|reasoning)>", re.IGNORECASE)
-_TURN = re.compile(r"<\|(?:im_start|im_end|eot_id|endoftext|end|user|end_of_text)\|>|</s>|<eos>|<end_of_turn>|\n(?:User|Human|Question|Problem):")
-_BOX = re.compile(r"\\+(?:boxed|fbox)(?![A-Za-z])\s*")
-_TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
-_LINE = re.compile(r"^[ \t*_#]*(?:A|Ans)[*_]*\s?[:.](?=[ \t*_$\\\d-])", re.MULTILINE)
-_HASH = re.compile("####")
-_PHRASE = re.compile(
-    r"\b(?:answer|solution|result)s?[*_]*\s?(?:\([A-Za-z]\)\s?)?"
-    r"(?:is|are|was|equals|would be|should be|must be|will be|:|=|(?=\$|\\\[|\\\(|\n\s*(?:\$|\\\[|\\\()))",
-    re.IGNORECASE,
+_TURN = re.compile(
+    r"<\|(?:im_start|im_end|eot_id|endoftext|end|user|end_of_text)\|>|</s>|<eos>|<end_of_turn>|\n(?:User|Human|Question|Problem):"
 )
+_TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
 _IS_THE_ANSWER = re.compile(r"\bis (?:the|our) (?:final )?(?:answer|solution)s?[.!]?\s*$", re.IGNORECASE)
 _THE_SOLUTION_IS = re.compile(r"\b(?:the|our) (?:final )?(?:solution|result)s? (?:is|are|:)(?=\s)", re.IGNORECASE)
-_KEYWORDS = ("nswer", "NSWER", "olution", "esult")
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 _RETRACTED = re.compile(
     r"\b(?:wait|actually|mistake|correction|corrected|wrong|incorrect|instead|re-?check|oops|sorry|scratch that|"
@@ -57,14 +52,13 @@ _RETRACTED = re.compile(
     re.IGNORECASE,
 )
 _HEDGE = re.compile(
-    r"\b(?:or|alternatively|maybe|perhaps|possibly|either|also|might|could|another|otherwise|unless|if not)\b", re.IGNORECASE
+    r"\b(?:or|alternatively|maybe|perhaps|possibly|either|also|might|could|another|otherwise|unless|if not)\b",
+    re.IGNORECASE,
 )
 _NEGATED = re.compile(r"\b(?:not|isn't|cannot|can't|never|n't|neither|nor)\b", re.IGNORECASE)
 _BUT_NOT = re.compile(r"[,;]?\s+(?:and |but )?(?:not|rather than|instead of)\b.*", re.IGNORECASE | re.DOTALL)
+_REASON = re.compile(r"[,;]?\s+(?:because|since|as|which)\b.*", re.IGNORECASE | re.DOTALL)
 _HOPE = re.compile(r"\.?\s*I hope (?:it|this) is correct.*", re.IGNORECASE | re.DOTALL)
-_SENTENCE_END = re.compile(r"[.!?](?=\s+(?:[A-Z\\$\[(*]|$))|[.!?]$|\n\s*\n|\n(?![ \t]*[-+=&\\])")
-_MATH_END = {"$$": "$$", "$": "$", "\\[": "\\]", "\\(": "\\)"}
-_MATH = re.compile(r"\$\$|\$|\\\[|\\\]|\\\(|\\\)")
 _NUMBER = re.compile(r"(?<![A-Za-z\d.])[-+−]?(?:\$|\\\$)?\d[\d,]*(?:\.\d+)?(?:/\d+)?(?![A-Za-z\d])\s?(?:\\?%)?")
 _IS = re.compile(r"(?:\b(?:is|are|equals|equal to|be|gives|get|was)\b|[=:≈])\s", re.IGNORECASE)
 _JOIN_NOISE = re.compile(r"\\(?:quad|qquad|text|textrm|mathrm|[,;:! ()\[\]])|[\s${}.,;&~()\[\]]")
@@ -85,9 +79,7 @@ def _visible(completion: str) -> tuple[str, str]:
     """The text after the last think block, up to where another turn of the conversation begins."""
     text = completion[-TAIL:]
     if "<" in completion:
-        last = None
-        for last in _THINK.finditer(completion):
-            pass
+        last = _last(_THINK, completion)
         if last is not None and not last[1]:
             return "", "the think block is not closed"
         if last is not None:
@@ -105,49 +97,45 @@ def _tagged(text: str, policy: Policy) -> Extracted | None:
     if len(tags) < 2 or tags[-2][1] or not tags[-1][1]:
         return Extracted(None, None, "the answer tag is not closed") if not tags[-1][1] else None
     inner = text[tags[-2].end() : tags[-1].start()].strip()
-    earlier = {text[a.end() : b.start()].strip() for a, b in zip(tags, tags[1:], strict=False) if not a[1] and b[1]}
+    earlier = {text[a.end() : b.start()].strip() for a, b in pairwise(tags) if not a[1] and b[1]}
     if len(earlier) > 1:
         return Extracted(None, None, "two different answer tags")
     return _announced(inner, policy) or _read(inner, "answer tag")
 
 
-# -- boxes and phrases
-
-
-@dataclass(frozen=True, slots=True)
-class _Anchor:
-    start: int
-    end: int
-    payload: str
-    box: bool
-    final: bool
-
-
 def _announced(text: str, policy: Policy) -> Extracted | None:
-    boxes = _boxes(text)
+    boxes = boxes_in(text)
     if boxes is None:
         return Extracted(None, None, "the last box is not closed")
-    phrases = [anchor for anchor in _phrases(text) if not any(anchor.start < box.start < anchor.end for box in boxes)]
+    phrases = [anchor for anchor in phrases_in(text) if not any(anchor.start < box.start < anchor.end for box in boxes)]
     last_box = boxes[-1] if boxes else None
     for phrase in reversed(phrases):
-        if last_box is not None and phrase.start < last_box.end and not phrase.final:
-            break
-        if last_box is not None and phrase.start < last_box.start and not phrase.payload.strip(" :*\n"):
-            break  # it announces the box
+        if last_box is not None and (phrase.start < last_box.end or not _overrides(text, last_box, phrase)):
+            continue
         found = _payload(phrase.payload)
-        if found is not None and found.node is not None and (last_box is None or phrase.final or not isinstance(found.node, Words)):
+        if found is not None and found.node is not None:
             return _unhedged(text, phrase, phrases + boxes, found)
         if found is not None and last_box is None:
             return found
     return _boxed(text, boxes) if boxes else None
 
 
-def _unhedged(text: str, chosen: _Anchor, others: list[_Anchor], found: Extracted) -> Extracted:
+def _overrides(text: str, box: Anchor, phrase: Anchor) -> bool:
+    """Whether an announcement after the last box replaces it: as the final answer, or after taking it back."""
+    return phrase.final or _RETRACTED.search(text, box.end, phrase.start) is not None
+
+
+def _unhedged(text: str, chosen: Anchor, others: list[Anchor], found: Extracted) -> Extracted:
     """`found`, unless another anchor just before it offers something else as an alternative."""
     for other in others:
         if other.end <= chosen.start and _offered(text[other.end : chosen.start]):
             rival = _read(other.payload, "box") if other.box else _payload(other.payload)
-            if rival is not None and rival.node is not None and rival.node != found.node and not isinstance(rival.node, Words):
+            if (
+                rival is not None
+                and rival.node is not None
+                and rival.node != found.node
+                and not isinstance(rival.node, Words)
+            ):
                 return Extracted(None, None, "two different answers offered")
     return found
 
@@ -159,46 +147,7 @@ def _offered(gap: str) -> bool:
     return len(gap) < 400 and _HEDGE.search(gap) is not None
 
 
-def _boxes(text: str) -> list[_Anchor] | None:
-    """All closed boxes, in order; None where the last one is not closed."""
-    found: list[_Anchor] = []
-    if "boxed" not in text and "fbox" not in text:
-        return found
-    starts = list(_BOX.finditer(text))[-MAX_BOXES:]
-    closed_until = 0
-    for start in starts:
-        if start.start() < closed_until:
-            continue  # a box in a box
-        if start.end() < len(text) and text[start.end()] == "{":
-            end = _balanced(text, start.end())
-            if end is None:
-                if start is starts[-1]:
-                    return None
-                continue
-            found.append(_Anchor(start.start(), end, text[start.end() + 1 : end - 1], True, False))
-            closed_until = end
-        else:
-            token = re.compile(r"\$?[-\d.\w]+").match(text, start.end())
-            if token:
-                found.append(_Anchor(start.start(), token.end(), token[0], True, False))
-    return found
-
-
-def _balanced(text: str, start: int) -> int | None:
-    """The end of the group that opens at `start`."""
-    depth = 0
-    for at in range(start, min(len(text), start + 2 * MAX_CHARS)):
-        char = text[at]
-        if char == "{" and (at == start or text[at - 1] != "\\" or text[at - 2 : at] == "\\\\"):
-            depth += 1
-        elif char == "}" and (text[at - 1] != "\\" or text[at - 2 : at] == "\\\\"):
-            depth -= 1
-            if depth == 0:
-                return at + 1
-    return None
-
-
-def _boxed(text: str, boxes: list[_Anchor]) -> Extracted:
+def _boxed(text: str, boxes: list[Anchor]) -> Extracted:
     """The last box; or the list that several boxes in one sentence are; or nothing where they are alternatives."""
     joined = [boxes[-1]]
     for box in reversed(boxes[:-1]):
@@ -233,52 +182,15 @@ def _joins(gap: str) -> bool:
 _PERCENT_AFTER = re.compile(r"\s*\$?\s*(?:\\?%|percent\b|pct\b|percentage\b)", re.IGNORECASE)
 
 
-def _with_unit(text: str, box: _Anchor) -> str:
+def _with_unit(text: str, box: Anchor) -> str:
     """The box's content, and a percent sign that stands right after it."""
     after = _PERCENT_AFTER.match(text, box.end)
     return box.payload + "%" if after and "%" not in box.payload else box.payload
 
 
-def _phrases(text: str) -> list[_Anchor]:
-    """What "the answer is", "Answer:", "####" and the like announce, in order."""
-    starts = [(found.start(), found.end(), "####") for found in _HASH.finditer(text)] if "####" in text else []
-    starts += [(found.start(), found.end(), "A:") for found in _LINE.finditer(text)]
-    if any(word in text for word in _KEYWORDS):
-        starts += [(found.start(), found.end(), found[0].lower()) for found in _PHRASE.finditer(text)]
-    return [anchor for start, end, words in sorted(starts) if (anchor := _phrase(text, start, end, words))]
-
-
-def _phrase(text: str, start: int, end: int, words: str) -> _Anchor | None:
-    final = words == "####" or "final" in text[max(0, start - 12) : start].lower()
-    if words[0] in "rs" and not final:
-        return None  # "the result is" and "the solution is" announce too much that is no answer
-    if words == "####":
-        stop = text.find("\n", end)
-        payload = text[end : stop if stop >= 0 else len(text)]
-    else:
-        found = _SENTENCE_END.search(text, _after_math(text, end))
-        payload = text[end : found.start() if found else len(text)]
-    return _Anchor(start, end + len(payload), payload, False, final)
-
-
-def _after_math(text: str, start: int) -> int:
-    """Past the formula that begins at `start`, so that a full stop or a line break in it ends nothing."""
-    at = start
-    while at < len(text) and text[at] in " \t\n*_:":
-        at += 1
-    for opener, closer in _MATH_END.items():
-        if text.startswith(opener, at):
-            end = text.find(closer, at + len(opener), at + MAX_CHARS)
-            return end + len(closer) if end >= 0 else start
-    return at if at < len(text) else start
-
-
-# -- from an announcement to an answer
-
-
 def _payload(text: str) -> Extracted | None:
     """What an announcing phrase announces: an answer, or a sentence that ends in one."""
-    text = _BUT_NOT.sub("", _HOPE.sub("", text)).strip().lstrip(":*_ \n").rstrip("*_ ")
+    text = _REASON.sub("", _BUT_NOT.sub("", _HOPE.sub("", text))).strip().lstrip(":*_ \n").rstrip("*_ ")
     if not text:
         return None
     if _NEGATED.match(text) or (_NEGATED.search(text) and not _is_short(text)):
@@ -287,7 +199,13 @@ def _payload(text: str) -> Extracted | None:
     if found.node is not None and not (isinstance(found.node, Words) and len(found.node.text.split()) > MAX_WORDS):
         return found
     nested = _announced_in_sentence(text)
-    return nested if nested is not None else found if found.node is None else Extracted(None, None, "prose instead of an answer")
+    return (
+        nested
+        if nested is not None
+        else found
+        if found.node is None
+        else Extracted(None, None, "prose instead of an answer")
+    )
 
 
 def _is_short(text: str) -> bool:
@@ -298,10 +216,8 @@ def _announced_in_sentence(text: str) -> Extracted | None:
     """`The volume of the box is 120`: what follows the last verb; else the only number."""
     if _HEDGE.search(text) and " or " in text:
         return None
-    math = _formulas(text)
-    last = None
-    for last in _IS.finditer(text):
-        pass
+    math = formulas(text)
+    last = _last(_IS, text)
     if last is not None and not any(start < last.start() < end for start, end in math):
         found = _read(text[last.end() :], "announced")
         if found.node is not None and not isinstance(found.node, Words):
@@ -334,9 +250,9 @@ def _one_line(text: str) -> Extracted | None:
 
 def _concluded(text: str) -> Extracted | None:
     """`Thus $x ≤ 2$ is our answer.`, `The solution is $x ≠ 5$.` as the last sentence."""
-    math = _formulas(text[-4 * MAX_CHARS :])
+    math = formulas(text[-4 * MAX_CHARS :])
     text = text[-4 * MAX_CHARS :]
-    last = text[_sentence(text, math) :]
+    last = text[last_sentence_start(text, math) :]
     before, after = _IS_THE_ANSWER.search(last), _THE_SOLUTION_IS.search(last)
     if before is not None and math:
         return _read(text[slice(*math[-1])], "announced") if not _NEGATED.search(last) else None
@@ -349,9 +265,7 @@ def _is_prose(words: str) -> bool:
 
 
 def _bold(text: str) -> Extracted | None:
-    found = None
-    for found in _BOLD.finditer(text):
-        pass
+    found = _last(_BOLD, text)
     if found is None or "\n\n" in text[found.end() :].strip():
         return None
     read = _read(found[1], "bold")
@@ -363,19 +277,19 @@ def _last_sentence(text: str) -> Extracted | None:
     text = _HOPE.sub(".", text).strip()
     if text.count("$") % 2 or not text or text[-1] not in '.!?$)]}*"%' and not text[-1].isalnum():
         return None
-    math = _formulas(text[-4 * MAX_CHARS :], display=True)
+    math = formulas(text[-4 * MAX_CHARS :])
     text = text[-4 * MAX_CHARS :]
-    sentence = _sentence(text, math)
+    sentence = last_sentence_start(text, math)
     if _NEGATED.search(text[sentence:]):
         return None
     inside = [span for span in math if span[0] >= sentence]
     if inside:
         return _read(text[inside[-1][0] : inside[-1][1]] + _tail_percent(text, inside[-1][1]), "last formula")
-    last = None
-    for last in _NUMBER.finditer(text, sentence):
-        pass
+    last = _last(_NUMBER, text, sentence)
     if last is None:
         return None
+    if not re.search(r"[A-Za-z]{2}", text[sentence:]):
+        return None  # numbers without a sentence around them
     found = _announced_in_sentence(text[sentence:].rstrip(".!? "))
     return found if found is not None and found.node is not None else _read(last[0], "last number")
 
@@ -383,30 +297,6 @@ def _last_sentence(text: str) -> Extracted | None:
 def _tail_percent(text: str, end: int) -> str:
     after = _PERCENT_AFTER.match(text, end)
     return "%" if after else ""
-
-
-def _sentence(text: str, math: list[tuple[int, int]]) -> int:
-    """Where the last sentence starts."""
-    start = 0
-    for end in _SENTENCE_END.finditer(text):
-        if end.end() < len(text) and not any(a < end.start() < b for a, b in math):
-            start = end.end()
-    return start
-
-
-def _formulas(text: str, display: bool = True) -> list[tuple[int, int]]:
-    """Spans of `$…$`, `\\(…\\)`, `\\[…\\]`, in order."""
-    spans: list[tuple[int, int]] = []
-    opened: tuple[str, int] | None = None
-    for found in _MATH.finditer(text):
-        mark = found[0]
-        if opened is None:
-            if mark in _MATH_END and (mark != "$" or text[found.start() - 1 : found.start()] != "\\"):
-                opened = (_MATH_END[mark], found.start())
-        elif mark == opened[0]:
-            spans.append((opened[1], found.end()))
-            opened = None
-    return spans
 
 
 def _read(text: str, how: str) -> Extracted:
@@ -419,3 +309,9 @@ def _read(text: str, how: str) -> Extracted:
     except ParseError as error:
         return Extracted(text, None, f"cannot be read: {error}")
 
+
+def _last(pattern: re.Pattern[str], text: str, start: int = 0) -> re.Match[str] | None:
+    found = None
+    for match in pattern.finditer(text, start):
+        found = match
+    return found

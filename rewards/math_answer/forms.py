@@ -58,7 +58,9 @@ def is_label(node: Node) -> bool:
         return True
     if node.name == "mul":
         parts = node.args[1:] if node.args[0] == Sym("m") else node.args  # m∠A: the measure of an angle
-        return all(isinstance(part, Sym) and (part.name[:1].isupper() or part.name[:1] in ("∠", "△", "→")) for part in parts)
+        return all(
+            isinstance(part, Sym) and (part.name[:1].isupper() or part.name[:1] in ("∠", "△", "→")) for part in parts
+        )
     return node.name in ("div", "ratio", "abs") and all(_is_figure(part) for part in node.args)
 
 
@@ -115,7 +117,11 @@ def sorted_terms(node: Node) -> Node:
         return node
     parts = [sorted_terms(part) for part in node.args]
     if node.name in ("add", "mul"):
-        parts = [inner for part in parts for inner in (part.args if isinstance(part, Op) and part.name == node.name else (part,))]
+        parts = [
+            inner
+            for part in parts
+            for inner in (part.args if isinstance(part, Op) and part.name == node.name else (part,))
+        ]
         parts.sort(key=repr)
     return Op(node.name, tuple(parts))
 
@@ -184,6 +190,8 @@ def _sum(parts: list[Matrix]) -> Matrix | None:
 def _product(parts: list[Node]) -> Node | None:
     scalars = [part for part in parts if not isinstance(part, Matrix)]
     matrices = [part for part in parts if isinstance(part, Matrix)]
+    if not matrices:
+        return None
     product = matrices[0]
     for right in matrices[1:]:
         if len(product.rows[0]) != len(right.rows) or len(product.rows) * len(right.rows[0]) > 64:

@@ -163,9 +163,7 @@ class _Lexer:
             self.put("op", char)
         elif char in ",;":
             self.put("sep", char)
-        elif char == "$":
-            self.space = True
-        elif char in '."?' and self.textual:
+        elif char == "$" or char in '."?' and self.textual:
             self.space = True
         elif char == ".":
             self.put("op", ".")

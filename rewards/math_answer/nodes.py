@@ -108,6 +108,10 @@ def num(value: int | Fraction) -> Num:
     return Num(Fraction(value))
 
 
+def is_op(node: Node, name: str) -> bool:
+    return isinstance(node, Op) and node.name == name
+
+
 def children(node: Node) -> tuple[Node, ...]:
     match node:
         case Op(args=parts) | Seq(items=parts) | Relation(sides=parts):

@@ -19,7 +19,7 @@ def normal_form(node: Node) -> str:
         return str(value)
     match node:
         case Num(value=number):
-            return f"{float(number):.17g}"
+            return f"{number.numerator:x}/{number.denominator:x} (hexadecimal)"  # decimal would take long
         case Sym(name=name) | Words(text=name):
             return name
         case Quantity(value=inner):

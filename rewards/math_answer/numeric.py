@@ -154,7 +154,13 @@ def _real_power(ctx: Any, base: Any, exponent: Any) -> Any:
 def _root(ctx: Any, value: Any, degree: Any) -> Any:
     if degree == 2:
         return ctx.sqrt(value)
-    if not ctx.im(value) and ctx.re(value) < 0 and not ctx.im(degree) and degree == ctx.nint(degree) and int(degree) % 2:
+    if (
+        not ctx.im(value)
+        and ctx.re(value) < 0
+        and not ctx.im(degree)
+        and degree == ctx.nint(degree)
+        and int(degree) % 2
+    ):
         return -ctx.power(-value, 1 / degree)
     return _real_power(ctx, value, 1 / degree)
 
@@ -257,6 +263,10 @@ _RULES: dict[str, Callable[..., Any]] = {
     "arccosh": _limited("acosh"),
     "arctanh": _limited("atanh"),
 }
-_RULES |= {name: _limited(name) for name in ("sin", "cos")} | {name: _pole(name) for name in ("tan", "sec", "cot", "csc")}
-_RULES |= {name: (lambda ctx, value, name=name: getattr(ctx, name)(value) if abs(value) < 10**6 else _exp(ctx, value))
-           for name in ("sinh", "cosh", "tanh", "sech", "csch", "coth")}
+_RULES |= {name: _limited(name) for name in ("sin", "cos")} | {
+    name: _pole(name) for name in ("tan", "sec", "cot", "csc")
+}
+_RULES |= {
+    name: (lambda ctx, value, name=name: getattr(ctx, name)(value) if abs(value) < 10**6 else _exp(ctx, value))
+    for name in ("sinh", "cosh", "tanh", "sech", "csch", "coth")
+}

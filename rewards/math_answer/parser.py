@@ -335,8 +335,9 @@ class ExpressionParser:
             above, below = self.bracketed_fraction()
         else:
             return None
-        if isinstance(above, Num) and isinstance(below, Num) and 0 < above.value < below.value:
-            if above.value.denominator == below.value.denominator == 1 and self.token.text != "^":
+        if isinstance(above, Num) and isinstance(below, Num) and self.token.text != "^":
+            whole_parts = above.value.denominator == below.value.denominator == 1
+            if whole_parts and 0 < above.value < below.value:
                 return num(whole.value + above.value / below.value)
         self.at = start
         return None
@@ -350,7 +351,12 @@ class ExpressionParser:
         token, after = self.token, self.peek()
         if token.kind == "op" and token.text == "." and not token.space:
             return (after.kind == "cmd" and after.text in ("overline", "dot")) or after.text == "("
-        return token.kind == "cmd" and token.text in ("overline", "dot") and not token.space and "." in self.tokens[self.at - 1].text
+        return (
+            token.kind == "cmd"
+            and token.text in ("overline", "dot")
+            and not token.space
+            and "." in self.tokens[self.at - 1].text
+        )
 
     def repeating(self, text: str) -> Node:
         """`0.1\\overline{6}`, `0.1\\dot{6}`, `0.\\dot{1}4285\\dot{7}`, `0.(3)`."""

@@ -16,6 +16,7 @@ Questions are trees in JSON, never text, so there is nothing in them to execute.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import select
@@ -114,10 +115,8 @@ def close() -> None:
     global _helper
     if _helper is not None:
         helper, _helper = _helper, None
-        try:
+        with contextlib.suppress(OSError):
             helper.kill()
-        except OSError:
-            pass
 
 
 def _after_fork() -> None:

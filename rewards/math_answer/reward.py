@@ -27,7 +27,9 @@ def math(completion: str, problem: Mapping[str, Any], *, policy: str = "train") 
     outcome, _ = judge(gold, found, rules, prove)
     if outcome.stage == "gold":
         return Score.none(outcome.reason)
-    return Score(float(outcome.equal is True), normal_form(found.node), f"{outcome.stage}: {outcome.reason}", parsed=True)
+    return Score(
+        float(outcome.equal is True), normal_form(found.node), f"{outcome.stage}: {outcome.reason}", parsed=True
+    )
 
 
 def gold_problem(gold: Any) -> str | None:

@@ -16,6 +16,7 @@ from typing import Any
 from rewards.math_answer.nodes import I, Node, Num, Op, num, substitute, symbols, walk
 from rewards.math_answer.numeric import MAX_NODES, Evaluator, Undefined, Unsupported, digits_needed
 
+WORK = 20_000  # tree nodes computed for one comparison
 POINTS = 14
 ENOUGH = 4  # points where both sides have a value
 _COUNTING = frozenset("n k m j l p q r t N K M".split())
@@ -53,7 +54,9 @@ def _same_number(a: Node, b: Node, rough: Evaluator, fine: Evaluator) -> bool | 
         return None
 
 
-def _same_function(a: Node, b: Node, points: Iterator[dict[str, Fraction]], rough: Evaluator, fine: Evaluator) -> bool | None:
+def _same_function(
+    a: Node, b: Node, points: Iterator[dict[str, Fraction]], rough: Evaluator, fine: Evaluator
+) -> bool | None:
     imaginary = I in set(walk(a)) | set(walk(b))
     agreed = complex_agreed = complex_differed = 0
     for point in points:

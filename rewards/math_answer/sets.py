@@ -45,7 +45,9 @@ def same_set(a: Node, b: Node, budget: int) -> bool | None:
 
 
 def is_interval(node: Node) -> bool:
-    return isinstance(node, Seq) and len(node.items) == 2 and node.open in "([" and node.close in ")]" and node.open != ""
+    return (
+        isinstance(node, Seq) and len(node.items) == 2 and node.open in "([" and node.close in ")]" and node.open != ""
+    )
 
 
 def solution_set(relation: Relation) -> tuple[str, Node] | None:
@@ -131,7 +133,7 @@ class _Points:
 
     def number(self, node: Node) -> Any:
         """The value of an end; None for an infinite one."""
-        if node == INFINITY or node == _MINUS_INFINITY:
+        if node in (INFINITY, _MINUS_INFINITY):
             return None
         if symbols(node):
             raise NoSet

@@ -23,7 +23,16 @@ _MAP |= {"ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ"
 _MAP |= {"°": r"^\circ ", "º": r"^\circ ", "˚": r"^\circ ", "′": "'", "″": "''", "’": "'", "‘": "'", "“": '"', "”": '"'}
 _MAP |= {"∠": r"\angle ", "△": r"\triangle ", "∆": r"\Delta ", "…": r"\ldots ", "⋯": r"\ldots ", "→": r"\to "}
 _MAP |= {"⇒": r"\Rightarrow ", "∑": r"\sum ", "∏": r"\prod ", "∫": r"\int ", "∧": r"\land ", "∨": r"\lor "}
-_MAP |= {"⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "⟨": "(", "⟩": ")", "∣": "|", "µ": r"\mu "}
+_MAP |= {
+    "⌊": r"\lfloor ",
+    "⌋": r"\rfloor ",
+    "⌈": r"\lceil ",
+    "⌉": r"\rceil ",
+    "⟨": "(",
+    "⟩": ")",
+    "∣": "|",
+    "µ": r"\mu ",
+}
 _MAP |= {"，": ", ", "、": ", ", "；": "; ", "。": ". ", "：": ":", "¬": r"\neg ", "✓": "", "✔": "", "✅": "", "∎": ""}
 _MAP |= {"€": r"\text{ eur }", "£": r"\text{ gbp }", "¥": r"\text{ yen }", "₹": r"\text{ rs }", "¢": r"\text{ cents }"}
 # Zero-width and direction characters are invisible; nothing invisible may change an answer.
@@ -64,7 +73,17 @@ def undouble(text: str) -> str:
     return text if "\\begin" in text else _DOUBLED.sub(lambda _: "\\", text)
 
 
-_WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("`", "`"), ('\\"', '\\"'), ('"', '"'), ("__", "__"))
+_WRAPPERS = (
+    ("$$", "$$"),
+    ("$", "$"),
+    (r"\(", r"\)"),
+    (r"\[", r"\]"),
+    ("**", "**"),
+    ("`", "`"),
+    ('\\"', '\\"'),
+    ('"', '"'),
+    ("__", "__"),
+)
 _TRAILING = (".", ",", ";", ":", "\\", "\\ ", "\\,", "\\;", "\\!", "~", "\\checkmark", "\\blacksquare", "\\square")
 
 
@@ -81,8 +100,8 @@ def unwrap(text: str) -> str:
                 text = text[: -len(tail)].rstrip()
         for start, end in _WRAPPERS:
             inner = text[len(start) : len(text) - len(end)]
-            if len(text) > len(start) + len(end) and text.startswith(start) and text.endswith(end) and start not in inner:
-                if not inner.endswith("\\"):
-                    text = inner
-                    break
+            wrapped = len(text) > len(start) + len(end) and text.startswith(start) and text.endswith(end)
+            if wrapped and start not in inner and not inner.endswith("\\"):
+                text = inner
+                break
     return text

@@ -15,10 +15,11 @@ from functools import lru_cache
 
 from rewards.math_answer import answers
 from rewards.math_answer import text as cleaning
-from rewards.math_answer.compare import Comparison, Outcome, Prover
+from rewards.math_answer.compare import Comparison
 from rewards.math_answer.extract import Extracted, extract
 from rewards.math_answer.lexer import ParseError
 from rewards.math_answer.nodes import Node, Num, Seq, Words
+from rewards.math_answer.outcome import Outcome, Prover
 from rewards.math_answer.policy import EVAL, Policy, named
 
 
@@ -55,13 +56,17 @@ def _read_gold(text: str) -> Extracted:
     return Extracted(text, node, "gold")
 
 
-def verify(gold: str | int | float, completion: str, policy: str | Policy = "train", prove: Prover | None = None) -> Verdict:
+def verify(
+    gold: str | int | float, completion: str, policy: str | Policy = "train", prove: Prover | None = None
+) -> Verdict:
     """Whether the completion's answer is the gold answer."""
     rules = named(policy)
     return _timed(lambda: judge(gold, extract(completion, rules), rules, prove))
 
 
-def verify_answer(gold: str | int | float, answer: str, policy: str | Policy = "train", prove: Prover | None = None) -> Verdict:
+def verify_answer(
+    gold: str | int | float, answer: str, policy: str | Policy = "train", prove: Prover | None = None
+) -> Verdict:
     """Whether a bare answer, found by somebody else, is the gold answer."""
     rules = named(policy)
 
@@ -83,7 +88,9 @@ def _timed(run: Callable[[], tuple[Outcome, str | None]]) -> Verdict:
     return Verdict(outcome.equal is True, outcome.reason, outcome.stage, text, round(ms, 3))
 
 
-def judge(gold: str | int | float, found: Extracted, policy: Policy, prove: Prover | None) -> tuple[Outcome, str | None]:
+def judge(
+    gold: str | int | float, found: Extracted, policy: Policy, prove: Prover | None
+) -> tuple[Outcome, str | None]:
     """The outcome for an extracted answer, and its text."""
     right = gold_answer(gold)
     if found.text and _same_text(right.text, found.text):
@@ -100,7 +107,9 @@ def judge(gold: str | int | float, found: Extracted, policy: Policy, prove: Prov
 
 def _same_text(gold: str | None, found: str) -> bool:
     """The same characters, however long: what is too long to be parsed still equals itself."""
-    return gold is not None and abs(len(gold) - len(found)) < 64 and cleaning.unwrap(gold) == cleaning.unwrap(found) != ""
+    return (
+        gold is not None and abs(len(gold) - len(found)) < 64 and cleaning.unwrap(gold) == cleaning.unwrap(found) != ""
+    )
 
 
 def _other_reading(gold: Extracted, found: Extracted, policy: Policy, prove: Prover | None) -> Outcome | None:
@@ -120,5 +129,3 @@ def _other_reading(gold: Extracted, found: Extracted, policy: Policy, prove: Pro
         except ParseError:
             return None
     return None
-
-

@@ -10,7 +10,15 @@ FUNCTIONS = frozenset(
 CANONICAL = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "arsinh": "arcsinh", "arcosh": "arccosh"}
 CANONICAL |= {"artanh": "arctanh", "ceiling": "ceil", "sign": "sgn", "tg": "tan", "ctg": "cot", "arctg": "arctan"}
 CANONICAL |= {"dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "sfrac": "frac", "nicefrac": "frac", "tbinom": "binom"}
-CANONICAL |= {"dbinom": "binom", "Re": "re", "Im": "im", "surd": "sqrt", "bmod": "mod", "cosec": "csc", "Gamma": "gamma"}
+CANONICAL |= {
+    "dbinom": "binom",
+    "Re": "re",
+    "Im": "im",
+    "surd": "sqrt",
+    "bmod": "mod",
+    "cosec": "csc",
+    "Gamma": "gamma",
+}
 CANONICAL |= {"widebar": "overline", "bar": "overline", "lvert": "|", "rvert": "|", "vert": "|", "mid": "|"}
 CANONICAL |= {"lVert": "|", "rVert": "|", "Vert": "|", "|": "|"}
 GREEK = frozenset(
@@ -19,7 +27,17 @@ GREEK = frozenset(
 )
 GREEK_VARIANTS = {"varphi": "phi", "varepsilon": "epsilon", "vartheta": "theta", "varrho": "rho", "varsigma": "sigma"}
 CONSTANTS = {"pi": "pi", "infty": "oo", "infinity": "oo", "inf": "oo", "oo": "oo", "emptyset": "{}", "varnothing": "{}"}
-CONSTANTS |= {"RR": "RR", "R": "RR", "reals": "RR", "ZZ": "ZZ", "Z": "ZZ", "NN": "NN", "N": "NN", "QQ": "QQ", "CC": "CC"}
+CONSTANTS |= {
+    "RR": "RR",
+    "R": "RR",
+    "reals": "RR",
+    "ZZ": "ZZ",
+    "Z": "ZZ",
+    "NN": "NN",
+    "N": "NN",
+    "QQ": "QQ",
+    "CC": "CC",
+}
 CONSTANTS |= {"imath": "i", "jmath": "j", "e": "e", "i": "i", "infin": "oo"}
 RELATIONS = {"=": "=", "<": "<", ">": ">", "<=": "<=", ">=": ">=", "!=": "!=", "==": "=", "le": "<=", "leq": "<="}
 RELATIONS |= {"leqslant": "<=", "leqq": "<=", "ge": ">=", "geq": ">=", "geqslant": ">=", "geqq": ">=", "lt": "<"}
@@ -27,8 +45,23 @@ RELATIONS |= {"gt": ">", "ne": "!=", "neq": "!=", "approx": "~", "simeq": "~", "
 RELATIONS |= {"in": "in", "notin": "notin", "equiv": "=", "subset": "sub", "subseteq": "sub", "coloneqq": "="}
 RELATIONS |= {"to": "->", "mapsto": "->", "rightarrow": "->", "propto": "prop", "parallel": "par", "perp": "perp"}
 OPS = {"times": "*", "cdot": "*", "ast": "*", "cdotp": "*", "div": "/", "pm": "pm", "mp": "mp", "cup": "cup"}
-OPS |= {"bigcup": "cup", "cap": "cap", "bigcap": "cap", "setminus": "setminus", "backslash": "setminus", "cupdot": "cup"}
-OPS |= {"union": "cup", "intersect": "cap", "circ": "circ", "degree": "deg", "colon": ":", "over": "over", "land": "and"}
+OPS |= {
+    "bigcup": "cup",
+    "cap": "cap",
+    "bigcap": "cap",
+    "setminus": "setminus",
+    "backslash": "setminus",
+    "cupdot": "cup",
+}
+OPS |= {
+    "union": "cup",
+    "intersect": "cap",
+    "circ": "circ",
+    "degree": "deg",
+    "colon": ":",
+    "over": "over",
+    "land": "and",
+}
 OPS |= {"prime": "'", "bullet": "*", "star": "star", "smallsetminus": "setminus", "sqcup": "cup", "uplus": "cup"}
 SEPARATORS = {"and": "and", "or": "or", "land": "and", "lor": "or", "wedge": "and", "vee": "or"}
 IGNORED = frozenset(
@@ -38,7 +71,9 @@ IGNORED = frozenset(
     "Large tiny normalsize therefore because ,".split()
 )
 UNWRAPPED = frozenset("boxed fbox mathbb ensuremath mathop underline displaylines mathit mathsf mathtt mathcal".split())
-TEXTUAL = frozenset("text textbf textit textrm textnormal textsf texttt mbox hbox mathrm operatorname emph textsc".split())
+TEXTUAL = frozenset(
+    "text textbf textit textrm textnormal textsf texttt mbox hbox mathrm operatorname emph textsc".split()
+)
 VECTORS = frozenset("mathbf vec hat boldsymbol bm overrightarrow widehat tilde bold pmb".split())
 
 _NUMBER_WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()

@@ -12,7 +12,7 @@ def to_wire(node: Node) -> Any:
     """Lists of strings.  What the algebra process has no use for becomes an unknown, which it refuses."""
     match node:
         case Num(value=value):
-            return ["num", str(value)]
+            return ["num", f"{value.numerator:x}", f"{value.denominator:x}"]  # hexadecimal: any length, at once
         case Sym(name=name):
             return ["sym", name]
         case Op(name=name, args=parts):
@@ -24,8 +24,8 @@ def to_wire(node: Node) -> Any:
 
 def from_wire(wire: Any) -> Node:
     match wire:
-        case ["num", str(value)]:
-            return Num(Fraction(value))
+        case ["num", str(above), str(below)]:
+            return Num(Fraction(int(above, 16), int(below, 16)))
         case ["sym", str(name)]:
             return Sym(name)
         case ["op", str(name), *parts]:

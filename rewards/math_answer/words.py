@@ -1,4 +1,4 @@
-"""What a run of letters in plain text is, and what the words of an answer mean: units, phrases, normal form of prose."""
+"""What a run of letters in plain text is, and what words mean: units, phrases, the normal form of prose."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ _PHRASES |= {"no real solution": EMPTY, "no real solutions": EMPTY, "null set": 
 _PHRASES |= {"there is no solution": EMPTY, "all real numbers": REALS, "all reals": REALS, "infinity": INFINITY}
 _PHRASES |= {"the set of all real numbers": REALS, "positive infinity": INFINITY}
 _SPACES = re.compile(r"[\s_]+")
-_DROPPED = re.compile(r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mbox|mathbf|operatorname|emph|quad|left|right)(?![a-zA-Z])")
+_DROPPED = re.compile(
+    r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mbox|mathbf|operatorname|emph|quad|left|right)(?![a-zA-Z])"
+)
 _PUNCTUATION = re.compile(r"[^a-z0-9+\-*/^=<>|%.]+")
 _KNOWN = sorted((name for name in FUNCTIONS if len(name) >= 3), key=len, reverse=True)
 
@@ -29,7 +31,12 @@ def split_letters(run: str, before: list[Token], space: bool, after: str, textua
         yield "name", run
     elif lower in ("and", "or"):
         yield "sep", lower
-    elif lower in ("min", "sec", "deg") and before and before[-1].kind in ("num", "close") and (textual or after[:1] != "("):
+    elif (
+        lower in ("min", "sec", "deg")
+        and before
+        and before[-1].kind in ("num", "close")
+        and (textual or after[:1] != "(")
+    ):
         yield ("op", "deg") if lower == "deg" else ("word", lower)
     elif run in FUNCTIONS or (lower in FUNCTIONS and after[:1] == "("):
         yield "cmd", CANONICAL.get(lower, lower)
@@ -54,7 +61,11 @@ def _word_or_product(
 ) -> Iterator[tuple[str, str]]:
     last = before[-1] if before else None
     after_number = last is not None and last.kind in ("num", "close") and (space or textual)
-    if textual or (run.lower() in _SHORT_WORDS and not run.isupper()) or (last is not None and singular(run.lower()) in UNITS):
+    if (
+        textual
+        or (run.lower() in _SHORT_WORDS and not run.isupper())
+        or (last is not None and singular(run.lower()) in UNITS)
+    ):
         yield "word", run
         return
     head = next((name for name in _KNOWN if run.startswith(name)), "")
@@ -63,9 +74,16 @@ def _word_or_product(
         for letter in run[len(head) :]:
             yield "name", letter
         return
-    in_expression = (last is not None and last.kind in ("num", "op", "rel", "open", "close")) or after[:1] in set("+-*/^=(<>")
+    in_expression = (last is not None and last.kind in ("num", "op", "rel", "open", "close")) or after[:1] in set(
+        "+-*/^=(<>"
+    )
     alphabetic = all(ord(b) - ord(a) == 1 for a, b in zip(sorted(run), sorted(run)[1:], strict=False))
-    if len(run) == 2 or (len(run) == 3 and (alphabetic or (in_expression and not after_number))) or run.isupper() and len(run) <= 4:
+    if (
+        len(run) == 2
+        or (len(run) == 3 and (alphabetic or (in_expression and not after_number)))
+        or run.isupper()
+        and len(run) <= 4
+    ):
         for letter in run:
             yield "name", letter
     else:

@@ -1,0 +1,132 @@
+"""Steps for answers with a mark or a name on them: words, choices, times, bases, percent, degrees, units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rewards.math_answer import containers, forms
+from rewards.math_answer.exact import rational
+from rewards.math_answer.nodes import BaseN, Node, Num, Op, Quantity, Sym, Time, Words, is_op, num
+from rewards.math_answer.outcome import Outcome
+from rewards.math_answer.sampling import WORK, same_value
+
+if TYPE_CHECKING:
+    from rewards.math_answer.compare import Comparison
+
+
+def words(c: Comparison, gold: Node, pred: Node) -> Outcome:
+    if isinstance(gold, Words) and isinstance(pred, Words):
+        same = gold.text == pred.text
+        return Outcome(same, "text", "same words" if same else "different words")
+    return Outcome(False, "text", "words against mathematics")
+
+
+def choices(c: Comparison, gold: Node, pred: Node) -> Outcome:
+    """`(C) 12` against `C`, `12` or another such pair."""
+    pairs = [node.args if isinstance(node, Op) and node.name == "choice" else (node,) for node in (gold, pred)]
+    if len(pairs[0]) == len(pairs[1]) == 2:
+        return containers.in_order(c, pairs[0], pairs[1])
+    if not c.policy.letter_with_text:
+        return Outcome(False, "choice", "a letter with more than the letter")
+    outcomes = [c.compare(one, other) for one in pairs[0] for other in pairs[1]]
+    return next((outcome for outcome in outcomes if outcome), Outcome(False, "choice", "another choice"))
+
+
+def times(c: Comparison, gold: Node, pred: Node) -> Outcome:
+    if not (isinstance(gold, Time) and isinstance(pred, Time)):
+        clock, other = (gold, pred) if isinstance(gold, Time) else (pred, gold)
+        assert isinstance(clock, Time)
+        if clock.half or clock.second is not None:
+            return Outcome(False, "time", "a time against something else")
+        ratio = Op("ratio", (num(clock.hour), num(clock.minute)))
+        return containers.collections(c, ratio, other)
+    same = (gold.hour, gold.minute, gold.second or 0) == (pred.hour, pred.minute, pred.second or 0)
+    same = same and (gold.half == pred.half or not gold.half or not pred.half)
+    return Outcome(same or _on_24_hours(gold) == _on_24_hours(pred) != None, "time", "clock readings")  # noqa: E711
+
+
+def bases(c: Comparison, gold: Node, pred: Node) -> Outcome:
+    left, right = base_digits(gold), base_digits(pred)
+    if left is not None and right is not None:
+        same = left == right
+        return Outcome(same, "base", "same digits and base" if same else "other digits or another base")
+    digits, sign, _ = left or right or ("", 1, 0)
+    plain = rational(pred if left else gold)
+    same = (
+        plain is not None
+        and plain.denominator == 1
+        and plain.numerator.bit_length() < 4000
+        and str(abs(plain)) == digits
+        and (plain < 0) == (sign < 0)
+    )
+    return Outcome(same, "base", "same digits, base not written" if same else "other digits")
+
+
+def percents(c: Comparison, gold: Node, pred: Node) -> Outcome:
+    if is_op(gold, "percent") and is_op(pred, "percent"):
+        return c.compare(gold.args[0], pred.args[0])  # type: ignore[union-attr]
+    percent, other = (gold, pred) if is_op(gold, "percent") else (pred, gold)
+    assert isinstance(percent, Op)
+    share = c.compare(Op("div", (percent.args[0], num(100))), other)
+    if share:
+        return share
+    size = rational(percent.args[0])
+    if percent is gold or (size is not None and abs(size) >= 1):
+        bare = c.compare(percent.args[0], other)
+        if bare:
+            return Outcome(True, "percent", "percent sign left out")
+    return Outcome(False, "percent", "another share")
+
+
+def degrees(c: Comparison, gold: Node, pred: Node) -> Outcome:
+    if is_op(gold, "deg") and is_op(pred, "deg"):
+        return c.compare(gold.args[0], pred.args[0])  # type: ignore[union-attr]
+    angle, other = (gold, pred) if is_op(gold, "deg") else (pred, gold)
+    assert isinstance(angle, Op)
+    if isinstance(other, Quantity):
+        return Outcome(False, "quantity", "an angle against another quantity")
+    if c.compare(angle.args[0], other):
+        return Outcome(True, "angle", "degree sign left out")
+    if isinstance(other, Num | Sym | Op) and same_value(angle, other, WORK):
+        return Outcome(True, "angle", "degrees and radians")
+    return Outcome(False, "angle", "another angle")
+
+
+def quantities(c: Comparison, gold: Node, pred: Node) -> Outcome:
+    left, right = (_quantity(node, other) for node, other in ((gold, pred), (pred, gold)))
+    said = [bool(side.units or side.nouns) for side in (left, right)]
+    if all(said):
+        nested = left.nouns <= right.nouns or right.nouns <= left.nouns
+        if left.units != right.units or not nested:
+            return Outcome(False, "quantity", "units differ")
+    return c.compare(left.value, right.value)
+
+
+def base_digits(node: Node) -> tuple[str, int, int] | None:
+    if isinstance(node, BaseN):
+        return node.digits, 1, node.base
+    if isinstance(node, Op) and node.name == "neg" and isinstance(node.args[0], BaseN):
+        return node.args[0].digits, -1, node.args[0].base
+    return None
+
+
+def _quantity(node: Node, other: Node) -> Quantity:
+    if isinstance(node, Quantity):
+        return node
+    letters = forms.letter_units(node) if isinstance(other, Quantity) and other.units else None
+    return letters or Quantity(node, (), frozenset())
+
+
+def _on_24_hours(time: Time) -> tuple[int, int, int] | None:
+    if not time.half:
+        return (time.hour, time.minute, time.second or 0) if time.hour > 12 else None
+    return time.hour % 12 + (12 if time.half == "pm" else 0), time.minute, time.second or 0
+
+
+# Operations that mark a whole answer, and their steps.
+MARKED: dict[str, Callable[[Comparison, Node, Node], Outcome]] = {
+    "choice": choices,
+    "percent": percents,
+    "deg": degrees,
+}

@@ -1,0 +1,48 @@
+"""Steps for equations and inequalities."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rewards.math_answer import containers, sets
+from rewards.math_answer.nodes import Node, Op, Relation
+from rewards.math_answer.outcome import Outcome
+from rewards.math_answer.sampling import WORK, proportional
+
+if TYPE_CHECKING:
+    from rewards.math_answer.compare import Comparison
+
+
+def relations(c: Comparison, gold: Node, pred: Node) -> Outcome:
+    if not (isinstance(gold, Relation) and isinstance(pred, Relation)):
+        return Outcome(False, "relation", "a relation against something else")
+    described = [sets.solution_set(node) for node in (gold, pred)]
+    if described[0] and described[1]:
+        if described[0][0] != described[1][0]:
+            return Outcome(False, "relation", "different variables")
+        same = sets.same_set(described[0][1], described[1][1], WORK)
+        if same is not None:
+            return Outcome(same, "set", "same solutions" if same else "other solutions")
+    if len(gold.signs) == len(pred.signs) == 1:
+        return single_relations(c, gold, pred)
+    for sides, signs in ((pred.sides, pred.signs), (pred.sides[::-1], tuple(map(sets.flipped, pred.signs[::-1])))):
+        if gold.signs == signs and containers.in_order(c, gold.sides, sides):
+            return Outcome(True, "relation", "equal side by side")
+    return Outcome(False, "relation", "different relations")
+
+
+def single_relations(c: Comparison, gold: Relation, pred: Relation) -> Outcome:
+    """f = 0 and g = 0 are one relation where f is a constant multiple of g; an inequality turns with its sign."""
+    left, right = (Op("add", (node.sides[0], Op("neg", (node.sides[1],)))) for node in (gold, pred))
+    signs = gold.signs[0], pred.signs[0]
+    if any(sign not in ("=", "~", "!=", "<", ">", "<=", ">=") for sign in signs):
+        return (
+            containers.in_order(c, gold.sides, pred.sides)
+            if signs[0] == signs[1]
+            else Outcome(False, "relation", "signs")
+        )
+    way = proportional(left, right, WORK)
+    if way is None:
+        return Outcome(False, "relation", "different relations")
+    same = signs[0].replace("~", "=") == (signs[1] if way > 0 else sets.flipped(signs[1])).replace("~", "=")
+    return Outcome(same, "relation", "equal up to a factor" if same else "another sign")

@@ -1,0 +1,132 @@
+"""Steps for single values: numbers, expressions, ratios; and the policies of rounding."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from rewards.math_answer import forms
+from rewards.math_answer.exact import rational
+from rewards.math_answer.nodes import EMPTY, INFINITY, Node, Num, Op, Quantity, Time, Words, is_op, num, symbols, walk
+from rewards.math_answer.numeric import Evaluator, Undefined, Unsupported
+from rewards.math_answer.outcome import Outcome
+from rewards.math_answer.sampling import WORK, same_value
+
+if TYPE_CHECKING:
+    from rewards.math_answer.compare import Comparison
+
+_CALCULUS = frozenset(("int", "lim", "sum", "prod"))
+
+
+def expressions(c: Comparison, gold: Node, pred: Node) -> Outcome:
+    values = rational(gold), rational(pred)
+    if values[0] is not None and values[1] is not None:
+        return rationals(c, gold, pred, values[0], values[1])
+    if not c.policy.unevaluated and values[0] is not None and unevaluated(pred):
+        return Outcome(False, "policy", "not worked out")
+    if {gold, pred} & {EMPTY, INFINITY} or any(isinstance(node, Words | Time) for node in (gold, pred)):
+        return Outcome(infinite(c, gold) == infinite(c, pred) != 0, "normal form", "infinity or empty set")
+    if is_op(gold, "ratio") or is_op(pred, "ratio"):
+        return ratios(c, gold, pred)
+    if not symbols(gold) <= symbols(pred) and not symbols(pred) <= symbols(gold):
+        return Outcome(False, "numeric", "different variables")
+    same = same_value(gold, pred, WORK)
+    if same is False and (rounding := rounded(c, gold, pred)):
+        return rounding
+    if same is not None:
+        return Outcome(same, "numeric", "same value" if same else "different values")
+    if c.prove is not None and (unevaluated(gold) or unevaluated(pred)):
+        same = c.prove(gold, pred)
+        return Outcome(same, "symbolic", {True: "proved equal", False: "different"}.get(same, "could not be decided"))  # type: ignore[arg-type]
+    same = forms.sorted_terms(gold) == forms.sorted_terms(pred)
+    return Outcome(same or None, "normal form", "same terms" if same else "could not be computed")
+
+
+def infinite(c: Comparison, node: Node) -> int:
+    if node == EMPTY:
+        return 2
+    return 1 if node == INFINITY else -1 if node == Op("neg", (INFINITY,)) else 0
+
+
+def rationals(c: Comparison, gold: Node, pred: Node, left: Fraction, right: Fraction) -> Outcome:
+    if left == right:
+        return Outcome(True, "rational", "same number")
+    return rounded(c, gold, pred) or Outcome(False, "rational", "different numbers")
+
+
+def rounds(c: Comparison, exact: Node, rounded: Node) -> bool:
+    """Whether `rounded` is `exact` to the digits it shows, give or take one in the last."""
+    exact, decimal = (node.value if isinstance(node, Quantity) else node for node in (exact, rounded))
+    if not isinstance(decimal, Num):
+        return bool(c.compare(exact, rounded))
+    slack = Fraction(1, 10 ** (decimal.places or 0))
+    low, high = num(decimal.value - slack), num(decimal.value + slack)
+    return ordered(low, exact) and ordered(exact, high)
+
+
+def rounded(c: Comparison, gold: Node, pred: Node) -> Outcome | None:
+    """The rounding policies: a long decimal is the number it rounds; a gold decimal may be a rounding."""
+    if c.policy.decimal_digits:
+        for decimal, exact in ((gold, pred), (pred, gold)):
+            if (
+                _digits(decimal) >= c.policy.decimal_digits
+                and not _digits(exact)
+                and rounds(c, exact, _decimal(decimal))
+            ):
+                return Outcome(True, "rounding", "a decimal of it to many digits")
+    if c.policy.gold_digits and _digits(gold) >= c.policy.gold_digits and not _digits(pred):
+        value = rational(pred)
+        whole = value is not None and value.denominator == 1  # a whole number is no more exact than the decimal
+        if not whole and rounds(c, pred, _decimal(gold)):
+            return Outcome(True, "rounding", "the gold answer is a rounding of it")
+    return None
+
+
+def ratios(c: Comparison, gold: Node, pred: Node) -> Outcome:
+    parts = [node.args if isinstance(node, Op) and node.name == "ratio" else (node, num(1)) for node in (gold, pred)]
+    if len(parts[0]) != len(parts[1]):
+        return Outcome(False, "ratio", "another number of parts")
+    for at in range(1, len(parts[0])):
+        crossed = [Op("mul", (parts[side][0], parts[1 - side][at])) for side in (0, 1)]
+        outcome = expressions(c, crossed[0], crossed[1])
+        if not outcome:
+            return Outcome(outcome.equal, "ratio", "another ratio")
+    return Outcome(True, "ratio", "same ratio")
+
+
+def ordered(low: Node, high: Node) -> bool:
+    """Whether low ≤ high, as numbers to 40 digits."""
+    evaluator = Evaluator(40)
+    try:
+        values = [evaluator.value(node, {}) for node in (low, high)]
+    except (Undefined, Unsupported):
+        return False
+    return not any(map(evaluator.ctx.im, values)) and bool(values[0] <= values[1])
+
+
+def _decimal(node: Node) -> Num:
+    """The decimal that `_digits` counted: a literal, or one times a power of ten."""
+    if isinstance(node, Num):
+        return node
+    value = rational(node)
+    assert isinstance(node, Op) and isinstance(node.args[0], Num) and value is not None
+    shift = value / node.args[0].value
+    places = (node.args[0].places or 0) - round(math.log10(shift))
+    return Num(value, max(places, 0))
+
+
+def _digits(node: Node) -> int:
+    """Significant digits of a decimal (`0.0833`: 3; `2.3 × 10^{-3}`: 2); 0 for anything else."""
+    if isinstance(node, Op) and node.name == "mul" and len(node.args) == 2 and is_op(node.args[1], "pow"):
+        base = node.args[1].args[0]  # type: ignore[union-attr]
+        return _digits(node.args[0]) if base == num(10) and rational(node) else 0
+    if isinstance(node, Op) and node.name == "neg":
+        return 0
+    if not isinstance(node, Num) or node.places is None or node.value == 0:
+        return 0
+    return len(str(abs(int(node.value * 10**node.places))))
+
+
+def unevaluated(node: Node) -> bool:
+    return any(isinstance(part, Op) and part.name in _CALCULUS for part in walk(node))
