@@ -21,7 +21,7 @@ from grpo.algorithm import Outcome, Trainer
 from grpo.assemble import ModelFiles, Place
 from grpo.config import Config
 from grpo.errors import GrpoError, Interrupted, LearningError
-from grpo.evaluate import Evaluation, evaluate, read_results, write
+from grpo.evaluate import Evaluation, evaluate, write
 from grpo.interrupt import StopRequest
 from grpo.learning.optimizer import learning_rate
 from grpo.metrics import Stopwatch, sample_rows, step_row
@@ -145,12 +145,12 @@ class Run:
 
     def to_the_end(self) -> None:
         try:
-            if self.progress.step == 0:
+            if self.progress.evaluated_step < 0:
                 self._evaluate("before")
             while self.progress.step < self.config.run.steps:
                 self.stop.check()
                 self._step()
-            if self._evaluated_at("after") != self.progress.step:
+            if self.progress.evaluated_step < self.progress.step:
                 self._evaluate("after")
             self._save()
         except GrpoError as error:
@@ -229,12 +229,8 @@ class Run:
         write(result, self.folder.eval / label, recipe, self._texts(self.held_out))
         self.folder.append_metrics(result.row(step))
         self.console.evaluation(label, result.row(step))
+        self.progress = replace(self.progress, evaluated_step=step)
         self._keep_best(result, step)
-
-    def _evaluated_at(self, label: str) -> int | None:
-        """The step of the evaluation `label`, where it is already there."""
-        place = self.folder.eval / label
-        return int(read_results(str(place))["recipe"]["step"]) if place.is_dir() else None
 
     def _keep_best(self, result: Evaluation, step: int) -> None:
         score = result.measures["pass@1"].mean

@@ -22,6 +22,7 @@ from grpo.learning.policy import Policy, Terms
 from grpo.run import checkpoints
 from grpo.train import train
 from tests import runs
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -69,15 +70,33 @@ def test_the_reward_it_is_paid_for_goes_up(tmp_path: Path, tiny_model: Path) -> 
 @pytest.mark.parametrize("where", ["update@5", "checkpoint@3", "checkpoint@6"])
 def test_six_steps_equal_some_steps_a_kill_and_the_rest(whole: tuple[Config, Path], tmp_path: Path, where: str) -> None:
     config, uninterrupted = whole
-    path = tmp_path / "run"
-    killed = subprocess.run(
-        [sys.executable, "-m", "tests.runs", config.to_toml(), str(path), where], capture_output=True, text=True
-    )
+    die(config, tmp_path / "run", where)
+    train(config, tmp_path / "run", resume=True)
+    assert_same_run(tmp_path / "run", uninterrupted)
+
+
+@pytest.mark.slow
+def test_so_do_they_with_vllm(config: Config, tmp_path: Path) -> None:
+    pytest.importorskip("vllm")
+    config = config.with_changes(sampling={"backend": "vllm", "memory": 0.01})
+    train(config, tmp_path / "whole")
+    die(config, tmp_path / "run", "update@5")
+    train(config, tmp_path / "run", resume=True)
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+def die(config: Config, path: Path, where: str) -> None:
+    """The run in a process of its own, killed at `where`."""
+    command = [sys.executable, "-m", "tests.runs", config.to_toml(), str(path), where]
+    killed = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    train(config, path, resume=True)
+
+
+def assert_same_run(path: Path, other: Path) -> None:
+    """Metrics, samples and weights, to the last bit."""
     for name in ("metrics.jsonl", "samples.jsonl"):
-        assert runs.rows(path / name) == runs.rows(uninterrupted / name)
-    ours, theirs = (load_file(p / "checkpoints" / "step-6" / "model.safetensors") for p in (path, uninterrupted))
+        assert runs.rows(path / name) == runs.rows(other / name)
+    ours, theirs = (load_file(p / "checkpoints" / "step-6" / "model.safetensors") for p in (path, other))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 

@@ -33,6 +33,7 @@ class Progress:
 
     step: int  # finished steps
     bad_steps: int = 0  # updates in a row that were skipped because gradients were not finite
+    evaluated_step: int = -1  # of the last evaluation; -1: none yet
     best_step: int = 0
     best_score: float = -1.0  # pass@1 on held-out problems; -1: not evaluated yet
     tokens: int = 0  # sampled so far
