@@ -1,4 +1,4 @@
-"""The algebra process: reads questions, forks, lets sympy think for a while, answers.  Started by `prover`.
+"""The algebra process: reads questions, forks, lets sympy think for a while, answers.  Started by `helper`.
 
 Trees are turned into sympy objects by calling sympy's constructors; no text is parsed.
 """
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rewards.math_answer.nodes import Node, Num, Op, Sym
-from rewards.math_answer.prover import DEADLINE
+from rewards.math_answer.helper import DEADLINE
 from rewards.math_answer.wire import from_wire
 
 MEMORY = 160 << 20  # bytes that a question may add to what sympy takes itself

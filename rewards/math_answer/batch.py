@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import selectors
-import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Sequence
 from typing import IO, Literal
 
+from rewards.math_answer.helper import start_python
 from rewards.math_answer.policy import Policy, named
-from rewards.math_answer.prover import ROOT
 from rewards.math_answer.verify import Verdict
 
 Pair = tuple[str | int | float, str]
@@ -29,13 +26,7 @@ START = 20.0  # seconds for a worker's first pair, its start included
 
 class _Worker:
     def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "rewards.math_answer.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join([ROOT, *filter(None, sys.path)])},
-        )
+        self.process = start_python("worker")
         self.pair = -1
         self.due = 0.0
         self.judged = 0

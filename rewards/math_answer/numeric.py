@@ -223,7 +223,9 @@ def _binom(ctx: Any, above: Any, below: Any) -> Any:
 
 
 def _mod(ctx: Any, value: Any, modulus: Any) -> Any:
-    return ctx.fmod(value, modulus)
+    if ctx.im(value) or ctx.im(modulus) or ctx.re(modulus) <= 0:
+        raise Undefined("mod")
+    return ctx.fmod(ctx.re(value), ctx.re(modulus))
 
 
 _CONSTANTS: dict[str, Callable[[Any], Any]] = {"pi": lambda c: +c.pi, "e": lambda c: +c.e, "i": lambda c: c.mpc(0, 1)}

@@ -1,0 +1,75 @@
+"""The caller's end of the algebra process: start it, ask it, give up on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+
+from rewards.math_answer.nodes import Node
+from rewards.math_answer.wire import to_wire
+
+DEADLINE = 0.4  # seconds of computation for one question
+GRACE = 0.15  # seconds for the helper to report
+START = 20.0  # seconds for it to import sympy, once; the deadline counts after that
+_ANSWERS = {b"equal": True, b"different": False}
+
+
+def start_python(module: str) -> subprocess.Popen[bytes]:
+    """A Python process that runs `module` of this package, wherever the package lies."""
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    # gmpy2, where sympy and mpmath find it, aborts the process on numbers that are too large.
+    plain = {"SYMPY_GROUND_TYPES": "python", "MPMATH_NOGMPY": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", f"rewards.math_answer.{module}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | plain | {"PYTHONPATH": os.pathsep.join([root, *filter(None, sys.path)])},
+    )
+
+
+class Helper:
+    """Every failure is an OSError, after which the helper is of no more use."""
+
+    def __init__(self) -> None:
+        self.owner = os.getpid()
+        self.process = start_python("algebra")
+        self.ready = False
+
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def ask(self, gold: Node, pred: Node) -> bool | None:
+        assert self.process.stdin is not None
+        if not self.ready and self.line(START) != b"ready":
+            raise OSError("the algebra process did not start")
+        self.ready = True
+        self.process.stdin.write(json.dumps([to_wire(gold), to_wire(pred)]).encode() + b"\n")
+        self.process.stdin.flush()
+        return _ANSWERS.get(self.line(DEADLINE + GRACE))
+
+    def line(self, seconds: float) -> bytes:
+        """One line from the process."""
+        assert self.process.stdout is not None
+        handle = self.process.stdout.fileno()
+        end = time.monotonic() + seconds
+        read = b""
+        while not read.endswith(b"\n"):
+            ready, _, _ = select.select([handle], [], [], max(0.0, end - time.monotonic()))
+            piece = os.read(handle, 64) if ready else b""
+            if not piece:
+                raise OSError("the algebra process ended or did not answer")
+            read += piece
+        return read.strip()
+
+    def kill(self) -> None:
+        if self.owner == os.getpid():
+            self.process.kill()
+            self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
