@@ -22,7 +22,7 @@ from grpo.preflight import (
 )
 from grpo.types import Completion, Group, Problem, Prompt, ScoredGroup
 from rewards import Score
-from tests.tiny import make_model
+from tests.tiny import CHARACTERS, make_model
 
 
 def config(**groups) -> Config:
@@ -152,6 +152,13 @@ def test_a_larger_batch_never_needs_less(model, few, many):
         for tokens in (few, many)
     ]
     assert needs[0] <= needs[1]
+
+
+def test_activations_are_counted_by_hand(model):
+    small = config(optim={"tokens_per_microbatch": 10})
+    # 50 tokens x 2 layers x 64 wide x 34 values of 2 bytes, doubled for float32; 1,024 rows of logits, three times.
+    expected = 50 * 2 * 64 * (34 * 2) + 3 * 4 * 1024 * len(CHARACTERS)
+    assert estimate_memory(small, model, longest_row=50).batch * 2**30 == pytest.approx(expected)
 
 
 def test_one_row_longer_than_a_microbatch_is_what_counts(model):
