@@ -108,7 +108,7 @@ def load_judgeable(config: Config, data: Data, warn: Callable[[str], None]) -> l
     """The problems of `data` that the rewards can judge: the built-in `math` needs a gold answer, and problems without
     one are left out and counted.  Other rewards may not need any."""
     problems = load_problems(data, needs=())
-    if all(reward.use != "math" for reward in config.reward):
+    if not needed_facts(config):
         return problems
     kept = [problem for problem in problems if problem.facts.get("answer")]
     if not kept:

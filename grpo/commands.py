@@ -143,11 +143,10 @@ def _sample(config: Config, options: EvalOptions) -> _Result:
     ks = options.ks(default=[options.n], most=options.n)
     from grpo import assemble
     from grpo.evaluate import evaluate
-    from grpo.problems import load_problems
     from grpo.run.console import Console
     from grpo.types import SamplingParams
 
-    problems = load_problems(config.data, needs=assemble.needed_facts(config))
+    problems = assemble.load_judgeable(config, config.data, say)
     files = assemble.find_model(config, Path("runs", f"tiny-model-{config.run.seed}"))
     prompts = assemble.prompts_for(problems, files, config.data, max_tokens=options.max_tokens or 1)
     # A limit that nobody asked for gives way to the model's context.
@@ -193,6 +192,7 @@ def _score_given(config: Config, options: EvalOptions) -> _Result:
 
     assert options.completions is not None
     ks = options.ks(default=[])
+    # Strict, because a row's number names a problem: with some left out, the numbers would shift.
     problems = load_problems(config.data, needs=assemble.needed_facts(config))
     texts = _read_completions(options.completions, problems)
     prompts = [Prompt(problem, (0,)) for problem in problems]

@@ -169,6 +169,14 @@ def test_the_same_evaluation_twice_is_the_same_and_a_limit_nobody_set_fits_the_c
     assert recipe["max_tokens"] < 256  # the model's context
 
 
+def test_problems_without_an_answer_are_left_out_and_said(tiny_model, capsys):
+    rows("holes.jsonl", *ROWS, {"id": 9, "problem": "?", "answer": ""})
+    given = options(max_tokens=4, changes=ON_TRANSFORMERS, out=Path("out"))
+    commands.evaluate([str(tiny_model), "holes.jsonl"], given)
+    assert "1 of 5 problems have no answer and are left out (9)" in capsys.readouterr().out
+    assert json.loads(Path("out/results.json").read_text())["problems"] == 4
+
+
 # --- What a recipe means for an evaluation --------------------------------------------------------------------------
 
 
