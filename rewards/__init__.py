@@ -11,6 +11,12 @@ A reward takes the completion's text and the problem's own columns, and returns 
 It is synchronous, sees one completion, and sets no time limit of its own: whoever calls it owns the deadline.
 A completion may be any text, so what a model can cause is a score with a reason, never an exception.
 
+`rewards.math_answer` judges answers of mathematics; its `verify` is here too:
+
+    from rewards import verify
+
+    verify("1/2", r"so the answer is \\boxed{0.5}").ok
+
 This package imports nothing from `grpo`, torch or vLLM, and works from any trainer.
 """
 
@@ -19,9 +25,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Reward", "Score"]
+if TYPE_CHECKING:
+    from rewards.math_answer import Verdict, verify, verify_all, verify_answer
+
+__all__ = ["Reward", "Score", "Verdict", "verify", "verify_all", "verify_answer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +62,12 @@ class Score:
 
 
 Reward = Callable[[str, Mapping[str, Any]], float | Score]
+
+
+def __getattr__(name: str) -> Any:
+    """`rewards.verify` and its kin, loaded when asked for: whoever writes a reward of their own needs none of it."""
+    if name in ("Verdict", "verify", "verify_all", "verify_answer"):
+        from rewards import math_answer
+
+        return getattr(math_answer, name)
+    raise AttributeError(f"module 'rewards' has no attribute {name!r}")

@@ -5,16 +5,27 @@ r"""Is the answer in this text the gold answer?  A rule-based judge of mathemati
     Verdict(ok=True, reason='same number', stage='rational', extracted='0.5', ms=…)
 
 The parts, in the order of the path: `extract` (where is the answer), `text` and `lexer` (one alphabet), `parser`,
-`constructs`, `answers` (one grammar for LaTeX and plain text), `compare` (the ladder of equality) with `exact`,
-`numeric`, `sampling`, `sets`, `forms` below it, `policy` (what is forgiven), `prover` (computer algebra in a process
-that can be killed), `verify` (all of it), `audit` (over a file).  docs/verifier.md has the reasons and the figures.
+`constructs`, `answers` (one grammar for LaTeX and plain text), `compare` (the ladder of equality) with its steps in
+`measures`, `containers`, `relations`, `values` and its arithmetic in `exact`, `numeric`, `sampling`, `sets`, `forms`,
+`policy` (what is forgiven), `prover` (computer algebra in a process that can be killed), `verify` (all of it), `batch`
+(many pairs over processes), `audit` (over a file).  docs/verifier.md has the reasons and the figures.
 
 No text ever reaches `eval`, `sympify` or `parse_expr`; sympy is imported in the prover's process only.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from rewards.math_answer.reward import gold_problem, math
 from rewards.math_answer.verify import Verdict, verify, verify_answer
 
-__all__ = ["Verdict", "gold_problem", "math", "verify", "verify_answer"]
+__all__ = ["Verdict", "gold_problem", "math", "verify", "verify_all", "verify_answer"]
+
+
+def verify_all(pairs: Sequence[tuple[str | int | float, str]], policy: str = "train", **options: Any) -> list[Verdict]:
+    """Verdicts for many (gold, completion) pairs over worker processes; see `batch.verify_all` for the options."""
+    from rewards.math_answer import batch  # subprocess and selectors: not for those who judge one at a time
+
+    return batch.verify_all(pairs, policy, **options)

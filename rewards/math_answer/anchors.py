@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from rewards.math_answer.answers import MAX_CHARS
 from rewards.math_answer.sentences import SENTENCE_END, after_formula
 
-MAX_BOXES = 64
+MAX_BOXES = 64  # the last ones
+MAX_PHRASES = 64  # likewise
 _BOX = re.compile(r"\\+(?:boxed|fbox)(?![A-Za-z])\s*")
 _BARE_BOX = re.compile(r"\$?[-\d.\w]+")  # `\boxed 5`
 _LINE = re.compile(r"^[ \t*_#]*(?:A|Ans)[*_]*\s?[:.](?=[ \t*_$\\\d-])", re.MULTILINE)
@@ -93,7 +94,8 @@ def phrases_in(text: str) -> list[Anchor]:
         starts += [(found.start(), found.end(), found[0].lower()) for found in _HEADER.finditer(text)]
     if "option" in text or "choice" in text:
         starts += [(found.start(), found.end(), "option") for found in _OPTION.finditer(text)]
-    return [anchor for start, end, words in sorted(starts) if (anchor := _phrase(text, start, end, words))]
+    last = sorted(starts)[-MAX_PHRASES:]
+    return [anchor for start, end, words in last if (anchor := _phrase(text, start, end, words))]
 
 
 def _phrase(text: str, start: int, end: int, words: str) -> Anchor | None:
@@ -104,10 +106,10 @@ def _phrase(text: str, start: int, end: int, words: str) -> Anchor | None:
     if words[0] in "rs" and not final:
         return None  # "the result is" and "the solution is" announce too much that is no answer
     if words == "####":
-        stop = text.find("\n", end)
-        payload = text[end : stop if stop >= 0 else len(text)]
+        stop = text.find("\n", end, end + MAX_CHARS)
+        payload = text[end : stop if stop >= 0 else end + MAX_CHARS]
     else:
         begin = after_formula(text, end) if "\n" not in words else end
-        found = SENTENCE_END.search(text, begin)
-        payload = text[end : found.start() if found else len(text)]
+        found = SENTENCE_END.search(text, begin, end + MAX_CHARS)
+        payload = text[end : found.start() if found else end + MAX_CHARS]
     return Anchor(start, end + len(payload), payload, False, final)

@@ -29,6 +29,7 @@ _TIME = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?\s*(?:([ap])\.?\s?m\.?)?", re
 _TIME_NOISE = re.compile(r"\\(?:text|mathrm|textrm|mbox)|\\[!,;: ]|[{}$]")
 _BASE_DIGITS = re.compile(r"(-?)\(?([0-9][0-9A-Za-z]*)\)?_\{?(\d{1,2})\}?")
 _CHOICE = re.compile(r"(?:\\text(?:bf)?\{)?\(?([A-H])[).:]\)?\}?[\s~]+([^=<>].*)", re.DOTALL)
+_COMMAND = re.compile(r"\\[A-Za-z]+")
 _PREFIX = re.compile(r"(?:approximately|about|roughly|exactly|only)\s+(?=[\d$\\.-])", re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"(?<![\d,])(-?\d+),(\d+)(?![\d,])")
 
@@ -248,7 +249,7 @@ def parse(text: str) -> Node:
         return _mathematics(text)
     except ParseError as error:
         words = normal_text(text)
-        if sum(char.isalpha() for char in words) < 2 or "undefinedcmd" in words:
+        if sum(char.isalpha() for char in _COMMAND.sub("", text)) < 2:
             raise ParseError(f"{error}") from None
         return Words(words)
 

@@ -56,6 +56,7 @@ _HEDGE = re.compile(
     re.IGNORECASE,
 )
 _NEGATED = re.compile(r"\b(?:not|isn't|cannot|can't|never|n't|neither|nor)\b", re.IGNORECASE)
+_SUPPOSED = re.compile(r"\b(?:suppose|assume|if the answer)\b", re.IGNORECASE)
 _BUT_NOT = re.compile(r"[,;]?\s+(?:and |but )?(?:not|rather than|instead of)\b.*", re.IGNORECASE | re.DOTALL)
 _REASON = re.compile(r"[,;]?\s+(?:because|since|as|which)\b.*", re.IGNORECASE | re.DOTALL)
 _HOPE = re.compile(r"\.?\s*I hope (?:it|this) is correct.*", re.IGNORECASE | re.DOTALL)
@@ -280,7 +281,7 @@ def _last_sentence(text: str) -> Extracted | None:
     math = formulas(text[-4 * MAX_CHARS :])
     text = text[-4 * MAX_CHARS :]
     sentence = last_sentence_start(text, math)
-    if _NEGATED.search(text[sentence:]):
+    if _NEGATED.search(text[sentence:]) or _SUPPOSED.search(text[sentence:]):
         return None
     inside = [span for span in math if span[0] >= sentence]
     if inside:

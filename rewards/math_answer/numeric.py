@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rewards.math_answer.exact import MAX_SUM, rational
-from rewards.math_answer.nodes import Node, Num, Op, Sym, num, substitute, walk
+from rewards.math_answer.nodes import Node, Num, Op, Sym, children, num, substitute
 
 MAX_NODES = 512
 MAX_EXPONENT = 10**7  # binary digits before the point of any intermediate result
@@ -43,16 +43,17 @@ def context() -> Any:
 
 
 def digits_needed(*nodes: Node) -> int:
-    """Digits at which the numbers in these trees can be told apart."""
-    written = 0
-    for node in nodes:
-        for part in walk(node):
-            if isinstance(part, Num):
-                value = part.value
-                written += (value.numerator.bit_length() + value.denominator.bit_length()) // 3
-                if value.denominator == 1 and abs(value.numerator) < 100:
-                    written -= 1
-    return 40 + min(max(written, 0), 600)
+    """Digits at which the numbers in these trees can be told apart: as many as they have, computed, and some more."""
+    return 40 + sum(map(_digits_in, nodes))
+
+
+def _digits_in(node: Node) -> int:
+    value = rational(node)
+    if value is None:
+        return sum(map(_digits_in, children(node)))
+    if value.denominator == 1 and abs(value.numerator) < 100:
+        return 0
+    return (value.numerator.bit_length() + value.denominator.bit_length()) * 3 // 10 + 1
 
 
 class Evaluator:
@@ -76,7 +77,7 @@ class Evaluator:
         return value
 
     def compute(self, node: Node, point: Mapping[str, Any]) -> Any:
-        self.work -= 1
+        self.work -= 1 + self.digits // 64
         if self.work < 0:
             raise Unsupported("too much work")
         ctx = self.ctx

@@ -94,7 +94,7 @@ class ExpressionParser:
         if sign == "+":
             return term
         if sign == "-":
-            return Num(-term.value, term.places) if isinstance(term, Num) else Op("neg", (term,))
+            return _negated(term)
         return Op(sign, (num(0), term))
 
     def term(self) -> Node:
@@ -119,7 +119,7 @@ class ExpressionParser:
 
     def signed_term_of(self, sign: str) -> Node:
         factor = self.factor()
-        return factor if sign == "+" else Op("neg", (factor,)) if sign == "-" else Op(sign, (num(0), factor))
+        return factor if sign == "+" else _negated(factor) if sign == "-" else Op(sign, (num(0), factor))
 
     def starts_factor(self) -> bool:
         """Whether the token continues a product without a sign."""
@@ -192,6 +192,10 @@ class ExpressionParser:
                 self.expect("close", "}")
                 return self.applied(base)
         exponent = self.argument(signed=True)
+        if self.take("op", "^"):  # 2^3^2 is 2^9
+            self.deeper()
+            exponent = self.power(exponent)
+            self.depth -= 1
         return Op("pow", (base, exponent))
 
     def argument(self, *, signed: bool = False, digit: bool = False) -> Node:
@@ -199,7 +203,7 @@ class ExpressionParser:
         if signed and self.token.kind == "op" and self.token.text in ("+", "-"):
             sign = self.sign("+")
             value = self.argument()
-            return Op("neg", (value,)) if sign == "-" else value
+            return _negated(value) if sign == "-" else value
         token = self.token
         if digit and token.kind == "num" and len(token.text) > 1 and token.text.isdigit():
             self.tokens[self.at] = Token("num", token.text[1:], False, token.textual)
@@ -387,6 +391,10 @@ def literal(text: str) -> Num:
         raise ParseError(f"the number {text} is too large")
     _, _, decimals = mantissa.partition(".")
     return Num(Fraction(mantissa) * Fraction(10) ** int(exponent or 0), len(decimals) if decimals else None)
+
+
+def _negated(node: Node) -> Node:
+    return Num(-node.value, node.places) if isinstance(node, Num) else Op("neg", (node,))
 
 
 def _flat(name: str, terms: list[Node]) -> Node:

@@ -17,6 +17,7 @@ from rewards.math_answer.nodes import I, Node, Num, Op, num, substitute, symbols
 from rewards.math_answer.numeric import MAX_NODES, Evaluator, Undefined, Unsupported, digits_needed
 
 WORK = 20_000  # tree nodes computed for one comparison
+MAX_DIGITS = 1_000
 POINTS = 14
 ENOUGH = 4  # points where both sides have a value
 _COUNTING = frozenset("n k m j l p q r t N K M".split())
@@ -30,11 +31,13 @@ def same_value(a: Node, b: Node, budget: int) -> bool | None:
     names = sorted(symbols(a) | symbols(b))
     if len(names) > 24:
         return None
-    digits = digits_needed(a, b)
+    needed = digits_needed(a, b)
+    digits = min(needed, MAX_DIGITS)
     rough, fine = Evaluator(digits, budget), Evaluator(2 * digits, budget)
     try:
         if not names:
-            return _same_number(a, b, rough, fine)
+            same = _same_number(a, b, rough, fine)
+            return None if same and needed > MAX_DIGITS else same
         if set(names) <= _COUNTING and (_counts(a) or _counts(b)):
             return _same_function(a, b, _whole_points(names), rough, fine)
         verdict = _same_function(a, b, _real_points(names), rough, fine)
@@ -99,11 +102,10 @@ def _same_at(a: Node, b: Node, point: Mapping[str, Fraction], rough: Evaluator, 
     tiny = ctx.mpf(10) ** (-rough.digits // 2)
     if gap_1 == gap_2 == 0 or gap_2 <= size_2 * tiny**3:
         return True if ctx.mag(size_2) < 3 * fine.digits or not size_2 else None
-    if gap_2 <= gap_1 * tiny and size_2 <= size_1 * tiny:  # both are zero but for rounding
-        return True
     if abs(gap_1 - gap_2) <= gap_2 / 8:
         return False
-    return None
+    noise = ctx.mpf(10) ** (8 - rough.digits)
+    return True if size_1 <= noise and size_2 <= noise * tiny else None  # both are zero but for rounding
 
 
 def _numbers(point: Mapping[str, Fraction], evaluator: Evaluator) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from rewards.math_answer import answers
+from rewards.math_answer import answers, prover
 from rewards.math_answer import text as cleaning
 from rewards.math_answer.compare import Comparison
 from rewards.math_answer.extract import Extracted, extract
@@ -57,7 +57,7 @@ def _read_gold(text: str) -> Extracted:
 
 
 def verify(
-    gold: str | int | float, completion: str, policy: str | Policy = "train", prove: Prover | None = None
+    gold: str | int | float, completion: str, policy: str | Policy = "train", prove: Prover | None = prover.prove
 ) -> Verdict:
     """Whether the completion's answer is the gold answer."""
     rules = named(policy)
@@ -65,7 +65,7 @@ def verify(
 
 
 def verify_answer(
-    gold: str | int | float, answer: str, policy: str | Policy = "train", prove: Prover | None = None
+    gold: str | int | float, answer: str, policy: str | Policy = "train", prove: Prover | None = prover.prove
 ) -> Verdict:
     """Whether a bare answer, found by somebody else, is the gold answer."""
     rules = named(policy)
