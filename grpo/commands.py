@@ -36,15 +36,15 @@ def train(
     resume: bool,
     dry_run: bool,
 ) -> None:
-    config = load_config(recipe, [*_named(model=model, data=data), *changes], rewards=rewards)
+    config = load_config(recipe, [*_named(model=model), *changes], data=data, rewards=rewards)
     from grpo.train import train
 
-    train(config, _run_folder(config, recipe, out), resume=resume, dry_run=dry_run)
+    train(config, _run_folder(recipe, out), resume=resume, dry_run=dry_run)
 
 
 def sft(recipe: str, model: str | None, data: str | None, changes: Sequence[str], out: Path | None) -> None:
     config = load_config(recipe, [*_named(model=model, sft=data), *changes])
-    target = out or Path(f"{_run_folder(config, recipe, None)}-sft")
+    target = out or Path(f"{_run_folder(recipe, None)}-sft")
     from grpo.sft import sft
 
     sft(config, target, say=say)
@@ -292,12 +292,12 @@ def check_rewards(spec: str, source: str, changes: Sequence[str]) -> int:
 
 def _named(**sources: str | None) -> list[str]:
     """Flags that stand for a setting, as changes."""
-    keys = {"model": "model.name", "data": "data.source", "sft": "sft.source"}
+    keys = {"model": "model.name", "sft": "sft.source"}
     return [change(keys[flag], value) for flag, value in sources.items() if value is not None]
 
 
-def _run_folder(config: Config, recipe: str, out: Path | None) -> Path:
-    return out or Path(config.run.out or Path("runs", Path(recipe).stem))
+def _run_folder(recipe: str, out: Path | None) -> Path:
+    return out or Path("runs", Path(recipe).stem)
 
 
 def _slug(place: str) -> str:

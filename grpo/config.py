@@ -28,7 +28,6 @@ CountOrOff = Annotated[int, Field(ge=0, strict=True)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 PositiveOrOff = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 Share = Annotated[float, Field(gt=0, le=1, strict=True)]
-Decay = Annotated[float, Field(ge=0, lt=1, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]  # what every random generator takes
 
 
@@ -85,11 +84,6 @@ class Sampling(_Settings):
     """Of sampling while training; the policy's log-probabilities use the same."""
     stop: tuple[str, ...] = ()
     """Texts that end a completion besides the model's own end token; for base models, "</answer>" say."""
-    top_p: Share = 1.0
-    """Refused below 1: the sampler would renormalise on the kept tokens, the policy would not, and every ratio would
-    be off by the kept mass (TRL issue 6789)."""
-    top_k: CountOrOff = 0
-    """Refused above 0, for the reason of top_p."""
     memory: Share = 0.45
     """Share of the GPU's memory that vLLM may take while it samples.  On CPUs: share of 8 GiB, for its key-value
     cache."""
@@ -144,8 +138,6 @@ class Optim(_Settings):
     warmup_steps: CountOrOff = 0
     """Steps over which the learning rate rises from 0."""
     weight_decay: PositiveOrOff = 0.0
-    betas: tuple[Decay, Decay] = (0.9, 0.99)
-    """AdamW's decay rates."""
     grad_clip: Positive = 1.0
     """Largest gradient norm; gradients beyond it are scaled down."""
     updates_per_step: Count = 1
@@ -191,8 +183,6 @@ class Sft(_Settings):
 
 
 class Run(_Settings):
-    out: str | None = None
-    """Run folder.  Default: runs/<name of the recipe>."""
     steps: Count = 200
     """GRPO steps."""
     seed: Seed = 0
@@ -237,13 +227,19 @@ def recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
-def load_config(source: str, changes: Sequence[str] = (), *, rewards: Sequence[str] = ()) -> Config:
+def load_config(
+    source: str, changes: Sequence[str] = (), *, data: str | None = None, rewards: Sequence[str] = ()
+) -> Config:
     """The configuration in `source`, a TOML file or the name of a recipe, with `group.key=value` changes.
 
+    `data`, where given, replaces data.source, and with it what was said of that source: subset, split and columns.
     `rewards`, where given, replace the file's `[[reward]]` tables.  Raises `ConfigError`.
     """
     path = _find(source)
     tree = _read(path)
+    if data is not None and isinstance(tree.setdefault("data", {}), dict):
+        of_the_old = ("subset", "split", "problem", "answer", "limit")
+        tree["data"] = {key: value for key, value in tree["data"].items() if key not in of_the_old} | {"source": data}
     if rewards:
         tree["reward"] = [{"use": use} for use in rewards]
     return validate(apply_changes(tree, changes), place=path.name)
@@ -304,6 +300,10 @@ def _apply(tree: dict[str, Any], change: str) -> None:
     value = _value(text)
     if names[0] == "reward" and len(names) == 2:
         # With one reward, which is the usual case, there is no need to write its index.
+        if len(tree.get("reward", ())) > 1:
+            raise ConfigError(
+                f"--set {change}: there are {len(tree['reward'])} rewards; say which: reward.0.{names[1]}"
+            )
         names = ["reward", "0", names[1]]
     *parents, last = names
     node: Any = tree
@@ -340,7 +340,7 @@ def _in_words(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"{where} is not a setting{_nearest_setting(first['loc'])}"
+        return f"{where} is not a setting{_REFUSED.get(where) or _nearest_setting(first['loc'])}"
     if first["type"] == "missing":
         return f"{where} is missing; it has no default"
     if where == "reward":
@@ -350,6 +350,12 @@ def _in_words(error: ValidationError) -> str:
         what = what.replace(theirs, ours)
     return f"{where} = {reprlib.repr(first['input'])}: {what}"
 
+
+_SUPPORT = (
+    " while training: the sampler renormalises its log-probabilities on the kept tokens, the policy cannot, and the "
+    "ratios would be wrong at every token (TRL issue 6789); sharpen with sampling.temperature"
+)
+_REFUSED = {"sampling.top_p": _SUPPORT, "sampling.top_k": _SUPPORT, "sampling.min_p": _SUPPORT}
 
 _WORDS = {
     "Input should be": "must be",
@@ -389,12 +395,6 @@ def _settings_class(group: type[BaseModel], name: str) -> type[BaseModel]:
 def _refuse_combinations(config: Config, place: str) -> None:
     """What each setting alone does not show to be wrong."""
     sampling, optim = config.sampling, config.optim
-    if sampling.top_p < 1 or sampling.top_k > 0:
-        raise ConfigError(
-            f"{place}: sampling.top_p = {sampling.top_p}, top_k = {sampling.top_k}: the sampler renormalises its "
-            "log-probabilities on the kept tokens, the policy cannot, and the ratios would be wrong at every token; "
-            "leave top_p = 1 and top_k = 0, and sharpen with sampling.temperature"
-        )
     if optim.updates_per_step > sampling.problems_per_step:
         raise ConfigError(
             f"{place}: optim.updates_per_step = {optim.updates_per_step} is more than sampling.problems_per_step = "

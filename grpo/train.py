@@ -138,10 +138,10 @@ class Run:
         preflight.refuse(found, self.config)
         scored = self.trainer.rollout(self._drawn(0)[: preflight.GROUPS], self._seed(0))
         found += preflight.check_groups(self.config, scored)
+        preflight.refuse(found, self.config)
         for finding in found:
             self.console.warn(finding.text)
         self._check_canary(self.trainer.sync(0, scored), 0)
-        preflight.refuse(found, self.config)
 
     def to_the_end(self) -> None:
         try:

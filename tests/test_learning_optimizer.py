@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from grpo.config import Optim
-from grpo.learning.optimizer import AdamW, learning_rate
+from grpo.learning.optimizer import BETAS, AdamW, learning_rate
 
 
 def linear(dtype: torch.dtype) -> nn.Linear:
@@ -54,7 +54,7 @@ def test_bfloat16_gradients_are_added_up_in_float32_and_leave_the_weight() -> No
 def test_in_float32_it_is_torchs_own_adamw() -> None:
     ours, theirs = linear(torch.float32), linear(torch.float32)
     steps(ours, AdamW(ours, Optim(weight_decay=0.1, grad_clip=1e9)), 5, 1e-2)
-    reference = torch.optim.AdamW(theirs.parameters(), lr=1e-2, betas=Optim().betas, weight_decay=0.1)
+    reference = torch.optim.AdamW(theirs.parameters(), lr=1e-2, betas=BETAS, weight_decay=0.1)
     inputs = torch.linspace(-1, 1, 8).reshape(2, 4)
     for _ in range(5):
         reference.zero_grad()

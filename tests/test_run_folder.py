@@ -159,13 +159,18 @@ def test_resume_may_change_what_does_not_touch_the_mathematics(tmp_path: Path) -
         "run__trackers": ["trackio"],
         "run__reward_workers": 3,
         "run__preflight": "report",
-        "run__out": "elsewhere",
         "eval__every": 5,
         "sampling__memory": 0.9,
     }
     assert {name.replace("__", ".") for name in others} == MAY_DIFFER
     with RunFolder.resume(tmp_path, toml(**others)) as folder:
         assert folder.config.read_text(encoding="utf-8") == toml(**others)
+
+
+def test_a_falling_learning_rate_ties_a_run_to_its_number_of_steps(tmp_path: Path) -> None:
+    RunFolder.create(tmp_path, toml(optim__schedule="cosine")).close()
+    with pytest.raises(CheckpointError, match=r"run\.steps: 200 in the run, 300 given"):
+        RunFolder.resume(tmp_path, toml(optim__schedule="cosine", run__steps=300))
 
 
 def test_a_damaged_stored_configuration_is_named(tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ def cosine(progress: float) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
+BETAS = (0.9, 0.99)  # the second shorter than the usual 0.999: runs are a few hundred steps
+
 SCHEDULES: Mapping[str, Callable[[float], float]] = {"constant": constant, "linear": linear, "cosine": cosine}
 
 
@@ -52,7 +54,7 @@ class AdamW:
         self.masters = {name: self._master(weight, settings.offload) for name, weight in self.weights.items()}
         self.grad_clip = settings.grad_clip
         self.adamw = torch.optim.AdamW(
-            self.masters.values(), lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay
+            self.masters.values(), lr=settings.lr, betas=BETAS, weight_decay=settings.weight_decay
         )
 
     @staticmethod

@@ -40,7 +40,7 @@ class Progress:
 
 
 def save(folder: Path, progress: Progress, optimizer: Mapping[str, Any], write_model: Writer, *, keep: int) -> Path:
-    """Write `folder/step-N` and delete the oldest beyond `keep`.  Raises `CheckpointError`; then nothing has changed."""
+    """Write `folder/step-N` and delete the oldest beyond `keep`.  Raises `CheckpointError`; then nothing changed."""
 
     def write(target: Path) -> None:
         write_model(target)

@@ -38,7 +38,6 @@ MAY_DIFFER = frozenset(
         "run.trackers",
         "run.reward_workers",
         "run.preflight",
-        "run.out",
         "eval.every",
         "sampling.memory",
     }
@@ -176,10 +175,13 @@ def _check_same_mathematics(stored: Path, given_toml: str) -> None:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{stored}: is damaged ({error}); restore it to resume this run", exit_code=2) from error
     new = _flatten(tomllib.loads(given_toml))
+    # A learning rate that falls to zero at the last step is another one where the last step is another.
+    falling = new.get("optim.schedule", "constant") != "constant"
+    may_differ = MAY_DIFFER - {"run.steps"} if falling else MAY_DIFFER
     changed = [
         f"{key}: {_shown(old, key)} in the run, {_shown(new, key)} given"
         for key in sorted(old.keys() | new.keys())
-        if key not in MAY_DIFFER and old.get(key) != new.get(key)
+        if key not in may_differ and old.get(key) != new.get(key)
     ]
     if changed:
         raise CheckpointError(

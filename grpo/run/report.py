@@ -134,8 +134,8 @@ def _tiles(steps: Sequence[Row]) -> Iterator[tuple[str, str]]:
         yield duration(sum(times)), f"in steps, {sum(times) / len(times):.1f} s each"
     if tokens:
         yield count(sum(tokens)), "tokens sampled"
-    if speeds := _known(steps, "speed/tokens_per_second"):
-        yield count(sum(speeds) / len(speeds)), "tokens per second"
+    if times and tokens:
+        yield count(sum(tokens) / sum(times)), "tokens per second"
     if lengths := _known(steps, "completions/length_mean"):
         yield f"{lengths[0]:.0f} → {lengths[-1]:.0f}", "tokens per completion"
     if memory := _known(steps, "memory/peak_gib"):
