@@ -38,11 +38,14 @@ class TransformersSampler:
         self._vocabulary = Vocabulary(model, revision, context)
         self._step = 0
         try:
-            loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
-                model, revision=revision, dtype=getattr(torch, dtype)
+            loaded: Any
+            loaded, report = transformers.AutoModelForCausalLM.from_pretrained(
+                model, revision=revision, dtype=getattr(torch, dtype), output_loading_info=True
             )
         except (OSError, ValueError) as error:
             raise ModelError(f"{model}: cannot be loaded, {error}") from error
+        if report["missing_keys"]:  # transformers makes them up at random, and says so in a table that nobody reads
+            raise ModelError(f"{model}: has no weights for {min(report['missing_keys'])}; the model is incomplete")
         self._model: Any = loaded.to(device).eval()
 
     def sample(self, prompts: Sequence[Prompt], n: int, params: SamplingParams) -> Iterator[tuple[int, Group]]:
