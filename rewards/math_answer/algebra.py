@@ -14,8 +14,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from rewards.math_answer.nodes import Node, Num, Op, Sym
 from rewards.math_answer.helper import DEADLINE
+from rewards.math_answer.nodes import Node, Num, Op, Sym
 from rewards.math_answer.wire import from_wire
 
 MEMORY = 160 << 20  # bytes that a question may add to what sympy takes itself

@@ -23,7 +23,6 @@ from rewards.math_answer.lexer import ParseError
 from rewards.math_answer.nodes import Node, Seq, Words
 from rewards.math_answer.policy import Policy
 from rewards.math_answer.sentences import formulas, last_sentence_start
-from rewards.math_answer.words import normal_text
 
 TAIL = 1 << 16  # characters
 MAX_WORDS = 4  # of an answer in words that is not in a box or a tag
@@ -73,7 +72,7 @@ def extract(completion: str, policy: Policy) -> Extracted:
     found = _tagged(text, policy) or _announced(text, policy) or _bare(text) or _concluded(text)
     if found is None and not policy.anchored:
         found = _bold(text) or _last_sentence(text)
-    return found or _one_line(text) or Extracted(None, None, "no answer announced")
+    return found or Extracted(None, None, "no answer announced")
 
 
 def _visible(completion: str) -> tuple[str, str]:
@@ -238,15 +237,6 @@ def _bare(text: str) -> Extracted | None:
     if found.node is None or (isinstance(found.node, Words) and _is_prose(found.node.text) and text[0] not in "$\\"):
         return None
     return found
-
-
-def _one_line(text: str) -> Extracted | None:
-    """One short line that is no mathematics: an answer in words, if the gold answer is the same words."""
-    text = text.strip()
-    if not text or len(text) > 200 or "\n" in text:
-        return None
-    words = normal_text(text)
-    return Extracted(text, Words(words), "bare") if words else None
 
 
 def _concluded(text: str) -> Extracted | None:

@@ -1,0 +1,86 @@
+"""Properties of the whole: symmetry, robustness, the same verdict from anywhere."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rewards.math_answer import verify, verify_answer
+from rewards.math_answer.policy import TRAIN, named
+from tests.rewards.pairs import DIFFERENT, EQUAL
+
+ATOMS = st.sampled_from(
+    [
+        *r"1 2 3 -1 1/2 0.5 0.25 \frac12 \sqrt2 \sqrt{8} 2\sqrt2 \pi x y x+1 1+x 2x x^2 (1,2) (2,1) [1,2] \{1,2\}".split(),
+        *r"\{2,1\} 1,2 2,1 x=1 x=2 y=x+1 x>1 1<x (1,\infty) \emptyset \infty 50\% 90^\circ 5\text{cm} 5 \pm1 1,-1".split(),
+        *r"A (A) \text{A} 3:4 12:30 \begin{pmatrix}1\\2\end{pmatrix} f(x)=x+1 101_2 101 i \sqrt{-1} e \ln2 n!".split(),
+    ]
+)
+TOKENS = st.sampled_from(
+    [
+        *r"\frac \sqrt { } ( ) [ ] \{ \} ^ _ + - * / = < \le \cup | ! ' % & \\ , ; : . $ 1 2 10 3.5 x y n e \pi".split(),
+        *r"\infty \sin \log \sum_{k=1}^{n} \int_0^1 dx \lim_{x\to0} \begin{pmatrix} \end{pmatrix} \begin{cases}".split(),
+        *r"\end{cases} \text{ and or \pm ^\circ cm \boxed{ \binom \lfloor \rfloor \overline \dot \left \right mod".split(),
+        *r"\angle f( 1/2 \mathbb{R} 10^{10} ^{9^9} pm #### <think> </think> <answer> </answer> answer is".split(),
+        *("°", "½", "√", "−", "²", "五", "\n", " "),
+    ]
+)
+TEXTS = st.lists(TOKENS, max_size=25).map("".join)
+
+
+@given(ATOMS, ATOMS)
+def test_bare_answers_are_compared_symmetrically(one: str, other: str) -> None:
+    if "\\%" not in one + other:  # a percent sign left out is forgiven beside the gold answer's
+        assert verify_answer(one, other).ok == verify_answer(other, one).ok
+
+
+@given(ATOMS)
+def test_every_answer_equals_itself_in_a_box(answer: str) -> None:
+    assert verify(answer, rf"Therefore it is \boxed{{{answer}}}.").ok
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEXTS, TEXTS)
+def test_any_text_gets_a_verdict(gold: str, text: str) -> None:
+    for policy in ("train", "eval"):
+        assert verify(gold, text, policy).reason
+        assert verify_answer(gold, text, policy).reason
+    if text.strip(' \n.,;:\\$*`"_~'):
+        assert verify_answer(text, text).ok or not verify_answer(text, text).reason == "same text"
+
+
+def test_the_same_verdicts_from_a_thread() -> None:
+    pairs = (EQUAL + DIFFERENT)[::5]
+    here = [verify_answer(one, other).ok for one, other in pairs]
+    there: list[bool] = []
+    thread = threading.Thread(target=lambda: there.extend(verify_answer(one, other).ok for one, other in pairs))
+    thread.start()
+    thread.join()
+    assert here == there
+
+
+def test_an_unreadable_gold_is_never_rewarded() -> None:
+    for gold in ("", r"\frac{", "(("):
+        for answer in ("5", "", r"\frac{1"):
+            assert not verify_answer(gold, answer).ok
+
+
+def test_what_is_too_long_to_read_still_equals_itself_and_nothing_else() -> None:
+    digits = "1" * 5000
+    assert verify_answer(digits, digits).ok
+    assert not verify_answer(digits, digits[:-1] + "2").ok
+
+
+def test_commas_are_read_as_the_other_side_means_them() -> None:
+    assert verify_answer("100,200,300", r"\{100, 200, 300\}").ok
+    assert verify_answer("100200300", "100,200,300").ok
+    assert not verify_answer("32349", "32, 349").ok
+
+
+def test_policies_are_known_by_name() -> None:
+    assert named("train") is TRAIN
+    with pytest.raises(ValueError, match="policy 'lenient' is not known; there are train, eval"):
+        verify("5", "5", "lenient")
