@@ -235,6 +235,7 @@ class Trainer:
 
     def sync(self, step: int, scored: Sequence[ScoredGroup]) -> float:
         """Hand the weights over, and let the sampler prove on a few of the step's own tokens that it has them."""
+        self.policy.release_memory()
         self.sampler.wake()
         self.sampler.load_weights(self.policy.weights(), step)
         sequences = probe([s.group for s in scored], seed=step)

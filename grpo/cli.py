@@ -128,6 +128,22 @@ def check(
     raise typer.Exit(commands.check_rewards(spec, data, changes or []))
 
 
+@rewards_app.command(name="grade")
+def grade(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="The checker to audit: math.")],
+    pairs: Annotated[Path, typer.Argument(metavar="PAIRS.jsonl", help="Rows of {id, gold, prediction, form, label?}.")],
+    policy: Annotated[
+        str, typer.Option("--policy", help="train (anchored answers only) or eval (more lenient).")
+    ] = "train",
+    out: Annotated[Path | None, typer.Option("--out", metavar="OUT.jsonl", help="One verdict a row goes here.")] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", metavar="CHECKER", help="List disagreements with it: math-verify.")
+    ] = None,
+) -> None:
+    """How right and how fast is a checker on pairs of gold and prediction?"""
+    commands.grade(spec, pairs, policy, out, against)
+
+
 def main() -> None:
     """The entry point.  A `GrpoError` becomes one sentence; anything else is a bug and keeps its traceback."""
     if isinstance(sys.stdout, io.TextIOWrapper):

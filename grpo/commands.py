@@ -282,12 +282,40 @@ def check_rewards(spec: str, source: str, changes: Sequence[str]) -> int:
 
     tree = {"model": {"name": "none"}, "data": {"source": source}, "reward": [{"use": spec}]}
     config = validate(apply_changes(tree, changes), place="grpo rewards check")
-    problems = load_problems(config.data)
+    problems = load_problems(config.data, needs=())
+    if not any(problem.facts.get("answer") for problem in problems):
+        load_problems(config.data, needs=("answer",))  # says which columns there are
     rejected = check_golds(config.reward[0], problems, chat=config.data.chat, workers=2)
     for gold in rejected:
         say(f"{gold.problem_id}: {gold.gold!r}: {gold.why}")
     say(f"{len(problems) - len(rejected)} of {len(problems)} gold answers are accepted, {len(rejected)} rejected")
     return 1 if rejected else 0
+
+
+def grade(spec: str, pairs: Path, policy: str, out: Path | None, against: str | None) -> None:
+    """Prints the audit of the math checker on labelled pairs."""
+    from rewards.math_answer import audit
+    from rewards.math_answer.policy import POLICIES
+
+    if spec != "math":
+        raise ConfigError(f"grpo rewards grade: {spec} is not a checker of pairs; there is math")
+    if policy not in POLICIES:
+        raise ConfigError(f"--policy {policy}: there are {', '.join(POLICIES)}")
+    if against is not None and against not in audit.SECONDS:
+        raise ConfigError(f"--against {against}: there is {', '.join(audit.SECONDS)}")
+    try:
+        second = audit.SECONDS[against]() if against else None
+        report = audit.grade(audit.read_pairs(pairs), policy, second)
+        if out:
+            audit.write_verdicts(report, out)
+    except ImportError:
+        raise ConfigError(f"--against {against}: is not installed; pip install {against}") from None
+    except audit.BadRow as error:
+        raise DataError(str(error)) from None
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be opened ({error.strerror}); check the path") from None
+    for line in report.lines:
+        say(line)
 
 
 def _named(**sources: str | None) -> list[str]:

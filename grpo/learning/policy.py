@@ -103,6 +103,12 @@ class Policy(LanguageModel):
         """Moves the weights; returns the gradient norm before clipping.  A norm that is not finite moves nothing."""
         return self.optimizer.step(lr)
 
+    def release_memory(self) -> None:
+        """Give back what PyTorch keeps of the accelerator's memory for later: a sampler that shares it cannot wake up
+        in memory that is merely unused."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Names as in the model's checkpoint, tied weights once, on the policy's device."""
         seen: set[int] = set()
