@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -162,6 +163,7 @@ def check_golds(golds: Iterable[tuple[str, Any]]) -> tuple[list[tuple[str, Any, 
 def math_verify() -> Second:
     """Math-Verify as the second checker.  Raises ImportError where it is not installed."""
     checker = importlib.import_module("math_verify")  # no dependency of ours
+    logging.getLogger("math_verify").setLevel(logging.CRITICAL)  # it prints every text that takes it too long
 
     def judge(gold: str, prediction: str, form: str) -> bool:
         delimited = "$" in gold or "boxed" in gold or "\\(" in gold or "\\[" in gold

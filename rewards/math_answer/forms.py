@@ -7,7 +7,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rewards.math_answer.nodes import CONSTANTS, Matrix, Node, Op, Quantity, Relation, Seq, Sym, num, symbols, walk
+from rewards.math_answer.nodes import (
+    CONSTANTS,
+    Matrix,
+    Node,
+    Op,
+    Quantity,
+    Relation,
+    Seq,
+    Sym,
+    num,
+    rebuilt,
+    symbols,
+    walk,
+)
 from rewards.math_answer.vocabulary import UNITS
 
 MAX_VARIANTS = 16
@@ -86,18 +99,12 @@ def variants(node: Node) -> tuple[Node, ...]:
 
 
 def _signed(node: Node, way: str) -> Node:
-    if isinstance(node, Op):
-        parts = tuple(_signed(part, way) for part in node.args)
-        if node.name in ("pm", "mp"):
-            plus = (node.name == "pm") == (way == "add")
-            right = parts[1] if plus else Op("neg", (parts[1],))
-            return right if parts[0] == num(0) else Op("add", (parts[0], right))
-        return Op(node.name, parts)
-    if isinstance(node, Seq):
-        return Seq(tuple(_signed(part, way) for part in node.items), node.open, node.close)
-    if isinstance(node, Relation):
-        return Relation(node.signs, tuple(_signed(part, way) for part in node.sides))
-    return node
+    node = rebuilt(node, lambda part: _signed(part, way))
+    if not isinstance(node, Op) or node.name not in ("pm", "mp"):
+        return node
+    left, right = node.args
+    signed = right if (node.name == "pm") == (way == "add") else Op("neg", (right,))
+    return signed if left == num(0) else Op("add", (left, signed))
 
 
 def flattened(items: tuple[Node, ...]) -> tuple[Node, ...]:

@@ -6,7 +6,7 @@ can be cached, and two trees that are equal as values are equal answers (the che
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -151,14 +151,26 @@ def symbols(node: Node) -> frozenset[str]:
 BINDERS = frozenset(("sum", "prod", "int", "lim"))
 
 
+def rebuilt(node: Node, change: Callable[[Node], Node]) -> Node:
+    """`node` with each of its children changed."""
+    match node:
+        case Op(name=name, args=parts):
+            return Op(name, tuple(map(change, parts)))
+        case Seq(items=items):
+            return Seq(tuple(map(change, items)), node.open, node.close)
+        case Relation(signs=signs, sides=sides):
+            return Relation(signs, tuple(map(change, sides)))
+        case Matrix(rows=rows):
+            return Matrix(tuple(tuple(map(change, row)) for row in rows))
+        case Cases(rows=rows):
+            return Cases(tuple(tuple(map(change, row)) for row in rows))
+        case Quantity(value=value):
+            return Quantity(change(value), node.units, node.nouns)
+    return node
+
+
 def substitute(node: Node, name: str, value: Node) -> Node:
     """`node` with the variable `name` replaced."""
     if isinstance(node, Sym):
         return value if node.name == name else node
-    if isinstance(node, Op):
-        return Op(node.name, tuple(substitute(part, name, value) for part in node.args))
-    if isinstance(node, Seq):
-        return Seq(tuple(substitute(part, name, value) for part in node.items), node.open, node.close)
-    if isinstance(node, Relation):
-        return Relation(node.signs, tuple(substitute(part, name, value) for part in node.sides))
-    return node
+    return rebuilt(node, lambda part: substitute(part, name, value))

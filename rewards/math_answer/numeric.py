@@ -223,6 +223,12 @@ def _binom(ctx: Any, above: Any, below: Any) -> Any:
     return ctx.binomial(above, below)
 
 
+def _ratio(ctx: Any, *parts: Any) -> Any:
+    if len(parts) != 2:
+        raise Unsupported("a ratio of many parts")
+    return parts[0] / parts[1]
+
+
 def _mod(ctx: Any, value: Any, modulus: Any) -> Any:
     if ctx.im(value) or ctx.im(modulus) or ctx.re(modulus) <= 0:
         raise Undefined("mod")
@@ -242,7 +248,7 @@ _RULES: dict[str, Callable[..., Any]] = {
     "exp": _exp,
     "deg": lambda ctx, value: value * ctx.pi / 180,
     "percent": lambda ctx, value: value / 100,
-    "ratio": lambda ctx, above, below: above / below,
+    "ratio": _ratio,
     "abs": lambda ctx, value: abs(value),
     "arg": lambda ctx, value: ctx.arg(value),
     "re": lambda ctx, value: ctx.re(value),

@@ -365,6 +365,8 @@ class ExpressionParser:
     def repeating(self, text: str) -> Node:
         """`0.1\\overline{6}`, `0.1\\dot{6}`, `0.\\dot{1}4285\\dot{7}`, `0.(3)`."""
         if self.take("op", "."):
+            if "." in text:
+                raise ParseError("two decimal points")
             text += "."
         block = ""
         start = self.next()

@@ -1,0 +1,131 @@
+"""Is this the output that the test expects?  Three rules, each with a name that is stored with the score.
+
+    lcb         as LiveCodeBench compares, for numbers that are put beside published ones
+    tolerant    lcb, and floating-point numbers may differ by 1e-6, absolute or relative: the default of the reward
+    exact       the same text, but for blanks at the ends of lines and line feeds at the end; the same value and type
+
+Outputs are compared line by line.  For `lcb` two lines agree if they are equal after stripping, or if both are all
+numbers in the sense of `decimal.Decimal` and equal as such: 1.0 = 1, 1e3 = 1000, and no tolerance, 0.1+0.2 ≠ 0.3.
+`tolerant` takes only what a printed number looks like in ASCII, and only where the *expected* token has a decimal
+point: an integer is right or wrong.  Returned values: `lcb` takes a tuple for a list at the top level, then `==`;
+`tolerant` does so at every level and allows floats their 1e-6.
+
+Source: LiveCodeBench's lcb_runner/evaluation/testing_util.py at 28fef95, its behaviour, probed; none of its code.
+Everything here runs on text that a model wrote, so each rule is linear in its length and raises nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any, Literal
+
+Mode = Literal["lcb", "tolerant", "exact"]
+TOLERANCE = 1e-6
+
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,4})?", re.ASCII)
+LONGEST_NUMBER = 400  # characters of a floating-point number; longer ones are compared as texts
+
+
+def same_output(printed: str, expected: str, mode: Mode) -> bool:
+    """Whether a program that printed this passes the test."""
+    if mode == "exact":
+        return _without_trailing_blanks(printed) == _without_trailing_blanks(expected)
+    agree = _LINES[mode]
+    got, wanted = _lines(printed), _lines(expected)
+    return len(got) == len(wanted) and all(a == b or agree(a, b) for a, b in zip(got, wanted, strict=True))
+
+
+def same_value(returned: Any, expected: Any, mode: Mode) -> bool:
+    """Whether a function that returned this plain value passes the test.
+
+    `returned` may hold objects that are not plain data; they must not be equal to anything.
+    """
+    try:
+        return _VALUES[mode](returned, expected)
+    except RecursionError:  # nested deeper than anything that a test expects
+        return False
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.strip().split("\n")]
+
+
+def _without_trailing_blanks(text: str) -> list[str]:
+    return [line.rstrip() for line in text.rstrip().split("\n")]
+
+
+def _decimals_agree(printed: str, expected: str) -> bool:
+    try:
+        return [Decimal(token) for token in printed.split()] == [Decimal(token) for token in expected.split()]
+    except (InvalidOperation, ValueError):  # not all numbers, or "sNaN", which may not even be compared
+        return False
+
+
+def _tokens_agree(printed: str, expected: str) -> bool:
+    if printed.isascii() and _decimals_agree(printed, expected) and "_" not in printed:
+        return True
+    got, wanted = printed.split(), expected.split()
+    return len(got) == len(wanted) and all(a == b or _close(a, b) for a, b in zip(got, wanted, strict=True))
+
+
+def _close(printed: str, expected: str) -> bool:
+    if "." not in expected or max(len(printed), len(expected)) > LONGEST_NUMBER:
+        return False
+    if not (_NUMBER.fullmatch(printed) and _NUMBER.fullmatch(expected)):
+        return False
+    return _close_floats(float(printed), float(expected))
+
+
+def _close_floats(a: float, b: float) -> bool:
+    # Of infinities only the same sign agrees, and of NaN nothing.
+    return math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+
+
+def _equal(returned: Any, expected: Any) -> bool:
+    if isinstance(returned, tuple) and isinstance(expected, list):
+        returned = list(returned)
+    return bool(returned == expected)
+
+
+def _nearly_equal(returned: Any, expected: Any) -> bool:
+    if isinstance(expected, float):
+        return _is_number(returned) and _close_to(returned, expected)
+    if isinstance(expected, list | tuple):
+        same_length = isinstance(returned, list | tuple) and len(returned) == len(expected)
+        return same_length and all(map(_nearly_equal, returned, expected))
+    if isinstance(expected, dict):
+        if not (isinstance(returned, dict) and returned.keys() == expected.keys()):
+            return False
+        return all(_nearly_equal(returned[key], value) for key, value in expected.items())
+    return bool(returned == expected)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _close_to(returned: float, expected: float) -> bool:
+    try:
+        return returned == expected or _close_floats(float(returned), expected)
+    except OverflowError:  # an int beyond all floats
+        return False
+
+
+def _identical(returned: Any, expected: Any) -> bool:
+    """Equal, and of the same type all the way down: True is not 1, and a tuple is not a list."""
+    if type(returned) is not type(expected):
+        return False
+    if isinstance(expected, list | tuple):
+        return len(returned) == len(expected) and all(map(_identical, returned, expected))
+    if isinstance(expected, dict):
+        if not returned.keys() == expected.keys():
+            return False
+        return all(_identical(returned[key], value) for key, value in expected.items())
+    return bool(returned == expected)
+
+
+_LINES: Mapping[str, Callable[[str, str], bool]] = {"lcb": _decimals_agree, "tolerant": _tokens_agree}
+_VALUES: Mapping[str, Callable[[Any, Any], bool]] = {"lcb": _equal, "tolerant": _nearly_equal, "exact": _identical}
