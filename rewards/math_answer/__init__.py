@@ -7,7 +7,7 @@ r"""Is the answer in this text the gold answer?  A rule-based judge of mathemati
 The parts, in the order of the path: `extract` (where is the answer), `text` and `lexer` (one alphabet), `parser`,
 `constructs`, `answers` (one grammar for LaTeX and plain text), `compare` (the ladder of equality) with its steps in
 `measures`, `containers`, `relations`, `values` and its arithmetic in `exact`, `numeric`, `sampling`, `sets`, `forms`,
-`policy` (what is forgiven), `prover` (computer algebra in a process that can be killed), `verify` (all of it), `batch`
+`policy` (what is forgiven), `prover` (computer algebra in a process that can be killed), `verdict` (all of it), `batch`
 (many pairs over processes), `audit` (over a file).  docs/verifier.md has the reasons and the figures.
 
 No text ever reaches `eval`, `sympify` or `parse_expr`; sympy is imported in the prover's process only.
@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rewards.math_answer.reward import gold_problem, math
-from rewards.math_answer.verify import Verdict, verify, verify_answer
+from rewards.math_answer.verdict import Verdict, verify, verify_answer
 
 __all__ = ["Verdict", "gold_problem", "math", "verify", "verify_all", "verify_answer"]
 

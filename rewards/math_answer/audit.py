@@ -20,7 +20,7 @@ from typing import Any
 from rewards.math_answer import prover
 from rewards.math_answer.policy import Policy, named
 from rewards.math_answer.reward import gold_problem
-from rewards.math_answer.verify import Verdict, verify, verify_answer
+from rewards.math_answer.verdict import Verdict, verify, verify_answer
 
 SHOWN = 20  # examples of a kind in a report
 

@@ -17,7 +17,7 @@ from typing import IO, Literal
 
 from rewards.math_answer.helper import start_python
 from rewards.math_answer.policy import Policy, named
-from rewards.math_answer.verify import Verdict
+from rewards.math_answer.verdict import Verdict
 
 Pair = tuple[str | int | float, str]
 DEADLINE = 2.0  # seconds for one pair

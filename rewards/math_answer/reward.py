@@ -12,7 +12,7 @@ from rewards.math_answer.nodes import Words
 from rewards.math_answer.normal import normal_form
 from rewards.math_answer.policy import TRAIN, named
 from rewards.math_answer.prover import prove
-from rewards.math_answer.verify import gold_answer, judge
+from rewards.math_answer.verdict import gold_answer, judge
 
 
 def math(completion: str, problem: Mapping[str, Any], *, policy: str = "train") -> Score:

@@ -8,7 +8,7 @@ import sys
 from dataclasses import astuple
 
 from rewards.math_answer.prover import prove
-from rewards.math_answer.verify import verify, verify_answer
+from rewards.math_answer.verdict import verify, verify_answer
 
 MEMORY = 1 << 30  # bytes of address space
 
