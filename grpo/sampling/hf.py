@@ -38,12 +38,12 @@ class TransformersSampler:
         self._vocabulary = Vocabulary(model, revision, context)
         self._step = 0
         try:
-            loaded: Any
-            loaded, report = transformers.AutoModelForCausalLM.from_pretrained(
+            opened: Any = transformers.AutoModelForCausalLM.from_pretrained(
                 model, revision=revision, dtype=getattr(torch, dtype), output_loading_info=True
             )
         except (OSError, ValueError) as error:
             raise ModelError(f"{model}: cannot be loaded, {error}") from error
+        loaded, report = opened
         if report["missing_keys"]:  # transformers makes them up at random, and says so in a table that nobody reads
             raise ModelError(f"{model}: has no weights for {min(report['missing_keys'])}; the model is incomplete")
         self._model: Any = loaded.to(device).eval()
