@@ -112,4 +112,7 @@ def _phrase(text: str, start: int, end: int, words: str) -> Anchor | None:
         begin = after_formula(text, end) if "\n" not in words else end
         found = SENTENCE_END.search(text, begin, end + MAX_CHARS)
         payload = text[end : found.start() if found else end + MAX_CHARS]
+    bold = payload.find("**", 1)
+    if bold > 0 and text[max(0, start - 40) : end].count("**") % 2:  # `**Answer: 5** (see above)`
+        payload = payload[:bold]
     return Anchor(start, end + len(payload), payload, False, final)

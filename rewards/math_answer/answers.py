@@ -16,8 +16,22 @@ from functools import lru_cache
 from rewards.math_answer import text as cleaning
 from rewards.math_answer.constructs import ConstructParser
 from rewards.math_answer.lexer import ParseError, Token, tokenize
-from rewards.math_answer.nodes import BaseN, Node, Num, Op, Quantity, Relation, Seq, Sym, Time, Words, num
-from rewards.math_answer.vocabulary import NUMBER_WORDS, UNITS
+from rewards.math_answer.nodes import (
+    BaseN,
+    Node,
+    Num,
+    Op,
+    Quantity,
+    Relation,
+    Seq,
+    Sym,
+    Time,
+    Words,
+    children,
+    is_op,
+    num,
+)
+from rewards.math_answer.vocabulary import LARGE_NUMBERS, NUMBER_WORDS, UNITS
 from rewards.math_answer.words import GENERIC_NOUNS, normal_text, phrase, singular
 
 MAX_CHARS = 2048
@@ -30,6 +44,8 @@ _TIME_NOISE = re.compile(r"\\(?:text|mathrm|textrm|mbox)|\\[!,;: ]|[{}$]")
 _BASE_DIGITS = re.compile(r"(-?)\(?([0-9][0-9A-Za-z]*)\)?_\{?(\d{1,2})\}?")
 _CHOICE = re.compile(r"(?:\\text(?:bf)?\{)?\(?([A-H])[).:]\)?\}?[\s~]+([^=<>].*)", re.DOTALL)
 _COMMAND = re.compile(r"\\[A-Za-z]+")
+# `…, k ∈ ℤ` at the end says what kind of variable k is.
+_WHOLE_NUMBERS = re.compile(r"(?<=\S)[,;\s]*\(?\s*[A-Za-z]\s*\\in\s*\\mathbb\s*\{?\s*[ZNQ]\s*\}?\s*\)?\s*$")
 _PREFIX = re.compile(r"(?:approximately|about|roughly|exactly|only)\s+(?=[\d$\\.-])", re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"(?<![\d,])(-?\d+),(\d+)(?![\d,])")
 
@@ -74,6 +90,17 @@ class AnswerParser(ConstructParser):
             return self.labelled_by_words()
         return self.relation()
 
+    def modulus(self) -> Node | None:
+        """`\\pmod{7}` or `(mod 7)`."""
+        if self.take("cmd", "pmod"):
+            return self.argument()
+        if self.token.text == "(" and self.peek().text == "mod":
+            self.at += 2
+            value = self.sum()
+            self.expect("close", ")")
+            return value
+        return None
+
     def currency(self, token: Token) -> dict[str, int]:
         unit = UNITS.get(singular(token.text.lower()), {}) if token.kind == "word" else {}
         return unit if unit.keys() & _CURRENCIES else {}
@@ -96,8 +123,12 @@ class AnswerParser(ConstructParser):
         """Sides with their units, and the signs between them; inside set braces, what a bar or colon makes of it."""
         sides, signs = [self.definition() or self.measured()], []
         while self.token.kind == "rel":
-            signs.append(self.next().text)
-            sides.append(self.measured())
+            sign = self.next().text
+            side = self.measured()
+            if sign == "≡" and is_op(side, "mod"):
+                side = Op("residue", children(side))
+            signs.append("=" if sign == "≡" else sign)
+            sides.append(side)
         node = Relation(tuple(signs), tuple(sides)) if signs else sides[0]
         return self.set_builder(node) if self.bars == 1 and self.take("op", "|", ":") else node
 
@@ -108,6 +139,10 @@ class AnswerParser(ConstructParser):
         if currency:
             self.next()
         value = self.side()
+        if isinstance(value, Num) and self.token.text.lower() in LARGE_NUMBERS:  # `1.2 million`
+            value = num(value.value * LARGE_NUMBERS[self.next().text.lower()])
+        if modulus := self.modulus():
+            value = Op("residue", (value, modulus))
         found = self.unit()
         units, nouns = found or ({}, frozenset())
         node = quantity(value, units or currency, nouns)
@@ -198,7 +233,8 @@ class AnswerParser(ConstructParser):
         token = self.token
         if token.kind == "op" and token.text in ("%", "deg"):
             return {"%": "percent", "deg": "degree"}[self.next().text]
-        if token.kind == "word" or (token.kind == "name" and token.textual and (token.space or found)):
+        known = found and token.text in UNITS
+        if token.kind == "word" or (token.kind == "name" and (known or (token.textual and (token.space or found)))):
             return singular(self.next().text.lower())
         return None
 
@@ -240,6 +276,8 @@ def parse(text: str) -> Node:
         raise ParseError(f"an answer of {len(text)} characters; at most {MAX_CHARS} are read")
     text = cleaning.unwrap(cleaning.undouble(cleaning.plain(text)))
     text = _PREFIX.sub("", text, count=1)
+    if "\\in" in text:
+        text = cleaning.unwrap(_WHOLE_NUMBERS.sub("", text))
     if not text:
         raise ParseError("an empty answer")
     special = _special(text)

@@ -112,7 +112,7 @@ class Comparison:
         for name, step in measures.MARKED.items():
             if any(is_op(node, name) for node in pair):
                 return step(self, gold, pred)
-        if any(isinstance(node, Quantity) for node in pair):
+        if any(isinstance(node, Quantity) for node in pair) or measures.has_letter_units(gold, pred):
             return measures.quantities(self, gold, pred)
         if any(isinstance(node, Cases) for node in pair):
             return containers.cases(self, gold, pred)

@@ -44,6 +44,11 @@ class ConstructParser(ExpressionParser):
         if name in ("color", "textcolor"):
             self.argument()
             return self.argument()
+        if name in ("dot", "ddot"):
+            inner = self.argument()
+            if not isinstance(inner, Sym):
+                raise ParseError("a dot over something that is no variable")
+            return self.applied(Sym(f"{inner.name}_{name}"))
         if name in FUNCTIONS:
             return self.function(name)
         raise ParseError(f"unknown command \\{name}")

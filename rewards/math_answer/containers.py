@@ -60,6 +60,9 @@ def sequences(c: Comparison, gold: Node, pred: Node) -> Outcome:
     left, right = (node if isinstance(node, Seq) else Seq((node,)) for node in (gold, pred))
     if repeated := _one_answer(c, gold, pred, left, right):
         return repeated
+    for one, other in ((left, right), (right, left)):  # the set of one pair is that pair
+        if _kind(one) == "set" and len(one.items) == 1 and _kind(other) == "tuple":
+            return c.compare(one.items[0], other) if one is left else c.compare(other, one.items[0])
     if all(isinstance(item, Relation) for item in left.items + right.items):
         return matched(c, left.items, right.items, "relation")
     if any(isinstance(item, Relation) for item in left.items + right.items):

@@ -11,11 +11,13 @@ from rewards.math_answer.nodes import (
     CONSTANTS,
     Matrix,
     Node,
+    Num,
     Op,
     Quantity,
     Relation,
     Seq,
     Sym,
+    is_op,
     num,
     rebuilt,
     symbols,
@@ -23,7 +25,7 @@ from rewards.math_answer.nodes import (
 )
 from rewards.math_answer.vocabulary import UNITS
 
-MAX_VARIANTS = 16
+_UNIT_LETTERS = frozenset("msghlLNJWV") & UNITS.keys()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +151,11 @@ def nested_rows(node: Node) -> Matrix | None:
     return Matrix(tuple(rows)) if len(rows) == len(node.items) and same_width else None
 
 
-def letter_units(node: Node) -> Quantity | None:
-    """`5 m/s`, where letters are read as units because the other answer has some."""
+def letter_units(node: Node, other: Node) -> Quantity | None:
+    """`5 m/s`, where letters are read as units because the other answer has some, or is a plain number and these are
+    the units of a speed or the like."""
+    if not (isinstance(other, Quantity) and other.units) and not (is_op(node, "div") and isinstance(other, Num)):
+        return None
     if not isinstance(node, Op) or node.name not in ("mul", "div"):
         return None
     above, below = node.args if node.name == "div" else (node, num(1))
@@ -158,11 +163,22 @@ def letter_units(node: Node) -> Quantity | None:
     units: dict[str, int] = {}
     for sign, parts in ((1, factors[1:]), (-1, () if below == num(1) else (below,))):
         for part in parts:
-            if not isinstance(part, Sym) or part.name not in UNITS:
+            base, power = _unit_letter(part)
+            if not base:
                 return None
-            for name, power in UNITS[part.name].items():
-                units[name] = units.get(name, 0) + sign * power
+            for name, count in UNITS[base].items():
+                units[name] = units.get(name, 0) + sign * power * count
     return Quantity(factors[0], tuple(sorted(units.items())), frozenset())
+
+
+def _unit_letter(node: Node) -> tuple[str, int]:
+    """The letter and the power of `m`, `s^2`; no letter where it is no unit."""
+    match node:
+        case Sym(name=name) if name in _UNIT_LETTERS:
+            return name, 1
+        case Op(name="pow", args=(Sym(name=name), Num(value=power))) if name in _UNIT_LETTERS:
+            return name, int(power)
+    return "", 1
 
 
 def with_matrices_computed(node: Node) -> Node:

@@ -43,11 +43,15 @@ _PIECES = re.compile(
     re.DOTALL,
 )
 _GROUPED = re.compile(
-    r"(?<![\d.,])\d{1,3}(?:(?:\s?\{\s?,\s?\}\s?|\\,|,\s?\\!\s?|\\!\s?,?|,\\,)\d{3})+(?!\d)"  # separators that can be nothing else
+    # separators that can be nothing else
+    r"(?<![\d.,])\d{1,3}(?:(?:\s?\{\s?,\s?\}\s?|\\,|,\s?\\!\s?|\\!\s?,?|,\\,)\d{3})+(?!\d)"
 )
 _COMMAS = re.compile(r"(?<![\d.,\w])\d{1,3}(?:,\d{3})+(?![\d])(?!,\d)")
 _SPACES = re.compile(r"(?<![\d.,] )(?<![\d.,\w{}])[1-9]\d{0,2}(?: \d{3})+(?! ?[\d/\\])")
 _BLACKBOARD = re.compile(r"\\(?:mathbb|Bbb|mathbf|mathds)\s*\{?\s*([RZNQC])(?![A-Za-z])\s*\}?")
+_SYSTEM = re.compile(
+    r"\\left\s*\\\{\s*\\begin\{(array|aligned|matrix)\}(?:\{[clr|]*\})?(.*?)\\end\{\1\}\s*\\right\s*\.?", re.DOTALL
+)
 _SEPARATOR = re.compile(r"\{\s?,\s?\}|\\,|\\!|[,\s]")
 _ORDINAL = re.compile(r"(?<=\d)\s?(?:\^\s*\{?\\?(?:text|mathrm|textrm)?\{?)?(?:st|nd|rd|th)\b\}*")
 
@@ -85,6 +89,8 @@ def _depths(text: str) -> list[int]:
 def tokenize(text: str, *, plain_commas: bool = True) -> list[Token]:
     """All tokens of `text`, and an `end`."""
     text = join_thousands(text, plain_commas)
+    if "\\begin" in text:
+        text = _SYSTEM.sub(r"\\begin{cases}\2\\end{cases}", text)
     if "\\math" in text or "\\Bbb" in text:
         text = _BLACKBOARD.sub(r"\\\1\1 ", text)
     if "th" in text or "st" in text or "nd" in text or "rd" in text:

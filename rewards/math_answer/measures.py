@@ -33,6 +33,20 @@ def choices(c: Comparison, gold: Node, pred: Node) -> Outcome:
     return next((outcome for outcome in outcomes if outcome), Outcome(False, "choice", "another choice"))
 
 
+def residues(c: Comparison, gold: Node, pred: Node) -> Outcome:
+    """`2 (mod 7)` is `9 (mod 7)`; beside a plain number only the number counts."""
+    left, right = (node.args if isinstance(node, Op) and node.name == "residue" else (node,) for node in (gold, pred))
+    if len(left) < 2 or len(right) < 2:
+        return c.compare(left[0], right[0])
+    if not c.compare(left[1], right[1]):
+        return Outcome(False, "residue", "another modulus")
+    turns = rational(Op("div", (Op("add", (left[0], Op("neg", (right[0],)))), left[1])))
+    if turns is None:
+        return c.compare(left[0], right[0])
+    same = turns.denominator == 1
+    return Outcome(same, "residue", "congruent" if same else "not congruent")
+
+
 def times(c: Comparison, gold: Node, pred: Node) -> Outcome:
     if not (isinstance(gold, Time) and isinstance(pred, Time)):
         clock, other = (gold, pred) if isinstance(gold, Time) else (pred, gold)
@@ -93,6 +107,10 @@ def degrees(c: Comparison, gold: Node, pred: Node) -> Outcome:
     return Outcome(False, "angle", "another angle")
 
 
+def has_letter_units(gold: Node, pred: Node) -> bool:
+    return forms.letter_units(gold, pred) is not None or forms.letter_units(pred, gold) is not None
+
+
 def quantities(c: Comparison, gold: Node, pred: Node) -> Outcome:
     left, right = (_quantity(node, other) for node, other in ((gold, pred), (pred, gold)))
     said = [bool(side.units or side.nouns) for side in (left, right)]
@@ -114,8 +132,7 @@ def base_digits(node: Node) -> tuple[str, int, int] | None:
 def _quantity(node: Node, other: Node) -> Quantity:
     if isinstance(node, Quantity):
         return node
-    letters = forms.letter_units(node) if isinstance(other, Quantity) and other.units else None
-    return letters or Quantity(node, (), frozenset())
+    return forms.letter_units(node, other) or Quantity(node, (), frozenset())
 
 
 def _on_24_hours(time: Time) -> tuple[int, int, int] | None:
@@ -127,6 +144,7 @@ def _on_24_hours(time: Time) -> tuple[int, int, int] | None:
 # Operations that mark a whole answer, and their steps.
 MARKED: dict[str, Callable[[Comparison, Node, Node], Outcome]] = {
     "choice": choices,
+    "residue": residues,
     "percent": percents,
     "deg": degrees,
 }

@@ -11,6 +11,7 @@ its tree can exhaust the stack.
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 
 from rewards.math_answer.lexer import ParseError, Token
@@ -23,6 +24,7 @@ MAX_EXPONENT = 5000  # of a literal such as 1e400: digits that its value would h
 
 _CLOSERS = {"(": ")]", "[": ")]", "{": "}", "\\{": "\\}"}
 _APPLIED = frozenset("fghFGH")  # letters that before a bracket are functions, not factors
+_COMBINATIONS = re.compile(r"C_(\d{1,3})")
 _INDICES = frozenset("ijkmn")
 _NO_FACTOR = frozenset("rfloor rceil rangle rbrace rbrack rparen choose mod pmod".split())
 
@@ -106,7 +108,7 @@ class ExpressionParser:
                 below.append(self.signed_factor())
             elif self.take("cmd", "choose"):
                 return Op("binom", (_quotient(above, below), self.term()))
-            elif self.take("cmd", "mod", "pmod"):
+            elif self.take("cmd", "mod"):
                 above = [Op("mod", (_quotient(above, below), self.factor()))]
                 below = []
             elif self.starts_factor():
@@ -134,7 +136,7 @@ class ExpressionParser:
         if token.kind == "cmd":
             return token.text not in _NO_FACTOR and not token.text.startswith("end:")
         if token.kind == "open":
-            return True
+            return self.peek().text != "mod"
         return token.kind == "op" and token.text == "|" and not self.bars
 
     # -- factors
@@ -196,6 +198,9 @@ class ExpressionParser:
             self.deeper()
             exponent = self.power(exponent)
             self.depth -= 1
+        count = _COMBINATIONS.fullmatch(base.name) if isinstance(base, Sym) else None
+        if count and isinstance(exponent, Num) and exponent.value <= int(count[1]):
+            return Op("binom", (num(int(count[1])), exponent))  # `C_5^2`; but `C_1^2` is the square of a constant
         return Op("pow", (base, exponent))
 
     def argument(self, *, signed: bool = False, digit: bool = False) -> Node:
@@ -348,7 +353,10 @@ class ExpressionParser:
 
     def bracketed_fraction(self) -> tuple[Node | None, Node | None]:
         """The parts of `(1/2)` or `((1)/(2))`, if that is what comes."""
-        node = self.group()
+        try:
+            node = self.group()
+        except ParseError:
+            return None, None
         return node.args if isinstance(node, Op) and node.name == "div" else (None, None)  # type: ignore[return-value]
 
     def repeats(self) -> bool:

@@ -17,9 +17,7 @@ def relations(c: Comparison, gold: Node, pred: Node) -> Outcome:
     if not (isinstance(gold, Relation) and isinstance(pred, Relation)):
         return Outcome(False, "relation", "a relation against something else")
     described = [sets.solution_set(node) for node in (gold, pred)]
-    if described[0] and described[1]:
-        if described[0][0] != described[1][0]:
-            return Outcome(False, "relation", "different variables")
+    if described[0] and described[1] and described[0][0] == described[1][0]:
         same = sets.same_set(described[0][1], described[1][1], WORK)
         if same is not None:
             return Outcome(same, "set", "same solutions" if same else "other solutions")

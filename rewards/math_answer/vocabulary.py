@@ -42,7 +42,7 @@ CONSTANTS |= {"imath": "i", "jmath": "j", "e": "e", "i": "i", "infin": "oo"}
 RELATIONS = {"=": "=", "<": "<", ">": ">", "<=": "<=", ">=": ">=", "!=": "!=", "==": "=", "le": "<=", "leq": "<="}
 RELATIONS |= {"leqslant": "<=", "leqq": "<=", "ge": ">=", "geq": ">=", "geqslant": ">=", "geqq": ">=", "lt": "<"}
 RELATIONS |= {"gt": ">", "ne": "!=", "neq": "!=", "approx": "~", "simeq": "~", "sim": "~", "doteq": "~", "cong": "~"}
-RELATIONS |= {"in": "in", "notin": "notin", "equiv": "=", "subset": "sub", "subseteq": "sub", "coloneqq": "="}
+RELATIONS |= {"in": "in", "notin": "notin", "equiv": "≡", "subset": "sub", "subseteq": "sub", "coloneqq": "="}
 RELATIONS |= {"to": "->", "mapsto": "->", "rightarrow": "->", "propto": "prop", "parallel": "par", "perp": "perp"}
 OPS = {"times": "*", "cdot": "*", "ast": "*", "cdotp": "*", "div": "/", "pm": "pm", "mp": "mp", "cup": "cup"}
 OPS |= {
@@ -65,9 +65,9 @@ OPS |= {
 OPS |= {"prime": "'", "bullet": "*", "star": "star", "smallsetminus": "setminus", "sqcup": "cup", "uplus": "cup"}
 SEPARATORS = {"and": "and", "or": "or", "land": "and", "lor": "or", "wedge": "and", "vee": "or"}
 IGNORED = frozenset(
-    "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr middle displaystyle textstyle scriptstyle "
-    "limits nolimits quad qquad thinspace medspace enspace hspace vspace hfill kern nonumber notag boldmath rm bf it sf "
-    "tt cal mathstrut strut phantom hphantom vphantom smallskip medskip bigskip noindent par centering small large "
+    "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr middle displaystyle textstyle "
+    "scriptstyle limits nolimits quad qquad thinspace medspace enspace hspace vspace hfill kern nonumber notag boldmath rm bf it "
+    "sf tt cal mathstrut strut phantom hphantom vphantom smallskip medskip bigskip noindent par centering small large "
     "Large tiny normalsize therefore because ,".split()
 )
 UNWRAPPED = frozenset("boxed fbox mathbb ensuremath mathop underline displaylines mathit mathsf mathtt mathcal".split())
@@ -77,6 +77,7 @@ TEXTUAL = frozenset(
 VECTORS = frozenset("mathbf vec hat boldsymbol bm overrightarrow widehat tilde bold pmb".split())
 
 _NUMBER_WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
+LARGE_NUMBERS = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 NUMBER_WORDS = {word: value for value, word in enumerate(_NUMBER_WORDS)}
 
 # Units by the words for them.  No conversion: a question asks for one unit, and another one is another answer.
@@ -98,8 +99,8 @@ UNITS |= {"mph": {"mile": 1, "hour": -1}, "kph": {"kilometer": 1, "hour": -1}, "
 
 # Commands that the parser knows by name, and those that may be run together with a letter after them (`\\cotx`).
 COMMANDS = FUNCTIONS | frozenset(
-    "frac sqrt binom choose lfloor rfloor lceil rceil langle rangle lbrace rbrace lbrack rbrack overline angle triangle "
-    "measuredangle overrightarrow widehat sum prod int lim dot mod pmod".split()
+    "frac sqrt binom choose lfloor rfloor lceil rceil langle rangle lbrace rbrace lbrack rbrack overline angle "
+    "triangle measuredangle overrightarrow widehat sum prod int lim dot ddot mod pmod".split()
 )
 _HEADS = sorted(
     (word for word in COMMANDS | IGNORED | set(CONSTANTS) | GREEK | set(OPS) if len(word) > 1), key=len, reverse=True

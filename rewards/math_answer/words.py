@@ -28,7 +28,8 @@ def split_letters(run: str, before: list[Token], space: bool, after: str, textua
     """The tokens that a run of letters stands for, given the tokens before it and the next two characters."""
     lower = run.lower()
     if len(run) == 1:
-        yield "name", run
+        unit = run in "msghL" and space and not after and before and before[-1].kind == "num"
+        yield ("word" if unit else "name"), run  # `5 m`; but `5m` is a product
     elif lower in ("and", "or"):
         yield "sep", lower
     elif (

@@ -10,25 +10,16 @@ from hypothesis import strategies as st
 
 from rewards.math_answer import verify, verify_answer
 from rewards.math_answer.policy import TRAIN, named
+from tests.rewards.fuzzing import TOKENS
 from tests.rewards.pairs import DIFFERENT, EQUAL
 
-ATOMS = st.sampled_from(
-    [
-        *r"1 2 3 -1 1/2 0.5 0.25 \frac12 \sqrt2 \sqrt{8} 2\sqrt2 \pi x y x+1 1+x 2x x^2 (1,2) (2,1) [1,2] \{1,2\}".split(),
-        *r"\{2,1\} 1,2 2,1 x=1 x=2 y=x+1 x>1 1<x (1,\infty) \emptyset \infty 50\% 90^\circ 5\text{cm} 5 \pm1 1,-1".split(),
-        *r"A (A) \text{A} 3:4 12:30 \begin{pmatrix}1\\2\end{pmatrix} f(x)=x+1 101_2 101 i \sqrt{-1} e \ln2 n!".split(),
-    ]
-)
-TOKENS = st.sampled_from(
-    [
-        *r"\frac \sqrt { } ( ) [ ] \{ \} ^ _ + - * / = < \le \cup | ! ' % & \\ , ; : . $ 1 2 10 3.5 x y n e \pi".split(),
-        *r"\infty \sin \log \sum_{k=1}^{n} \int_0^1 dx \lim_{x\to0} \begin{pmatrix} \end{pmatrix} \begin{cases}".split(),
-        *r"\end{cases} \text{ and or \pm ^\circ cm \boxed{ \binom \lfloor \rfloor \overline \dot \left \right mod".split(),
-        *r"\angle f( 1/2 \mathbb{R} 10^{10} ^{9^9} pm #### <think> </think> <answer> </answer> answer is".split(),
-        *("°", "½", "√", "−", "²", "五", "\n", " "),
-    ]
-)
-TEXTS = st.lists(TOKENS, max_size=25).map("".join)
+_ATOMS = r"""
+1 2 3 -1 1/2 0.5 0.25 \frac12 \sqrt2 \sqrt{8} 2\sqrt2 \pi x y x+1 1+x 2x x^2 (1,2) (2,1) [1,2] \{1,2\} \{2,1\} 1,2 2,1
+x=1 x=2 y=x+1 x>1 1<x (1,\infty) \emptyset \infty 50\% 90^\circ 5\text{cm} 5 \pm1 1,-1 A (A) \text{A} 3:4 12:30
+\begin{pmatrix}1\\2\end{pmatrix} f(x)=x+1 101_2 101 i \sqrt{-1} e \ln2 n! \binom{n}{2}
+"""
+ATOMS = st.sampled_from(_ATOMS.split())
+TEXTS = st.lists(st.sampled_from(TOKENS), max_size=25).map("".join)
 
 
 @given(ATOMS, ATOMS)
@@ -48,8 +39,6 @@ def test_any_text_gets_a_verdict(gold: str, text: str) -> None:
     for policy in ("train", "eval"):
         assert verify(gold, text, policy).reason
         assert verify_answer(gold, text, policy).reason
-    if text.strip(' \n.,;:\\$*`"_~'):
-        assert verify_answer(text, text).ok or not verify_answer(text, text).reason == "same text"
 
 
 def test_the_same_verdicts_from_a_thread() -> None:
