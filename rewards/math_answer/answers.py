@@ -333,15 +333,3 @@ def without_thousands(text: str) -> Node:
 def with_decimal_comma(text: str) -> str:
     """`3,14` written as `3.14`."""
     return _DECIMAL_COMMA.sub(r"\1.\2", text)
-
-
-__all__ = [
-    "MAX_CHARS",
-    "AnswerParser",
-    "ParseError",
-    "Seq",
-    "Token",
-    "parse",
-    "with_decimal_comma",
-    "without_thousands",
-]

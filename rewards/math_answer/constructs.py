@@ -3,7 +3,7 @@ r"""Named constructs of the grammar: fractions, roots, functions, floors, figure
 from __future__ import annotations
 
 from rewards.math_answer.lexer import ParseError
-from rewards.math_answer.nodes import Cases, Matrix, Node, Num, Op, Relation, Seq, Sym, num
+from rewards.math_answer.nodes import Cases, Matrix, Node, Op, Relation, Seq, Sym, num
 from rewards.math_answer.parser import ExpressionParser
 from rewards.math_answer.vocabulary import FUNCTIONS
 
@@ -217,6 +217,3 @@ class ConstructParser(ExpressionParser):
 
     def cell(self) -> Node:
         raise NotImplementedError
-
-
-__all__ = ["ConstructParser", "Num"]

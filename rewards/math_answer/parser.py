@@ -5,8 +5,8 @@ r"""Expressions: recursive descent over the tokens, LaTeX and plain text alike.
     factor  = atom {"!" | "'" | "°" | "%" | "^" exponent | "_" subscript}
     atom    = number | variable | function | \frac … | "(" items ")" | "|" sum "|" | matrix | \sum … | …
 
-Sums and products are flat, and every way to nest counts against `MAX_DEPTH`, so neither reading a text nor walking
-its tree can exhaust the stack.
+Sums and products are flat, and every way to nest counts against `stream.MAX_DEPTH`, so neither reading a text nor
+walking its tree can exhaust the stack.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import re
 from fractions import Fraction
 
 from rewards.math_answer.lexer import ParseError, Token
-from rewards.math_answer.nodes import CONSTANTS, BaseN, Node, Num, Op, Relation, Seq, Sym, num
-from rewards.math_answer.vocabulary import FUNCTIONS, NUMBER_WORDS
+from rewards.math_answer.nodes import CONSTANTS, BaseN, Node, Num, Op, Seq, Sym, num
+from rewards.math_answer.stream import TokenStream
+from rewards.math_answer.vocabulary import NUMBER_WORDS
 
-MAX_DEPTH = 48
 MAX_POSTFIX = 6
 MAX_EXPONENT = 5000  # of a literal such as 1e400: digits that its value would have
 
@@ -29,45 +29,11 @@ _INDICES = frozenset("ijkmn")
 _NO_FACTOR = frozenset("rfloor rceil rangle rbrace rbrack rparen choose mod pmod".split())
 
 
-class ExpressionParser:
+class ExpressionParser(TokenStream):
     def __init__(self, tokens: list[Token]) -> None:
-        self.tokens = tokens
-        self.at = 0
-        self.depth = 0
+        super().__init__(tokens)
         self.bars = 0  # open |…| and set braces, inside which a bar closes or divides instead of opening
         self.integrals = 0
-
-    # -- the token stream
-
-    @property
-    def token(self) -> Token:
-        return self.tokens[self.at]
-
-    def peek(self, ahead: int = 1) -> Token:
-        return self.tokens[min(self.at + ahead, len(self.tokens) - 1)]
-
-    def next(self) -> Token:
-        token = self.tokens[self.at]
-        if token.kind != "end":
-            self.at += 1
-        return token
-
-    def take(self, kind: str, *texts: str) -> Token | None:
-        token = self.token
-        if token.kind == kind and (not texts or token.text in texts):
-            return self.next()
-        return None
-
-    def expect(self, kind: str, *texts: str) -> Token:
-        token = self.take(kind, *texts)
-        if token is None:
-            raise ParseError(f"{self.token.text or 'the end'!r} where {' or '.join(texts) or kind} should be")
-        return token
-
-    def deeper(self) -> None:
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise ParseError("nested too deeply")
 
     # -- sums and products
 
@@ -413,6 +379,3 @@ def _flat(name: str, terms: list[Node]) -> Node:
 
 def _quotient(above: list[Node], below: list[Node]) -> Node:
     return Op("div", (_flat("mul", above), _flat("mul", below))) if below else _flat("mul", above)
-
-
-__all__ = ["FUNCTIONS", "ExpressionParser", "Relation", "literal"]

@@ -66,7 +66,8 @@ OPS |= {"prime": "'", "bullet": "*", "star": "star", "smallsetminus": "setminus"
 SEPARATORS = {"and": "and", "or": "or", "land": "and", "lor": "or", "wedge": "and", "vee": "or"}
 IGNORED = frozenset(
     "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr middle displaystyle textstyle "
-    "scriptstyle limits nolimits quad qquad thinspace medspace enspace hspace vspace hfill kern nonumber notag boldmath rm bf it "
+    "scriptstyle limits nolimits"
+    "  quad qquad thinspace medspace enspace hspace vspace hfill kern nonumber notag boldmath rm bf it "
     "sf tt cal mathstrut strut phantom hphantom vphantom smallskip medskip bigskip noindent par centering small large "
     "Large tiny normalsize therefore because ,".split()
 )

@@ -10,8 +10,8 @@ from tests.rewards.pairs import DIFFERENT, EQUAL
 
 ANSWERS = sorted({text for pair in EQUAL + DIFFERENT for text in pair})
 _ASCII = r"""
-\frac \sqrt { } ( ) [ ] \{ \} ^ _ + - * / = < > \le \ne \cup \cap \setminus | ! ' % & \\ , ; : . $ 1 2 0 10 3.5 99999 1e9
-x y n e i \pi \infty \sin \log \ln \sum_{k=1}^{n} \int_0^1 dx \lim_{x\to0} \begin{pmatrix} \end{pmatrix} \begin{cases}
+\frac \sqrt { } ( ) [ ] \{ \} ^ _ + - * / = < > \le \ne \cup \cap \setminus | ! ' % & \\ , ; : . $ 1 2 0 10 3.5 1e9
+x y n e \pi \infty \sin \log \ln \sum_{k=1}^{n} \int_0^1 dx \lim_{x\to0} \begin{pmatrix} \end{pmatrix} \begin{cases}
 \end{cases} \text{ \text{and} or and \pm \mp \circ ^\circ cm apples \boxed{ \binom \lfloor \rfloor \overline \dot \left
 \right mod gcd max \angle ABC f( 1/2 (1,2) [0,1) \{1,2\} \emptyset \mathbb{R} \in x>3 10^{10} ^{9^9} !! 100! \theta a_1
 a_n 12:30 pm 25\% \$5 answer is The: #### <think> </think> <answer> </answer>
