@@ -120,7 +120,7 @@ class Run:
             f"{self.place.dtype}"
         )
         memory = preflight.estimate_memory(config, self.policy.model, context)
-        console.note(f"memory: at most about {memory}")
+        console.note(f"memory: the learner needs at most about {memory}")
         self.memory_findings = preflight.check_memory(memory)
         reference = assemble.make_reference(config, start, self.place) if config.objective.kl else self.policy
         self.trainer = Trainer(
@@ -276,7 +276,7 @@ def _starting_model(config: Config, folder: RunFolder, place: Place, console: Co
     def shown(step: int, loss: float) -> None:
         console.phase(f"cold start, loss {loss:.3f}", step, config.sft.steps)
         stop.check()
-        if step in (1, config.sft.steps):
+        if step == 1 or step % max(1, config.sft.steps // 4) == 0:
             console.note(f"cold start: step {step}/{config.sft.steps}, loss {loss:.3f}")
 
     return fine_tune(config, files, place, target, shown=shown)
