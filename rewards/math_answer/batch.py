@@ -15,13 +15,13 @@ from collections import deque
 from collections.abc import Sequence
 from typing import IO, Literal
 
-from rewards.math_answer.helper import start_python
+from rewards.math_answer.helper import START, start_python
 from rewards.math_answer.policy import Policy, named
 from rewards.math_answer.verdict import Verdict
+from rewards.math_answer.worker import WARMING
 
 Pair = tuple[str | int | float, str]
 DEADLINE = 2.0  # seconds for one pair
-START = 20.0  # seconds for a worker's first pair, its start included
 
 
 class _Worker:
@@ -76,7 +76,11 @@ def verify_all(
             pause = max(0.0, min(worker.due for worker in busy) - time.monotonic())
             for key, _events in selector.select(pause):
                 worker = key.data
-                verdicts[worker.pair] = _answer(worker)
+                answer = _answer(worker)
+                if answer is None:
+                    worker.due = time.monotonic() + START
+                    continue
+                verdicts[worker.pair] = answer
                 if worker.process.poll() is not None or verdicts[worker.pair] == _DIED:
                     _replace(worker, selector, busy, waiting, lines, deadline)
                 elif waiting:
@@ -97,10 +101,14 @@ def verify_all(
 _DIED = Verdict(False, "the worker died", "deadline", None, 0.0)
 
 
-def _answer(worker: _Worker) -> Verdict:
+def _answer(worker: _Worker) -> Verdict | None:
+    """The worker's verdict; None where it says that it needs time to import sympy first."""
     line = worker.output.readline()
+    answer = json.loads(line) if line else None
+    if answer == WARMING:
+        return None
     worker.judged += 1
-    return Verdict(*json.loads(line)) if line else _DIED
+    return _DIED if answer is None else Verdict(*answer)
 
 
 def _start(

@@ -14,7 +14,8 @@ from rewards.math_answer.wire import to_wire
 
 DEADLINE = 0.4  # seconds of computation for one question
 GRACE = 0.15  # seconds for the helper to report
-START = 20.0  # seconds for it to import sympy, once; the deadline counts after that
+PATIENCE = 4.0  # seconds that a question waits for the helper to start: less than a reward's usual deadline of 5
+START = 30.0  # seconds that somebody waits who starts it ahead of time
 _ANSWERS = {b"equal": True, b"different": False}
 
 
@@ -32,6 +33,10 @@ def start_python(module: str) -> subprocess.Popen[bytes]:
     )
 
 
+class Starting(Exception):
+    """The helper has not started yet."""
+
+
 class Helper:
     """Every failure is an OSError, after which the helper is of no more use."""
 
@@ -43,11 +48,17 @@ class Helper:
     def alive(self) -> bool:
         return self.process.poll() is None
 
+    def wait(self, seconds: float) -> None:
+        """Until it has imported sympy.  Raises `Starting` where that takes longer: it goes on starting meanwhile."""
+        assert self.process.stdout is not None
+        if not self.ready:
+            if not select.select([self.process.stdout], [], [], seconds)[0]:
+                raise Starting
+            self.ready = self.line(GRACE) == b"ready"
+
     def ask(self, gold: Node, pred: Node) -> bool | None:
         assert self.process.stdin is not None
-        if not self.ready and self.line(START) != b"ready":
-            raise OSError("the algebra process did not start")
-        self.ready = True
+        self.wait(PATIENCE)
         self.process.stdin.write(json.dumps([to_wire(gold), to_wire(pred)]).encode() + b"\n")
         self.process.stdin.flush()
         return _ANSWERS.get(self.line(DEADLINE + GRACE))

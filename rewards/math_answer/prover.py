@@ -19,9 +19,10 @@ import atexit
 import contextlib
 import os
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rewards.math_answer.nodes import Node, num
+from rewards.math_answer.nodes import Node
 
 if TYPE_CHECKING:
     from rewards.math_answer.helper import Helper
@@ -32,7 +33,18 @@ _helper: Helper | None = None
 
 def prove(gold: Node, pred: Node) -> bool | None:
     """Whether two trees are equal, by computer algebra; None where it finds no answer in time."""
-    from rewards.math_answer.helper import Helper  # subprocess and json: most pairs never come here
+    return _with_helper(lambda helper: helper.ask(gold, pred))
+
+
+def warm() -> None:
+    """Start the helper now, so that the first question does not wait for it."""
+    from rewards.math_answer.helper import START
+
+    _with_helper(lambda helper: helper.wait(START))
+
+
+def _with_helper(use: Callable[[Helper], bool | None]) -> bool | None:
+    from rewards.math_answer.helper import Helper, Starting  # subprocess and json: most pairs never come here
 
     global _helper
     with _lock:
@@ -43,15 +55,16 @@ def prove(gold: Node, pred: Node) -> bool | None:
         try:
             if _helper is None:
                 _helper = Helper()
-            return _helper.ask(gold, pred)
+            return use(_helper)
+        except Starting:
+            return None  # the machine is busy; the helper will be there for a later question
         except OSError:
             close()
             return None
 
 
-def warm() -> None:
-    """Start the helper now, so that the first question does not wait for it."""
-    prove(num(0), num(0))
+def is_warm() -> bool:
+    return _helper is not None and _helper.ready and _helper.alive()
 
 
 def close() -> None:
