@@ -1,0 +1,209 @@
+"""Plain data as bytes, for a channel whose far end lies.
+
+    None N   True T   False F   int i<hex>;   float f<hex>;   complex c<hex>,<hex>;   str s<bytes>:…   bytes b<bytes>:…
+    list l<n>:…   tuple t<n>:…   set S<n>:…   frozenset Z<n>:…   dict d<n>: key value …   anything else o<bytes>:its type
+
+No pickle, no repr, no eval: reading it runs nothing of the sender's.  Numbers are hexadecimal because decimal
+conversion of a long integer takes quadratic time.  A subclass is written as the built-in type below it, by methods of
+that type, so an `__eq__` or `__iter__` of its own stays where it is.  The reader has four limits: bytes, items, depth,
+and how many keys of a dict or set may share a hash (20 000 multiples of 2**61 - 1 would take seconds to put in a dict).
+
+A frame is `<length: u32><call id: u64><kind: one byte><body>`; whoever reads decides how long a body may be.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .types import Opaque
+
+DEEPEST = 100  # nested containers
+MOST_ITEMS = 500_000  # 0.5 s to read, at most
+SAME_HASH = 64  # keys of one dict or set with one hash; a few are natural (-1 and -2)
+HEAD = struct.Struct("!IQc")
+_DIGITS = frozenset("0123456789abcdef-")
+
+
+class Malformed(ValueError):
+    """Not a value, or one larger than may be sent."""
+
+
+def encode(value: Any) -> bytes:
+    """`value` as bytes; raises `Malformed` for what is nested too deeply, `RecursionError` never."""
+    parts: list[bytes] = []
+    _encode(value, parts.append, 0)
+    return b"".join(parts)
+
+
+def _encode(value: Any, put: Callable[[bytes], None], depth: int) -> None:
+    kind = type(value)
+    if kind not in _WRITERS:  # type() cannot be lied to by `__class__`; the mro is the type's own
+        kind = next((base for base in type.__dict__["__mro__"].__get__(kind) if base in _WRITERS), object)
+    if depth > DEEPEST:
+        raise Malformed(f"nested deeper than {DEEPEST}")
+    _WRITERS[kind](value, put, depth)
+
+
+def _sized(tag: bytes, data: bytes, put: Callable[[bytes], None]) -> None:
+    put(tag + b"%d:" % len(data))
+    put(data)
+
+
+def _text(value: str) -> bytes:
+    return str.encode(value, "utf-8", "surrogatepass")
+
+
+def _items(tag: bytes, items: Callable[[Any], Iterable[Any]]) -> Callable[[Any, Callable[[bytes], None], int], None]:
+    def write(value: Any, put: Callable[[bytes], None], depth: int) -> None:
+        listed = list(items(value))
+        put(tag + b"%d:" % len(listed))
+        for item in listed:
+            _encode(item, put, depth + 1)
+
+    return write
+
+
+def _dict(value: Any, put: Callable[[bytes], None], depth: int) -> None:
+    pairs = list(dict.items(value))
+    put(b"d%d:" % len(pairs))
+    for key, item in pairs:
+        _encode(key, put, depth + 1)
+        _encode(item, put, depth + 1)
+
+
+_WRITERS: dict[type, Callable[[Any, Callable[[bytes], None], int], None]] = {
+    type(None): lambda value, put, depth: put(b"N"),
+    bool: lambda value, put, depth: put(b"T" if value is True else b"F"),
+    int: lambda value, put, depth: put(b"i" + int.__format__(value, "x").encode() + b";"),
+    float: lambda value, put, depth: put(b"f" + float.hex(value).encode() + b";"),
+    complex: lambda value, put, depth: put(
+        b"c%b,%b;"
+        % (
+            float.hex(complex.__dict__["real"].__get__(value)).encode(),
+            float.hex(complex.__dict__["imag"].__get__(value)).encode(),
+        )
+    ),
+    str: lambda value, put, depth: _sized(b"s", _text(value), put),
+    bytes: lambda value, put, depth: _sized(b"b", bytes.__getitem__(value, slice(None)), put),
+    list: _items(b"l", list.__iter__),
+    tuple: _items(b"t", tuple.__iter__),
+    set: _items(b"S", set.__iter__),
+    frozenset: _items(b"Z", frozenset.__iter__),
+    dict: _dict,
+    object: lambda value, put, depth: _sized(b"o", _text(type(value).__name__[:100]), put),
+}
+
+
+def decode(data: bytes, most_items: int = MOST_ITEMS) -> Any:
+    """The value that `data` says; raises `Malformed` for anything that is not exactly one value."""
+    reader = _Reader(data, most_items)
+    try:
+        value = reader.value(0)
+    except (ValueError, OverflowError, TypeError, UnicodeDecodeError) as error:
+        raise Malformed(str(error)) from None
+    if reader.at != len(data):
+        raise Malformed("more bytes after the value")
+    return value
+
+
+class _Reader:
+    def __init__(self, data: bytes, most_items: int) -> None:
+        self.data, self.at, self.items_left = data, 0, most_items
+
+    def value(self, depth: int) -> Any:
+        self.items_left -= 1
+        if depth > DEEPEST or self.items_left < 0:
+            raise Malformed("nested too deeply" if depth > DEEPEST else "too many items")
+        tag = self.data[self.at : self.at + 1]
+        self.at += 1
+        if tag in _CONSTANTS:
+            return _CONSTANTS[tag]
+        if tag in _NUMBERS:
+            return _NUMBERS[tag](self._until(b";", 1 << 24))
+        if tag in _STRINGS:
+            return _STRINGS[tag](self._take(self._count()))
+        if tag in _CONTAINERS:
+            return _CONTAINERS[tag]([self.value(depth + 1) for _ in range(self._count())])
+        if tag == b"d":
+            pairs = [(self.value(depth + 1), self.value(depth + 1)) for _ in range(self._count())]
+            return dict(zip(_spread([key for key, _ in pairs]), [item for _, item in pairs], strict=True))
+        raise Malformed(f"no value begins with {tag!r}")
+
+    def _until(self, end: bytes, most: int) -> str:
+        stop = self.data.index(end, self.at, self.at + most)
+        text = self.data[self.at : stop].decode("ascii")
+        self.at = stop + 1
+        return text
+
+    def _count(self) -> int:
+        digits = self._until(b":", 12)
+        if not digits.isdigit() or int(digits) > len(self.data):  # an item takes a byte at least
+            raise Malformed("a count that cannot be")
+        return int(digits)
+
+    def _take(self, count: int) -> bytes:
+        taken = self.data[self.at : self.at + count]
+        if len(taken) != count:
+            raise Malformed("cut short")
+        self.at += count
+        return taken
+
+
+def _int(text: str) -> int:
+    if not _DIGITS.issuperset(text):  # int() would take "1_0" and blanks as well
+        raise Malformed("not a number")
+    return int(text, 16)
+
+
+def _complex(text: str) -> complex:
+    real, imaginary = text.split(",")
+    return complex(float.fromhex(real), float.fromhex(imaginary))
+
+
+def _spread(keys: list[Any]) -> list[Any]:
+    """`keys`, if their hashes differ enough; hashing each once finds out in linear time."""
+    hashes = Counter(hash(key) for key in keys)
+    if hashes and max(hashes.values()) > SAME_HASH:
+        raise Malformed(f"more than {SAME_HASH} keys with one hash")
+    return keys
+
+
+_CONSTANTS: dict[bytes, Any] = {b"N": None, b"T": True, b"F": False}
+_NUMBERS: dict[bytes, Callable[[str], Any]] = {b"i": _int, b"f": float.fromhex, b"c": _complex}
+_STRINGS: dict[bytes, Callable[[bytes], Any]] = {
+    b"s": lambda data: data.decode("utf-8", "surrogatepass"),
+    b"b": lambda data: data,
+    b"o": lambda data: Opaque(data.decode("utf-8", "replace")),
+}
+_CONTAINERS: dict[bytes, Callable[[list[Any]], Any]] = {
+    b"l": lambda items: items,
+    b"t": tuple,
+    b"S": lambda items: set(_spread(items)),
+    b"Z": lambda items: frozenset(_spread(items)),
+}
+
+
+def frame(call: int, kind: bytes, body: bytes) -> bytes:
+    return HEAD.pack(len(body), call, kind) + body
+
+
+def read_frame(read: Callable[[int], bytes], most: int) -> tuple[int, bytes, bytes]:
+    """The next `(call id, kind, body)`; `EOFError` where the far end is gone, `Malformed` for a body above `most`."""
+    length, call, kind = HEAD.unpack(read_exactly(read, HEAD.size))
+    if length > most:
+        raise Malformed(f"{length} bytes where {most} are allowed")
+    return call, kind, read_exactly(read, length)
+
+
+def read_exactly(read: Callable[[int], bytes], count: int) -> bytes:
+    parts = []
+    while count:
+        part = read(min(count, 1 << 20))
+        if not part:
+            raise EOFError
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)

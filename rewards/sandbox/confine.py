@@ -1,0 +1,83 @@
+"""Everything a job gives up, in the order in which it must: prepared once by the keeper, put on in each child.
+
+    limits     address space, CPU, file size, descriptors, threads: hard and soft alike
+    user       a number that owns nothing (where the keeper may change user), no groups, no capabilities
+    Landlock   the standard library and shared libraries to read; nothing to write but /dev/null
+    seccomp    the calls in `syscalls`, last, because it refuses what the steps above need
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from dataclasses import dataclass
+
+from . import kernel, landlock
+from .seccomp import Filter
+from .trees import DEVICES, Trees
+
+STACK = 512 << 20  # bytes, for the main thread, so that deep recursion is no crash
+OPEN_FILES = 64
+NICE = 10
+CLOSE_RANGE = 436  # the call's number on every machine
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What one job may use, as the keeper is told it."""
+
+    kind: str  # "program", "calls", "check": see `program`
+    cpu: float  # seconds, for each call where there are calls
+    wall: float  # seconds, likewise
+    total_cpu: float  # seconds
+    memory: int  # bytes of address space
+    output: int  # bytes
+    threads: int
+
+
+class Confinement:
+    """`user`: the number that jobs run under, or None to keep the keeper's.  `abi`: 0 for no Landlock."""
+
+    def __init__(self, user: int | None, abi: int, trees: Trees) -> None:
+        self._user = user
+        self._rules = landlock.ruleset(abi, trees.readable, DEVICES, trees.listable) if abi else None
+        self._filter = Filter(kernel.ARCH)
+
+    def enter(self, allowance: Allowance, parent: int, keep_below: int) -> None:
+        """Confine this process for good; descriptors from `keep_below` on are closed."""
+        _limit(allowance, count_threads=self._user is not None)
+        os.setpriority(os.PRIO_PROCESS, 0, NICE)
+        if self._user is not None:
+            os.setgroups([])
+            os.setresgid(self._user, self._user, self._user)
+            os.setresuid(self._user, self._user, self._user)
+        kernel.drop_capabilities()
+        kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # /proc/self and ptrace belong to root then
+        kernel.die_with_parent(parent)
+        kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+        if self._rules is not None:
+            landlock.restrict(self._rules)
+        kernel.call("close_range", CLOSE_RANGE, keep_below, 0xFFFFFFFF, 0)
+        self._filter.install(os.getpid())
+
+
+def _limit(allowance: Allowance, count_threads: bool) -> None:
+    cpu = int(allowance.total_cpu) + 2  # a back-stop: the keeper's clock comes first
+    limits = {
+        resource.RLIMIT_CPU: cpu,
+        resource.RLIMIT_FSIZE: allowance.output + 1,  # one more, so that reaching it can be told from filling it
+        resource.RLIMIT_NOFILE: OPEN_FILES,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+        resource.RLIMIT_RTPRIO: 0,
+        resource.RLIMIT_NICE: 0,
+        resource.RLIMIT_STACK: STACK,
+    }
+    if count_threads:  # the kernel counts per user over the whole machine: only for a user who is nobody else
+        limits[resource.RLIMIT_NPROC] = allowance.threads
+    for limit, value in limits.items():
+        hard = resource.getrlimit(limit)[1]
+        lower = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(limit, (lower, lower))
+    resource.setrlimit(resource.RLIMIT_AS, (allowance.memory, allowance.memory))

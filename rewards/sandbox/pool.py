@@ -1,0 +1,275 @@
+"""The sandbox: programs in, what they did out; a pool of keepers, started when first needed, shared by threads.
+
+A slot is a keeper for programs and, for test code of ours, a second one beside it; the two take turns, so that a slot
+is one core's work.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import Any, TypeVar
+
+from . import codec, levels
+from .client import Client, Died, Lost, Refused
+from .codec import Malformed
+from .job import Job
+from .levels import Forced, Grants
+from .types import Checked, End, Limits, Ran, Reason, Returned, SandboxError
+
+MOST_JOBS = 10_000  # of one keeper; then a fresh one takes its place
+Result = TypeVar("Result")
+
+
+class _Slot:
+    """Keepers by what they are for, "program" or "check"; started when asked for, given up at any doubt."""
+
+    def __init__(self, grants: Grants) -> None:
+        self._grants = grants
+        self.keepers: dict[str, Client] = {}
+
+    def keeper(self, purpose: str) -> Client:
+        if purpose in self.keepers and self.keepers[purpose].jobs >= MOST_JOBS:
+            self.keepers.pop(purpose).close()
+        if purpose not in self.keepers:
+            self.keepers[purpose] = levels.start(self._grants.orders, self._grants.python)
+        return self.keepers[purpose]
+
+    def close(self) -> None:
+        while self.keepers:
+            self.keepers.popitem()[1].close()
+
+
+class Sandbox:
+    """Runs programs that nobody trusts.  A context manager; its methods may be called from any thread.
+
+    `workers`: how many run at once; None for the cores of this process.  `packages`: names of installed packages that
+    programs may import beside the standard library, such as "numpy".  Raises `SandboxUnavailable` where the machine
+    cannot confine a program; nothing turns that off.
+    """
+
+    def __init__(
+        self, workers: int | None = None, *, packages: Sequence[str] = (), _forced: Forced | None = None
+    ) -> None:
+        self.workers = workers or len(os.sched_getaffinity(0))
+        self.grants, first = levels.find(packages, _forced or Forced())
+        self.deaths = 0  # keepers that died while a job ran, which then counts as failed
+        self._owner = os.getpid()
+        self._closed = False
+        self._lock = threading.Lock()
+        self._slots = [_Slot(self.grants) for _ in range(self.workers)]
+        self._slots[0].keepers["program"] = first
+        self._free: queue.LifoQueue[_Slot] = queue.LifoQueue()  # the last used first: few threads start few keepers
+        for slot in reversed(self._slots):
+            self._free.put(slot)
+
+    @property
+    def level(self) -> str:
+        """"L0", "L1" or "L2"; see `levels`."""
+        return self.grants.level
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End every keeper, and every job with it.  Calls under way in other threads raise `SandboxError`."""
+        with self._lock:
+            if self._closed or self._owner != os.getpid():
+                return
+            self._closed = True
+        for slot in self._slots:
+            slot.close()
+
+    def run_stdin(self, source: str, stdin: bytes, limits: Limits = Limits()) -> Ran:
+        """Run a program once, with `stdin`, and return what it wrote and how it ended."""
+        if len(stdin) > limits.stdin:
+            raise ValueError(f"run_stdin: stdin has {len(stdin)} bytes; Limits.stdin allows {limits.stdin}")
+        payload = _payload(source)
+        if len(payload) > limits.source:
+            return _not_run("source_too_large")
+
+        def run(slot: _Slot) -> Ran:
+            job = Job(slot.keeper("program"), "program", limits, "", payload, stdin)
+            with closing(job):
+                return job.ran()
+
+        with self._slot() as slot:
+            try:
+                return self._twice(slot, run)
+            except Died:
+                self._note_death(slot)
+                return _not_run("died")
+
+    def call_functions(
+        self, source: str, entry: str, calls: Sequence[Sequence[Any]], limits: Limits = Limits()
+    ) -> Iterator[Returned]:
+        """Load a program once and call its function `entry` with each of `calls`, the positional arguments.
+
+        Lazy: a call is made when its result is asked for, so whoever stops at the first failure closes the iterator
+        and saves the rest.  If the program does not load, the one result says why.  `class Solution` is taken before a
+        plain function of the same name, a fresh object for each call.
+        """
+        if not entry.isidentifier():
+            raise ValueError(f"call_functions: {entry!r} is not the name of a function")
+        payload = _payload(source)
+        if len(payload) > limits.source:
+            yield Returned("source_too_large")
+            return
+
+        def start(slot: _Slot) -> Job:
+            return Job(slot.keeper("program"), "calls", limits, entry, payload, calls=len(calls))
+
+        with self._slot() as slot:
+            try:
+                with closing(self._twice(slot, start)) as job:
+                    yield from _lock_step(job, calls)
+            except Died:
+                self._note_death(slot)
+                yield Returned("died")
+
+    def check_asserts(self, source: str, entry: str, test_code: str, limits: Limits = Limits()) -> Checked:
+        """Run `test_code`, which is ours, against the function `entry` of a program, which is not.
+
+        The tests run in a jail of their own; there `candidate` and the name `entry` ask the program's jail, and all
+        that comes back is plain data, or an exception of a built-in type.  Limits count for the tests as a whole.
+        Tests that end without a call are "not_called", never "pass".
+        """
+        if not entry.isidentifier():
+            raise ValueError(f"check_asserts: {entry!r} is not the name of a function")
+        payload = _payload(source)
+        if len(payload) > limits.source:
+            return Checked("source_too_large", 0)
+
+        def check(slot: _Slot) -> Checked:
+            with closing(Job(slot.keeper("program"), "calls", limits, entry, payload)) as job:
+                if not job.loaded():
+                    return Checked(_failed(job), 0, job.stderr())
+                with closing(Job(slot.keeper("check"), "check", limits, entry, test_code.encode(), calls=1)) as tests:
+                    return _relay(job, tests)
+
+        with self._slot() as slot:
+            try:
+                return self._twice(slot, check)
+            except Died:
+                self._note_death(slot)
+                return Checked("died", 0)
+
+    @contextmanager
+    def _slot(self) -> Iterator[_Slot]:
+        if self._owner != os.getpid():
+            raise SandboxError("sandbox: made before a fork and used after it; make one in each process")
+        slot = self._free.get()
+        try:
+            if self._closed:
+                raise SandboxError("sandbox: used after close")
+            yield slot
+        except GeneratorExit:  # the caller has seen enough; the job is closed and the keeper ready
+            raise
+        except BaseException:
+            slot.close()
+            raise
+        finally:
+            self._free.put(slot)
+
+    def _twice(self, slot: _Slot, work: Callable[[_Slot], Result]) -> Result:
+        """`work`, and once more with new keepers if theirs were gone before the program had run."""
+        try:
+            return work(slot)
+        except (Lost, Refused):
+            slot.close()
+            return work(slot)
+
+    def _note_death(self, slot: _Slot) -> None:
+        slot.close()
+        if self._closed:
+            raise SandboxError("sandbox: closed while a program ran")
+        with self._lock:
+            self.deaths += 1
+
+
+def _lock_step(job: Job, calls: Sequence[Sequence[Any]]) -> Iterator[Returned]:
+    if not job.loaded():
+        yield Returned(_failed(job), error=job.stderr())
+        return
+    for arguments in calls:
+        request = codec.encode([list(arguments), {}])
+        returned = _call(job, request)
+        yield returned
+        if returned.reason not in ("ok", "runtime_error"):
+            return
+
+
+def _call(job: Job, request: bytes) -> Returned:
+    """One call with clocks of its own."""
+    started = time.monotonic()
+    try:
+        with job.lap():
+            kind, body = job.ask(request)
+        value = codec.decode(body)
+        wall = time.monotonic() - started
+        if kind == b"V":
+            return Returned("ok", value, wall=wall)
+        raised, error = (str(word) for word in value)
+    except EOFError:
+        return Returned(_failed(job), error=job.stderr(), wall=time.monotonic() - started)
+    except (Malformed, TypeError, ValueError) as error:
+        return Returned("protocol", error=str(error), wall=time.monotonic() - started)
+    return Returned(_RAISED.get(raised, "runtime_error"), raised=raised, error=error, wall=wall)
+
+
+_RAISED: dict[str, Reason] = {"MemoryError": "memory", "Malformed": "protocol"}
+
+
+def _failed(job: Job) -> Reason:
+    """Why a job is gone that should still be there."""
+    job.stop()
+    reason = job.reason()
+    return "died" if reason == "ok" else reason
+
+
+def _relay(job: Job, tests: Job) -> Checked:
+    """Carry calls from the tests to the program and replies back, until the tests say how it went."""
+    calls = 0
+    while True:
+        try:
+            call, kind, body = tests.receive(_LARGEST_REQUEST)
+        except EOFError:
+            reason = tests.reason()  # values of the program's can make the tests slow or large
+            return Checked("wrong_answer" if reason == "ok" else reason, calls, tests.stderr())
+        if kind != b"C":
+            return _outcome(kind, codec.decode(body) if body else "", calls)
+        calls += 1
+        try:
+            kind, body = job.ask(body)
+            tests.send(call, kind, body)
+        except EOFError:
+            return Checked(_failed(job), calls, job.stderr())
+        except Malformed as error:
+            return Checked("protocol", calls, str(error))
+
+
+def _outcome(kind: bytes, words: str, calls: int) -> Checked:
+    if kind == b"S":
+        raise ValueError(f"check_asserts: the tests are not Python ({words})")
+    if kind == b"P":
+        return Checked("pass" if calls else "not_called", calls)
+    return Checked(_OUTCOMES[kind], calls, words)
+
+
+_OUTCOMES: dict[bytes, Reason] = {b"W": "wrong_answer", b"R": "runtime_error", b"M": "protocol"}
+_LARGEST_REQUEST = 1 << 28  # bytes, from tests that are ours
+
+
+def _payload(source: str) -> bytes:
+    return source.encode("utf-8", "surrogatepass")  # a lone surrogate is then no Python, as it should be
+
+
+def _not_run(reason: End) -> Ran:
+    return Ran(reason, stdout=b"", stderr="", exit_code=None, cpu=0.0, wall=0.0, rss=0)
