@@ -32,7 +32,7 @@ from rewards.math_answer.nodes import (
     num,
 )
 from rewards.math_answer.vocabulary import LARGE_NUMBERS, NUMBER_WORDS, UNITS
-from rewards.math_answer.words import GENERIC_NOUNS, normal_text, phrase, singular
+from rewards.math_answer.words import GENERIC_NOUNS, PROSE, normal_text, phrase, singular
 
 MAX_CHARS = 2048
 MAX_NOUNS = 3  # words after a number that still name a unit; more is prose
@@ -164,7 +164,7 @@ class AnswerParser(ConstructParser):
 
     def side(self) -> Node:
         parts = [self.setwise()]
-        while self.bars != 1 and self.take("op", ":"):
+        while self.bars != 1 and (self.take("op", ":") or self.take("word", "to")):
             parts.append(self.setwise())
         return parts[0] if len(parts) == 1 else Op("ratio", tuple(parts))
 
@@ -225,7 +225,7 @@ class AnswerParser(ConstructParser):
                 if word not in UNITS:
                     nouns.add(word)
         nouns -= GENERIC_NOUNS
-        if len(nouns) > MAX_NOUNS:
+        if len(nouns) > MAX_NOUNS or nouns & PROSE:
             raise ParseError("prose after a number")
         return (units, frozenset(nouns)) if found else None
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rewards.math_answer import forms, relations, sets, values
-from rewards.math_answer.nodes import EMPTY, REALS, Cases, Matrix, Node, Op, Relation, Seq
+from rewards.math_answer.nodes import EMPTY, REALS, Cases, Matrix, Node, Op, Relation, Seq, Sym
 from rewards.math_answer.outcome import Outcome
 from rewards.math_answer.sampling import WORK
 
 if TYPE_CHECKING:
     from rewards.math_answer.compare import Comparison
 
+_CHOICES = frozenset("ABCDEFGHIJ")
 _SETS = frozenset(("cup", "cap", "setminus"))
 
 
@@ -34,6 +35,8 @@ def collections(c: Comparison, gold: Node, pred: Node) -> Outcome:
     for one, other in ((gold, pred), (pred, gold)):
         if _is_set(other) and isinstance(one, Seq) and (described := sets.described_by_all(one, WORK)):
             return collections(c, *((described, other) if one is gold else (other, described)))
+    if _letters(gold) and _letters(gold) == _letters(pred):
+        return Outcome(True, "choice", "same letters")
     expanded = [_expanded(node) for node in (gold, pred)]
     if isinstance(expanded[0], Seq) or isinstance(expanded[1], Seq):
         return sequences(c, expanded[0], expanded[1])
@@ -182,6 +185,15 @@ def _unlabelled(seq: Seq) -> Seq:
             return seq
         items.append(item if form is None else form.value)
     return Seq(forms.flattened(tuple(items)) if seq.open in ("", "{") else tuple(items), seq.open, seq.close)
+
+
+def _letters(node: Node) -> frozenset[str] | None:
+    """The choices in `A, C` and in `AC`: several capitals, each once."""
+    match node:
+        case Seq(items=parts, open="") | Op(name="mul", args=parts):
+            names = [part.name for part in parts if isinstance(part, Sym) and part.name in _CHOICES]
+            return frozenset(names) if len(names) == len(parts) == len(set(names)) > 1 else None
+    return None
 
 
 def _kind(seq: Seq) -> str:

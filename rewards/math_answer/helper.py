@@ -50,9 +50,8 @@ class Helper:
 
     def wait(self, seconds: float) -> None:
         """Until it has imported sympy.  Raises `Starting` where that takes longer: it goes on starting meanwhile."""
-        assert self.process.stdout is not None
         if not self.ready:
-            if not select.select([self.process.stdout], [], [], seconds)[0]:
+            if not self.readable(seconds):
                 raise Starting
             self.ready = self.line(GRACE) == b"ready"
 
@@ -70,12 +69,18 @@ class Helper:
         end = time.monotonic() + seconds
         read = b""
         while not read.endswith(b"\n"):
-            ready, _, _ = select.select([handle], [], [], max(0.0, end - time.monotonic()))
-            piece = os.read(handle, 64) if ready else b""
+            piece = os.read(handle, 64) if self.readable(end - time.monotonic()) else b""
             if not piece:
                 raise OSError("the algebra process ended or did not answer")
             read += piece
         return read.strip()
+
+    def readable(self, seconds: float) -> bool:
+        """Whether something comes within that time.  (`poll`, because `select` fails beyond 1024 open files.)"""
+        assert self.process.stdout is not None
+        poll = select.poll()
+        poll.register(self.process.stdout, select.POLLIN)
+        return bool(poll.poll(max(0.0, seconds) * 1000))
 
     def kill(self) -> None:
         if self.owner == os.getpid():

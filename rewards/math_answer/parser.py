@@ -180,8 +180,9 @@ class ExpressionParser(TokenStream):
             self.tokens[self.at] = Token("num", token.text[1:], False, token.textual)
             return num(int(token.text[0]))
         self.deeper()
+        bare = not digit and not signed and token.kind != "open"  # `sqrt x^2`; but \\sqrt{x}^2 is a square
         node = self.atom()
-        if not digit and not signed and self.token.text == "^" and self.token.kind == "op":
+        if bare and self.token.text == "^" and self.token.kind == "op":
             self.next()
             node = self.power(node)
         self.depth -= 1

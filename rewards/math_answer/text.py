@@ -96,7 +96,7 @@ def unwrap(text: str) -> str:
         before = text
         text = text.strip()
         for tail in _TRAILING:
-            if text.endswith(tail) and len(text) > len(tail) and not text.endswith("\\\\"):
+            if text.endswith(tail) and len(text) > len(tail) and not text.endswith(("\\\\", "..")):
                 text = text[: -len(tail)].rstrip()
         for start, end in _WRAPPERS:
             inner = text[len(start) : len(text) - len(end)]

@@ -60,7 +60,7 @@ def rounds(c: Comparison, exact: Node, rounded: Node) -> bool:
     exact, decimal = (node.value if isinstance(node, Quantity) else node for node in (exact, rounded))
     if not isinstance(decimal, Num):
         return bool(c.compare(exact, rounded))
-    slack = Fraction(1, 10 ** (decimal.places or 0))
+    slack = Fraction(1, 10**decimal.places) if decimal.places else Fraction(1, 2)
     low, high = num(decimal.value - slack), num(decimal.value + slack)
     return ordered(low, exact) and ordered(exact, high)
 

@@ -10,7 +10,10 @@ from rewards.math_answer.nodes import EMPTY, INFINITY, REALS, Node, Words
 from rewards.math_answer.vocabulary import CANONICAL, FUNCTIONS, GREEK, UNITS
 
 GENERIC_NOUNS = frozenset("unit of the a an total number value in all about each per".split())
-PREFIXES = frozenset("approximately about roughly exactly only is are therefore so thus hence answer the final".split())
+# Words that make a sentence of what follows a number: `42 is wrong` is no quantity.
+PROSE = frozenset(
+    "is are was were isn not no wrong incorrect false invalid if when unless maybe perhaps but or".split()
+)
 _SHORT_WORDS = frozenset("no of to is in up be by at if it we on an as my us me so do go he am pm".split())
 _PHRASES: dict[str, Node] = {"no solution": EMPTY, "no solutions": EMPTY, "empty set": EMPTY, "the empty set": EMPTY}
 _PHRASES |= {"no real solution": EMPTY, "no real solutions": EMPTY, "null set": EMPTY, "there are no solutions": EMPTY}
