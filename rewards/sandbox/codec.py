@@ -1,7 +1,8 @@
 """Plain data as bytes, for a channel whose far end lies.
 
     None N   True T   False F   int i<hex>;   float f<hex>;   complex c<hex>,<hex>;   str s<bytes>:…   bytes b<bytes>:…
-    list l<n>:…   tuple t<n>:…   set S<n>:…   frozenset Z<n>:…   dict d<n>: key value …   anything else o<bytes>:its type
+    list l<n>:…   tuple t<n>:…   set S<n>:…   frozenset Z<n>:…   dict d<n>: key value …   a built-in type y<bytes>:name
+    anything else o<bytes>:its type
 
 No pickle, no repr, no eval: reading it runs nothing of the sender's.  Numbers are hexadecimal because decimal
 conversion of a long integer takes quadratic time.  A subclass is written as the built-in type below it, by methods of
@@ -74,6 +75,12 @@ def _dict(value: Any, put: Callable[[bytes], None], depth: int) -> None:
         _encode(item, put, depth + 1)
 
 
+def _opaque(value: Any, put: Callable[[bytes], None]) -> None:
+    _sized(b"o", _text(str(type.__dict__["__name__"].__get__(type(value)))[:100]), put)
+
+
+_TYPES = {kind.__name__.encode(): kind for kind in (bool, int, float, complex, str, bytes, list, tuple, set, dict)}
+_TYPE_NAMES = {kind: name for name, kind in _TYPES.items()}
 _WRITERS: dict[type, Callable[[Any, Callable[[bytes], None], int], None]] = {
     type(None): lambda value, put, depth: put(b"N"),
     bool: lambda value, put, depth: put(b"T" if value is True else b"F"),
@@ -93,7 +100,10 @@ _WRITERS: dict[type, Callable[[Any, Callable[[bytes], None], int], None]] = {
     set: _items(b"S", set.__iter__),
     frozenset: _items(b"Z", frozenset.__iter__),
     dict: _dict,
-    object: lambda value, put, depth: _sized(b"o", _text(type(value).__name__[:100]), put),
+    type: lambda value, put, depth: (
+        _sized(b"y", _TYPE_NAMES[value], put) if value in _TYPE_NAMES else _opaque(value, put)
+    ),
+    object: lambda value, put, depth: _opaque(value, put),
 }
 
 
@@ -176,6 +186,7 @@ _NUMBERS: dict[bytes, Callable[[str], Any]] = {b"i": _int, b"f": float.fromhex, 
 _STRINGS: dict[bytes, Callable[[bytes], Any]] = {
     b"s": lambda data: data.decode("utf-8", "surrogatepass"),
     b"b": lambda data: data,
+    b"y": lambda data: _TYPES.get(data) or Opaque("type"),
     b"o": lambda data: Opaque(data.decode("utf-8", "replace")),
 }
 _CONTAINERS: dict[bytes, Callable[[list[Any]], Any]] = {

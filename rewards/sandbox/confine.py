@@ -1,9 +1,9 @@
 """Everything a job gives up, in the order in which it must: prepared once by the keeper, put on in each child.
 
-    limits     address space, CPU, file size, descriptors, threads: hard and soft alike
-    user       a number that owns nothing (where the keeper may change user), no groups, no capabilities
-    Landlock   the standard library and shared libraries to read; nothing to write but /dev/null
-    seccomp    the calls in `syscalls`, last, because it refuses what the steps above need
+limits     address space, CPU, file size, descriptors, threads: hard and soft alike
+user       a number that owns nothing (where the keeper may change user), no groups, no capabilities
+Landlock   the standard library and shared libraries to read; nothing to write but /dev/null
+seccomp    the calls in `syscalls`, last, because it refuses what the steps above need
 """
 
 from __future__ import annotations

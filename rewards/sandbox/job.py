@@ -67,9 +67,7 @@ class Job:
     def ran(self) -> Ran:
         ended, reason = self.ended(), self.reason()
         stdout = os.pread(self._files[1], self._limits.output, 0)
-        return Ran(
-            reason, stdout, self.stderr(), exit_code_of(ended), ended["cpu"], ended["wall"], ended["rss"]
-        )
+        return Ran(reason, stdout, self.stderr(), exit_code_of(ended), ended["cpu"], ended["wall"], ended["rss"])
 
     def stderr(self) -> str:
         size = os.fstat(self._files[2]).st_size

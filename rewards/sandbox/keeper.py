@@ -29,7 +29,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from . import kernel, landlock, namespaces, program
+from . import landlock, namespaces, program
 from .confine import STACK, Allowance, Confinement
 from .trees import trees
 
@@ -124,7 +124,7 @@ def _be_a_job(
         for place, descriptor in enumerate(high):  # stdin, stdout, stderr, payload, channel: see `program`
             os.dup2(descriptor, place)
         confinement.enter(allowance, keeper, keep_below=len(high))
-    except BaseException as error:  # before any line of the program, so it is ours to answer for
+    except BaseException as error:  # noqa: BLE001  # before any line of the program, so it is ours to answer for
         control.send(json.dumps({"refused": str(error)}).encode())
         os._exit(1)
     program.run(allowance.kind, allowance.output)

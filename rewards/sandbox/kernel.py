@@ -66,9 +66,9 @@ def unshare(flags: int) -> None:
     _checked("unshare", _libc.unshare(flags))
 
 
-def mount(source: str, target: str, kind: str, flags: int) -> None:
+def mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
     encoded = [text.encode() if text else None for text in (source, target, kind)]
-    _checked(f"mount({target})", _libc.mount(*encoded, ctypes.c_ulong(flags), None))
+    _checked(f"mount({target})", _libc.mount(*encoded, ctypes.c_ulong(flags), options.encode() or None))
 
 
 def read_only(tree: str) -> None:

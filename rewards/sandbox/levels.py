@@ -130,5 +130,3 @@ def _nobody() -> int:
             pwd.getpwuid(number)
         except KeyError:
             return number
-
-

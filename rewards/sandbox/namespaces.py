@@ -42,7 +42,7 @@ def enter(trees: Trees, control: socket.socket) -> None:
 
 def _change_root(trees: Trees) -> None:
     kernel.mount("", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
-    kernel.mount("tmpfs", _WORKPLACE, "tmpfs", 0)
+    kernel.mount("tmpfs", _WORKPLACE, "tmpfs", 0, "mode=0111")  # entered, not listed
     for path in (*trees.mounted, *DEVICES):
         _bind(path)
     for path in trees.hidden:

@@ -21,6 +21,7 @@ from .job import Job
 from .levels import Forced, Grants
 from .types import Checked, End, Limits, Ran, Reason, Returned, SandboxError
 
+DEFAULT = Limits()
 MOST_JOBS = 10_000  # of one keeper; then a fresh one takes its place
 Result = TypeVar("Result")
 
@@ -69,7 +70,7 @@ class Sandbox:
 
     @property
     def level(self) -> str:
-        """"L0", "L1" or "L2"; see `levels`."""
+        """ "L0", "L1" or "L2"; see `levels`."""
         return self.grants.level
 
     def __enter__(self) -> Sandbox:
@@ -87,7 +88,7 @@ class Sandbox:
         for slot in self._slots:
             slot.close()
 
-    def run_stdin(self, source: str, stdin: bytes, limits: Limits = Limits()) -> Ran:
+    def run_stdin(self, source: str, stdin: bytes, limits: Limits = DEFAULT) -> Ran:
         """Run a program once, with `stdin`, and return what it wrote and how it ended."""
         if len(stdin) > limits.stdin:
             raise ValueError(f"run_stdin: stdin has {len(stdin)} bytes; Limits.stdin allows {limits.stdin}")
@@ -108,7 +109,7 @@ class Sandbox:
                 return _not_run("died")
 
     def call_functions(
-        self, source: str, entry: str, calls: Sequence[Sequence[Any]], limits: Limits = Limits()
+        self, source: str, entry: str, calls: Sequence[Sequence[Any]], limits: Limits = DEFAULT
     ) -> Iterator[Returned]:
         """Load a program once and call its function `entry` with each of `calls`, the positional arguments.
 
@@ -134,7 +135,7 @@ class Sandbox:
                 self._note_death(slot)
                 yield Returned("died")
 
-    def check_asserts(self, source: str, entry: str, test_code: str, limits: Limits = Limits()) -> Checked:
+    def check_asserts(self, source: str, entry: str, test_code: str, limits: Limits = DEFAULT) -> Checked:
         """Run `test_code`, which is ours, against the function `entry` of a program, which is not.
 
         The tests run in a jail of their own; there `candidate` and the name `entry` ask the program's jail, and all
@@ -216,12 +217,12 @@ def _call(job: Job, request: bytes) -> Returned:
         wall = time.monotonic() - started
         if kind == b"V":
             return Returned("ok", value, wall=wall)
-        raised, error = (str(word) for word in value)
+        raised, words = (str(word) for word in value)
     except EOFError:
         return Returned(_failed(job), error=job.stderr(), wall=time.monotonic() - started)
     except (Malformed, TypeError, ValueError) as error:
         return Returned("protocol", error=str(error), wall=time.monotonic() - started)
-    return Returned(_RAISED.get(raised, "runtime_error"), raised=raised, error=error, wall=wall)
+    return Returned(_RAISED.get(raised, "runtime_error"), raised=raised, error=words, wall=wall)
 
 
 _RAISED: dict[str, Reason] = {"MemoryError": "memory", "Malformed": "protocol"}

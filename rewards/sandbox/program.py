@@ -8,6 +8,8 @@ Nothing here is trusted by anyone: a program can rewrite all of it from inside, 
 exit status only turns one failure into another.
 """
 
+# ruff: noqa: BLE001  # a program may raise anything, also what is no Exception, and each must become an end
+
 from __future__ import annotations
 
 import atexit
@@ -136,16 +138,17 @@ def _finder(module: ModuleType, entry: str) -> Callable[[], Callable[..., Any]]:
     """Finds the function for each call: a method of `class Solution` on a fresh object, else a function."""
     solution = getattr(module, "Solution", None)
     if isinstance(solution, type) and hasattr(solution, entry):
-        return lambda: getattr(solution(), entry)  # type: ignore[no-any-return]
+        return lambda: getattr(solution(), entry)
     if not callable(getattr(module, entry, None)):
         raise NameError(f"the program defines no function {entry!r}")
-    return lambda: getattr(module, entry)  # type: ignore[no-any-return]
+    return lambda: getattr(module, entry)
 
 
 def _nearest(error: BaseException) -> str:
     if isinstance(error, Malformed):
         return "Malformed"
-    return next(kind.__name__ for kind in type(error).__mro__ if getattr(builtins, kind.__name__, None) is kind)
+    names = (kind.__name__ for kind in type(error).__mro__ if getattr(builtins, kind.__name__, None) is kind)
+    return str(next(names))
 
 
 def _words(error: BaseException) -> str:
@@ -197,7 +200,8 @@ def _exception(kind: Any, words: str) -> BaseException:
     if not (isinstance(kind, type) and issubclass(kind, BaseException)):
         kind = RuntimeError
     try:
-        return kind(words)
+        error: BaseException = kind(words)
+        return error
     except TypeError:  # UnicodeDecodeError wants five arguments
         return RuntimeError(words)
 

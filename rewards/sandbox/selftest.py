@@ -63,7 +63,10 @@ for name, attempt in tries.items():
 
 def leaks(client: Client) -> list[str]:
     """What a job could do that it must not; `OSError` where a job cannot even work."""
-    with tempfile.NamedTemporaryFile(prefix="sandbox-") as canary, closing(socket.create_server(("127.0.0.1", 0))) as server:
+    with (
+        tempfile.NamedTemporaryFile(prefix="sandbox-") as canary,
+        closing(socket.create_server(("127.0.0.1", 0))) as server,
+    ):
         os.chmod(canary.name, 0o666)
         tries = _TRIES.format(canary=canary.name, port=server.getsockname()[1])
         reason, stdout, stderr = _run(client, _WORKS)

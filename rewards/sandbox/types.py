@@ -82,7 +82,7 @@ class Returned:
     A subclass of a built-in type arrives as that type; anything else as `Opaque`, which equals nothing.
     After an exception `raised` names its built-in type and later calls go on; after any other reason none follows.
 
-    Example: `Returned("ok", [0, 1])`, `Returned("runtime_error", raised="ZeroDivisionError", error="division by zero")`.
+    Example: `Returned("ok", [0, 1])`, `Returned("runtime_error", raised="KeyError", error="'x'")`.
     """
 
     reason: End
