@@ -2,6 +2,7 @@
 
     source ──sources──▶ rows ──columns──▶ problems ──prompts──▶ prompts        order: which of them at which step
 
+`code_sets` steps in between where the rows are programming tasks with tests.
 A source may be anything that has rows: a generated task, a file, a directory, a data set on the Hub.  Which columns
 hold the problem and the gold answer is guessed from names that well-known sets use, and can be said in `[data]`.
 No row is ever dropped and no prompt cut: what cannot be used is refused, with its place and what to do.
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from grpo.config import Data
+from grpo.problems import code_sets
 from grpo.problems.columns import to_problems
 from grpo.problems.order import draw
 from grpo.problems.prompts import render_prompts
@@ -27,4 +29,5 @@ def load_problems(data: Data, *, needs: Sequence[str] = ("answer",)) -> list[Pro
     `needs` names the facts that every problem must have: "answer" for a reward with a gold answer, the target's
     column for fine-tuning, nothing for rewards that look elsewhere (tests of a program, say).
     """
-    return to_problems(read_rows(data), data, stem=stem(data.source), needs=needs)
+    rows = code_sets.prepare(read_rows(data), data.source)
+    return to_problems(rows, data, stem=stem(data.source), needs=needs)

@@ -1,7 +1,8 @@
 """The rows of a source: a generated task, a file, a directory, or a data set on the Hugging Face Hub.
 
     "builtin:arithmetic"     made on the spot, no download
-    "mine/train.jsonl"       a file (see `grpo.problems.files`); `subset` and `split` do not apply
+    "mine/train.jsonl"       a file (see `grpo.problems.files`); `split` does not apply, nor does `subset`, except as a
+                             window of dates for LiveCodeBench: "2024-08-01..2025-02-01"
     "mine/"                  a directory laid out like a Hub data set, or written by `Dataset.save_to_disk`
     "openai/gsm8k"           everything else is a name on the Hub
 
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from grpo.config import Data
 from grpo.errors import DataError
-from grpo.problems import arithmetic
+from grpo.problems import arithmetic, functions
+from grpo.problems.code_sets import in_window
 from grpo.problems.files import is_file_name, read_file
 
 if TYPE_CHECKING:  # its import takes seconds, and generated tasks and text files do without
@@ -24,7 +26,10 @@ if TYPE_CHECKING:  # its import takes seconds, and generated tasks and text file
 
 Row = dict[str, Any]
 
-_GENERATED: Mapping[str, Callable[[str], list[Row]]] = {"arithmetic": arithmetic.rows}  # of a split
+_GENERATED: Mapping[str, Callable[[str], list[Row]]] = {
+    "arithmetic": arithmetic.rows,  # of a split
+    "functions": functions.rows,
+}
 
 
 def read_rows(data: Data) -> list[Row]:
@@ -34,7 +39,7 @@ def read_rows(data: Data) -> list[Row]:
     if data.source.startswith("builtin:"):
         rows = _generated(data.source.removeprefix("builtin:"), split)[: data.limit]
     elif path.is_file() or (is_file_name(data.source) and not path.is_dir()):  # Spark writes x.parquet/ directories
-        rows = read_file(path)[: data.limit]
+        rows = in_window(read_file(path), data.subset, data.source)[: data.limit]
     else:
         saved = path.is_dir() and _is_saved(path)
         table = _saved(path, split) if saved else _hub(data.source, path, data.subset, split)

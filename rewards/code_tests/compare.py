@@ -7,8 +7,9 @@
 Outputs are compared line by line.  For `lcb` two lines agree if they are equal after stripping, or if both are all
 numbers in the sense of `decimal.Decimal` and equal as such: 1.0 = 1, 1e3 = 1000, and no tolerance, 0.1+0.2 ≠ 0.3.
 `tolerant` takes only what a printed number looks like in ASCII, and only where the *expected* token has a decimal
-point: an integer is right or wrong.  Returned values: `lcb` takes a tuple for a list at the top level, then `==`;
-`tolerant` does so at every level and allows floats their 1e-6.
+point: an integer is right or wrong.  Returned values are compared with `==` (`tolerant`: floats within 1e-6; `exact`: same
+type at every level).  Where the expected value was written in JSON, which has no tuples, `lcb` takes a tuple for a list
+at the top level and `tolerant` at every level.
 
 Source: LiveCodeBench's lcb_runner/evaluation/testing_util.py at 28fef95, its behaviour, probed; none of its code.
 Everything here runs on text that a model wrote, so each rule is linear in its length and raises nothing.
@@ -38,12 +39,14 @@ def same_output(printed: str, expected: str, mode: Mode) -> bool:
     return len(got) == len(wanted) and all(a == b or agree(a, b) for a, b in zip(got, wanted, strict=True))
 
 
-def same_value(returned: Any, expected: Any, mode: Mode) -> bool:
-    """Whether a function that returned this plain value passes the test.
+def same_value(returned: Any, expected: Any, mode: Mode, *, json: bool = False) -> bool:
+    """Whether a function that returned this value passes the test.  `json`: the expected one was written in JSON.
 
-    `returned` may hold objects that are not plain data; they must not be equal to anything.
+    `returned` may hold stand-ins for objects that are not plain data; they must not be equal to anything.
     """
     try:
+        if json and mode != "exact":
+            returned = _as_lists(returned, deep=mode == "tolerant")
         return _VALUES[mode](returned, expected)
     except RecursionError:  # nested deeper than anything that a test expects
         return False
@@ -84,9 +87,16 @@ def _close_floats(a: float, b: float) -> bool:
     return math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
 
 
+def _as_lists(value: Any, *, deep: bool) -> Any:
+    """`value` with lists for tuples."""
+    if deep and isinstance(value, dict):
+        return {key: _as_lists(item, deep=True) for key, item in value.items()}
+    if isinstance(value, tuple) or deep and isinstance(value, list):
+        return [_as_lists(item, deep=True) if deep else item for item in value]
+    return value
+
+
 def _equal(returned: Any, expected: Any) -> bool:
-    if isinstance(returned, tuple) and isinstance(expected, list):
-        returned = list(returned)
     return bool(returned == expected)
 
 
@@ -94,8 +104,8 @@ def _nearly_equal(returned: Any, expected: Any) -> bool:
     if isinstance(expected, float):
         return _is_number(returned) and _close_to(returned, expected)
     if isinstance(expected, list | tuple):
-        same_length = isinstance(returned, list | tuple) and len(returned) == len(expected)
-        return same_length and all(map(_nearly_equal, returned, expected))
+        alike = type(returned) is type(expected) and len(returned) == len(expected)
+        return alike and all(map(_nearly_equal, returned, expected))
     if isinstance(expected, dict):
         if not (isinstance(returned, dict) and returned.keys() == expected.keys()):
             return False

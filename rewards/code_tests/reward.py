@@ -1,0 +1,59 @@
+"""The reward `code`: the completion's program against the tests of the problem."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from rewards import Score
+from rewards.code_tests.compare import Mode
+from rewards.code_tests.datasets import read_task
+from rewards.code_tests.fences import last_block
+from rewards.code_tests.judge import Verdict
+
+LONGEST_ANSWER = 2000  # characters of the program in `Score.answer`
+
+
+def code(
+    completion: str,
+    problem: Mapping[str, Any],
+    *,
+    mode: Mode = "tolerant",
+    fraction: bool = False,
+    cpu: float = 6.0,
+    memory: int = 4096,
+) -> Score:
+    """1 if the last fenced block of `completion` passes the tests of `problem`, else 0; the reason is in `why`.
+
+    `problem` is a row of HumanEval, MBPP, LiveCodeBench, or of our own form (docs/code.md).  Without any fence the
+    whole completion is the program.  `fraction`: the share of tests that pass instead.  `mode`: how outputs are
+    compared (`rewards.code_tests.compare`).  `cpu`: seconds for one test.  `memory`: MiB.
+
+    Raises `BadTask` where the problem has no tests that can judge anything, `SandboxUnavailable` where the machine
+    cannot hold untrusted code (it says what is missing: there is no unsafe way to go on), and `SandboxError` where the
+    sandbox itself fails, twice.  None of them says anything about the completion.
+    """
+    from rewards.code_tests.jail import run  # here, because whoever only reads tests needs no sandbox
+
+    if mode not in get_args(Mode):
+        raise ValueError(f"mode = {mode!r}: must be one of {', '.join(get_args(Mode))}")
+    task = read_task(problem)
+    found = last_block(completion)
+    if found.code is None and found.opened:
+        return Score(0.0, why="compile_error: its code fence never closes", parsed=False)
+    program = completion if found.code is None else found.code
+    if not program.strip():
+        return Score(0.0, why="compile_error: there is no program", parsed=False)
+    verdict, level = run(task, program, mode=mode, cpu=cpu, memory=memory << 20, every=fraction)
+    value = verdict.passed / verdict.total if fraction else float(verdict.reason == "pass")
+    return Score(
+        value,
+        answer=program.strip()[:LONGEST_ANSWER].encode(errors="replace").decode(),
+        why=_in_words(verdict, mode, level),
+        parsed=verdict.reason not in ("compile_error", "source_too_large"),
+    )
+
+
+def _in_words(verdict: Verdict, mode: Mode, level: str) -> str:
+    what = f"{verdict.reason}: {verdict.detail}" if verdict.detail else verdict.reason
+    return f"{what} [{verdict.passed} of {verdict.total} tests, {mode}, {level}]"
