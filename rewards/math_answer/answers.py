@@ -42,7 +42,7 @@ _POWER_WORDS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cubed": 3}
 _TIME = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?\s*(?:([ap])\.?\s?m\.?)?", re.IGNORECASE)
 _TIME_NOISE = re.compile(r"\\(?:text|mathrm|textrm|mbox)|\\[!,;: ]|[{}$]")
 _BASE_DIGITS = re.compile(r"(-?)\(?([0-9][0-9A-Za-z]*)\)?_\{?(\d{1,2})\}?")
-_CHOICE = re.compile(r"(?:\\text(?:bf)?\{)?\(?([A-H])[).:]\)?\}?[\s~]+([^=<>].*)", re.DOTALL)
+_CHOICE = re.compile(r"(?:\\text(?:bf)?\{)?\(?([A-H])[).:]\)?\s*\}?[\s~]+([^=<>].*)", re.DOTALL)
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 # `…, k ∈ ℤ` at the end says what kind of variable k is.
 _WHOLE_NUMBERS = re.compile(r"(?<=\S)[,;\s]*\(?\s*[A-Za-z]\s*\\in\s*\\mathbb\s*\{?\s*[ZNQ]\s*\}?\s*\)?\s*$")

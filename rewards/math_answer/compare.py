@@ -16,6 +16,7 @@ from dataclasses import replace
 
 from rewards.math_answer import containers, forms, measures, relations, values
 from rewards.math_answer.nodes import Cases, Node, Num, Op, Quantity, Relation, Seq, Sym, Time, Words, is_op, substitute
+from rewards.math_answer.numeric import Budget
 from rewards.math_answer.outcome import Outcome, Prover
 from rewards.math_answer.policy import Policy
 
@@ -28,6 +29,7 @@ class Comparison:
     def __init__(self, policy: Policy, prove: Prover | None = None) -> None:
         self.policy = policy
         self.prove = prove
+        self.budget = Budget()
         self.pairs = 0
 
     def compare(self, gold: Node, pred: Node) -> Outcome:
@@ -63,7 +65,9 @@ class Comparison:
     def inside(self, one: Node, other: Node) -> Outcome:
         """Members of one chain: what is forgiven or refused in an answer does not matter between them."""
         strict = replace(self.policy, unevaluated=True, decimal_digits=0, gold_digits=0)
-        return Comparison(strict, self.prove).compare(one, other)
+        comparison = Comparison(strict, self.prove)
+        comparison.budget = self.budget
+        return comparison.compare(one, other)
 
     def labelled(self, gold: Node, pred: Node) -> Outcome:
         """`x = 5` against `5`, `f(x) = 2x` against `f(t) = 2t`; equations go on as equations."""
@@ -72,7 +76,7 @@ class Comparison:
             if form is not None and (fault := self.inconsistent(form)):
                 return fault
         if left is None and right is None:
-            return self.kinds(gold, pred)
+            return self.kinds(self.worth(gold, pred), self.worth(pred, gold))
         if left is not None and right is not None:
             return self.both_labelled(gold, pred, left, right)
         form, other = (left or right, pred if left else gold)
@@ -81,6 +85,13 @@ class Comparison:
             return relations.relations(self, gold, pred)
         value = form.value
         return self.compare(value, other) if left else self.compare(other, value)
+
+    def worth(self, node: Node, other: Node) -> Node:
+        """`(x+1)^2 = x^2+2x+1` beside an expression: an identity is worth its last member."""
+        if not isinstance(node, Relation) or set(node.signs) != {"="} or not isinstance(other, Num | Sym | Op):
+            return node
+        identity = all(self.inside(node.sides[0], side) for side in node.sides[1:])
+        return node.sides[-1] if identity else node
 
     def inconsistent(self, form: forms.Labelled) -> Outcome | None:
         for member in form.chain:

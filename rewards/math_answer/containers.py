@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from rewards.math_answer import forms, relations, sets, values
 from rewards.math_answer.nodes import EMPTY, REALS, Cases, Matrix, Node, Op, Relation, Seq, Sym
 from rewards.math_answer.outcome import Outcome
-from rewards.math_answer.sampling import WORK
 
 if TYPE_CHECKING:
     from rewards.math_answer.compare import Comparison
@@ -25,7 +24,7 @@ def collections(c: Comparison, gold: Node, pred: Node) -> Outcome:
         for node, other in ((gold, pred), (pred, gold))
     )
     if _is_set(gold) and _is_set(pred) and not (isinstance(gold, Seq) and isinstance(pred, Seq)):
-        same = sets.same_set(gold, pred, WORK)
+        same = sets.same_set(gold, pred, c.budget)
         if same is not None:
             return Outcome(same, "set", "same set" if same else "different sets")
         if isinstance(gold, Op) and isinstance(pred, Op):
@@ -33,7 +32,7 @@ def collections(c: Comparison, gold: Node, pred: Node) -> Outcome:
     if isinstance(gold, Relation) or isinstance(pred, Relation):
         return relations.relations(c, gold, pred)
     for one, other in ((gold, pred), (pred, gold)):
-        if _is_set(other) and isinstance(one, Seq) and (described := sets.described_by_all(one, WORK)):
+        if _is_set(other) and isinstance(one, Seq) and (described := sets.described_by_all(one, c.budget)):
             return collections(c, *((described, other) if one is gold else (other, described)))
     if _letters(gold) and _letters(gold) == _letters(pred):
         return Outcome(True, "choice", "same letters")
@@ -118,6 +117,10 @@ def matched(c: Comparison, left: tuple[Node, ...], right: tuple[Node, ...], stag
     """Items in any order.  Equality is an equivalence, so the first free match is as good as any."""
     if len(left) != len(right):
         return Outcome(False, stage, f"{len(left)} items against {len(right)}")
+    by_size = [values.sorted_numbers(c, items) for items in (left, right)]
+    if by_size[0] and by_size[1]:
+        outcome = in_order(c, by_size[0], by_size[1])
+        return Outcome(outcome.equal, stage, "equal in some order" if outcome else "an item without a match")
     free = list(right)
     for item in sorted(left, key=lambda node: node not in right):  # cheap matches first
         if item in free:

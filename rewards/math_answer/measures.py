@@ -9,7 +9,7 @@ from rewards.math_answer import containers, forms
 from rewards.math_answer.exact import rational
 from rewards.math_answer.nodes import BaseN, Node, Num, Op, Quantity, Sym, Time, Words, is_op, num
 from rewards.math_answer.outcome import Outcome
-from rewards.math_answer.sampling import WORK, same_value
+from rewards.math_answer.sampling import same_value
 
 if TYPE_CHECKING:
     from rewards.math_answer.compare import Comparison
@@ -102,7 +102,7 @@ def degrees(c: Comparison, gold: Node, pred: Node) -> Outcome:
         return Outcome(False, "quantity", "an angle against another quantity")
     if c.compare(angle.args[0], other):
         return Outcome(True, "angle", "degree sign left out")
-    if isinstance(other, Num | Sym | Op) and same_value(angle, other, WORK):
+    if isinstance(other, Num | Sym | Op) and same_value(angle, other, c.budget):
         return Outcome(True, "angle", "degrees and radians")
     return Outcome(False, "angle", "another angle")
 

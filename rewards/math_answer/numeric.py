@@ -19,7 +19,7 @@ from rewards.math_answer.nodes import Node, Num, Op, Sym, children, num, substit
 
 MAX_NODES = 512
 MAX_EXPONENT = 10**7  # binary digits before the point of any intermediate result
-MAX_WORK = 20_000  # tree nodes computed for one comparison
+WORK = 40_000  # steps for one pair of answers: a fraction of a second
 
 _local = threading.local()
 
@@ -56,13 +56,25 @@ def _digits_in(node: Node) -> int:
     return (value.numerator.bit_length() + value.denominator.bit_length()) * 3 // 10 + 1
 
 
+class Budget:
+    """Work that is left for one pair of answers.  A count, not a clock: verdicts do not depend on the machine."""
+
+    def __init__(self, work: int = WORK) -> None:
+        self.left = work
+
+    def spend(self, work: int) -> None:
+        self.left -= work
+        if self.left < 0:
+            raise Unsupported("too much work")
+
+
 class Evaluator:
     """Computes trees at one precision, with a budget of work."""
 
-    def __init__(self, digits: int, budget: int = MAX_WORK) -> None:
+    def __init__(self, digits: int, budget: Budget) -> None:
         self.ctx = context()
         self.digits = digits
-        self.work = budget
+        self.budget = budget
 
     def value(self, node: Node, point: Mapping[str, Any]) -> Any:
         self.ctx.dps = self.digits
@@ -77,9 +89,7 @@ class Evaluator:
         return value
 
     def compute(self, node: Node, point: Mapping[str, Any]) -> Any:
-        self.work -= 1 + self.digits // 64
-        if self.work < 0:
-            raise Unsupported("too much work")
+        self.budget.spend(1 + self.digits // 64)
         ctx = self.ctx
         if isinstance(node, Num):
             return ctx.mpf(node.value.numerator) / node.value.denominator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rewards.math_answer import containers, sets
 from rewards.math_answer.nodes import Node, Op, Relation
 from rewards.math_answer.outcome import Outcome
-from rewards.math_answer.sampling import WORK, proportional
+from rewards.math_answer.sampling import proportional
 
 if TYPE_CHECKING:
     from rewards.math_answer.compare import Comparison
@@ -18,7 +18,7 @@ def relations(c: Comparison, gold: Node, pred: Node) -> Outcome:
         return Outcome(False, "relation", "a relation against something else")
     described = [sets.solution_set(node) for node in (gold, pred)]
     if described[0] and described[1] and described[0][0] == described[1][0]:
-        same = sets.same_set(described[0][1], described[1][1], WORK)
+        same = sets.same_set(described[0][1], described[1][1], c.budget)
         if same is not None:
             return Outcome(same, "set", "same solutions" if same else "other solutions")
     if len(gold.signs) == len(pred.signs) == 1:
@@ -39,7 +39,7 @@ def single_relations(c: Comparison, gold: Relation, pred: Relation) -> Outcome:
             if signs[0] == signs[1]
             else Outcome(False, "relation", "signs")
         )
-    way = proportional(left, right, WORK)
+    way = proportional(left, right, c.budget)
     if way is None:
         return Outcome(False, "relation", "different relations")
     same = signs[0].replace("~", "=") == (signs[1] if way > 0 else sets.flipped(signs[1])).replace("~", "=")

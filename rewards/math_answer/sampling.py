@@ -14,9 +14,8 @@ from fractions import Fraction
 from typing import Any
 
 from rewards.math_answer.nodes import I, Node, Num, Op, num, substitute, symbols, walk
-from rewards.math_answer.numeric import MAX_NODES, Evaluator, Undefined, Unsupported, digits_needed
+from rewards.math_answer.numeric import MAX_NODES, Budget, Evaluator, Undefined, Unsupported, digits_needed
 
-WORK = 20_000  # tree nodes computed for one comparison
 MAX_DIGITS = 1_000
 POINTS = 14
 ENOUGH = 4  # points where both sides have a value
@@ -24,7 +23,7 @@ _COUNTING = frozenset("n k m j l p q r t N K M".split())
 _STEPS = frozenset(("floor", "ceil", "mod", "fact", "binom", "sum", "prod", "gcd", "lcm"))
 
 
-def same_value(a: Node, b: Node, budget: int) -> bool | None:
+def same_value(a: Node, b: Node, budget: Budget) -> bool | None:
     """True or False where that is certain; None where it cannot be computed within the budget."""
     if sum(1 for _ in walk(a)) + sum(1 for _ in walk(b)) > 2 * MAX_NODES:
         return None
@@ -148,7 +147,7 @@ def _whole_points(names: list[str]) -> Iterator[dict[str, Fraction]]:
         yield dict(zip(names, values, strict=True))
 
 
-def proportional(a: Node, b: Node, budget: int) -> Fraction | None:
+def proportional(a: Node, b: Node, budget: Budget) -> Fraction | None:
     """The sign of c where a = c · b for a constant c ≠ 0, as 1 or -1; None where there is no such c."""
     names = sorted(symbols(a) | symbols(b))
     evaluator = Evaluator(30, budget)

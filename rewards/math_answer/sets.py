@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rewards.math_answer.nodes import EMPTY, INFINITY, REALS, Node, Op, Relation, Seq, Sym, symbols
-from rewards.math_answer.numeric import Evaluator, Undefined, Unsupported, context
+from rewards.math_answer.numeric import Budget, Evaluator, Undefined, Unsupported, context
 
 MAX_POINTS = 64
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!=", "=": "=", "in": "in", "~": "~"}
@@ -31,7 +31,7 @@ def flipped(sign: str) -> str:
     return _FLIP.get(sign, sign)
 
 
-def same_set(a: Node, b: Node, budget: int) -> bool | None:
+def same_set(a: Node, b: Node, budget: Budget) -> bool | None:
     """Whether two sets are equal; None where their ends cannot be computed."""
     try:
         points = _Points(budget)
@@ -100,7 +100,7 @@ def _half_line(sign: str, end: Node) -> Node | None:
 class _Points:
     """Breakpoints of the sets at hand, as numbers to 30 digits."""
 
-    def __init__(self, budget: int) -> None:
+    def __init__(self, budget: Budget) -> None:
         self.evaluator = Evaluator(40, budget)
         self.values: list[Any] = []
         self.symmetric = False  # a set given by |x|: breakpoints come with their opposites, and zero
@@ -202,7 +202,7 @@ def labelled_interval(node: Node) -> Node:
     return node
 
 
-def described_by_all(seq: Seq, budget: int) -> Node | None:
+def described_by_all(seq: Seq, budget: Budget) -> Node | None:
     """The set that several inequalities in one variable describe: what satisfies all of them; where nothing does
     (`x < 1, x > 2`), what satisfies any."""
     found = [solution_set(item) for item in seq.items if isinstance(item, Relation)]

@@ -8,10 +8,24 @@ from typing import TYPE_CHECKING
 
 from rewards.math_answer import forms
 from rewards.math_answer.exact import rational
-from rewards.math_answer.nodes import EMPTY, INFINITY, Node, Num, Op, Quantity, Time, Words, is_op, num, symbols, walk
+from rewards.math_answer.nodes import (
+    EMPTY,
+    INFINITY,
+    Node,
+    Num,
+    Op,
+    Quantity,
+    Sym,
+    Time,
+    Words,
+    is_op,
+    num,
+    symbols,
+    walk,
+)
 from rewards.math_answer.numeric import Evaluator, Undefined, Unsupported
 from rewards.math_answer.outcome import Outcome
-from rewards.math_answer.sampling import WORK, same_value
+from rewards.math_answer.sampling import same_value
 
 if TYPE_CHECKING:
     from rewards.math_answer.compare import Comparison
@@ -29,9 +43,9 @@ def expressions(c: Comparison, gold: Node, pred: Node) -> Outcome:
         return Outcome(infinite(c, gold) == infinite(c, pred) != 0, "normal form", "infinity or empty set")
     if is_op(gold, "ratio") or is_op(pred, "ratio"):
         return ratios(c, gold, pred)
-    if not symbols(gold) <= symbols(pred) and not symbols(pred) <= symbols(gold):
-        return Outcome(False, "numeric", "different variables")
-    same = same_value(gold, pred, WORK)
+    if c.policy.letter_with_text and _same_letter(gold, pred):
+        return Outcome(True, "choice", "same letter")
+    same = same_value(gold, pred, c.budget)
     if same is False and (rounding := rounded(c, gold, pred)):
         return rounding
     if same is not None:
@@ -41,6 +55,12 @@ def expressions(c: Comparison, gold: Node, pred: Node) -> Outcome:
         return Outcome(same, "symbolic", {True: "proved equal", False: "different"}.get(same, "could not be decided"))  # type: ignore[arg-type]
     same = forms.sorted_terms(gold) == forms.sorted_terms(pred)
     return Outcome(same or None, "normal form", "same terms" if same else "could not be computed")
+
+
+def _same_letter(gold: Node, pred: Node) -> bool:
+    """`c` for the choice C."""
+    names = [node.name for node in (gold, pred) if isinstance(node, Sym)]
+    return len(names) == 2 and names[0].upper() == names[1].upper() and names[0].upper() in "ABCDEFGH"
 
 
 def infinite(c: Comparison, node: Node) -> int:
@@ -62,7 +82,7 @@ def rounds(c: Comparison, exact: Node, rounded: Node) -> bool:
         return bool(c.compare(exact, rounded))
     slack = Fraction(1, 10**decimal.places) if decimal.places else Fraction(1, 2)
     low, high = num(decimal.value - slack), num(decimal.value + slack)
-    return ordered(low, exact) and ordered(exact, high)
+    return ordered(c, low, exact) and ordered(c, exact, high)
 
 
 def rounded(c: Comparison, gold: Node, pred: Node) -> Outcome | None:
@@ -95,14 +115,31 @@ def ratios(c: Comparison, gold: Node, pred: Node) -> Outcome:
     return Outcome(True, "ratio", "same ratio")
 
 
-def ordered(low: Node, high: Node) -> bool:
+def ordered(c: Comparison, low: Node, high: Node) -> bool:
     """Whether low ≤ high, as numbers to 40 digits."""
-    evaluator = Evaluator(40)
+    evaluator = Evaluator(40, c.budget)
     try:
         values = [evaluator.value(node, {}) for node in (low, high)]
     except (Undefined, Unsupported):
         return False
     return not any(map(evaluator.ctx.im, values)) and bool(values[0] <= values[1])
+
+
+def sorted_numbers(c: Comparison, items: tuple[Node, ...]) -> tuple[Node, ...] | None:
+    """Real numbers by size; None where an item is something else."""
+    evaluator = Evaluator(20, c.budget)
+    sizes = []
+    for item in items:
+        if not isinstance(item, Num | Sym | Op) or symbols(item):
+            return None
+        try:
+            value = evaluator.value(item, {})
+        except (Undefined, Unsupported):
+            return None
+        if evaluator.ctx.im(value):
+            return None
+        sizes.append((value, item))
+    return tuple(item for _, item in sorted(sizes, key=lambda pair: pair[0]))
 
 
 def _decimal(node: Node) -> Num:

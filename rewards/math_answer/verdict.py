@@ -123,9 +123,9 @@ def _other_reading(gold: Extracted, found: Extracted, policy: Policy, prove: Pro
                 continue
             pair = (node, other.node) if one is gold else (other.node, node)
             return Comparison(policy, prove).compare(*pair)
-    if policy.decimal_comma and isinstance(gold.node, Num) and gold.node.places and found.text and "," in found.text:
-        try:
-            return Comparison(policy, prove).compare(gold.node, answers.parse(answers.with_decimal_comma(found.text)))
-        except ParseError:
-            return None
+        if policy.decimal_comma and isinstance(other.node, Num) and other.node.places and "," in text:
+            try:
+                return Comparison(policy, prove).compare(other.node, answers.parse(answers.with_decimal_comma(text)))
+            except ParseError:
+                continue
     return None

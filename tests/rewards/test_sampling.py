@@ -7,11 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewards.math_answer.answers import parse
-from rewards.math_answer.sampling import WORK, proportional, same_value
+from rewards.math_answer.numeric import Budget
+from rewards.math_answer.sampling import proportional, same_value
 
 
 def same(a: str, b: str) -> bool | None:
-    return same_value(parse(a), parse(b), WORK)
+    return same_value(parse(a), parse(b), Budget())
 
 
 @pytest.mark.parametrize(
@@ -67,10 +68,10 @@ def test_a_number_beyond_the_precision_is_not_called_equal() -> None:
 
 
 def test_proportional_knows_the_sign_of_the_factor() -> None:
-    assert proportional(parse("2x+4y"), parse("x+2y"), WORK) == 1
-    assert proportional(parse("-x"), parse("x"), WORK) == -1
-    assert proportional(parse("x+1"), parse("x+2"), WORK) is None
-    assert proportional(parse("x^2"), parse("x"), WORK) is None
+    assert proportional(parse("2x+4y"), parse("x+2y"), Budget()) == 1
+    assert proportional(parse("-x"), parse("x"), Budget()) == -1
+    assert proportional(parse("x+1"), parse("x+2"), Budget()) is None
+    assert proportional(parse("x^2"), parse("x"), Budget()) is None
 
 
 @settings(max_examples=30, deadline=None)

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from rewards.math_answer.answers import parse
 from rewards.math_answer.nodes import Relation
-from rewards.math_answer.sampling import WORK
+from rewards.math_answer.numeric import Budget
 from rewards.math_answer.sets import same_set, solution_set
 
 
 def same(a: str, b: str) -> bool | None:
-    return same_set(parse(a), parse(b), WORK)
+    return same_set(parse(a), parse(b), Budget())
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_an_inequality_in_one_variable_describes_a_set(text: str, described: str
     assert isinstance(relation, Relation)
     found = solution_set(relation)
     assert found is not None and found[0] == "x"
-    assert same_set(found[1], parse(described), WORK) is True
+    assert same_set(found[1], parse(described), Budget()) is True
 
 
 @given(st.lists(st.integers(-20, 20), min_size=4, max_size=8, unique=True).map(sorted), st.integers(0, 3))
