@@ -82,7 +82,7 @@ def _mbpp(row: Row) -> Task:
 def _assertions(setup: str, cases: Sequence[str]) -> Tests:
     code = "\n".join([setup, *cases])
     tests = expressions.as_expressions(code)
-    return tests or AssertTests(expressions.called_name(code), setup, tuple(cases))
+    return tests or AssertTests(expressions.called_name(code), expressions.imports(code) + setup, tuple(cases))
 
 
 def _leetcode(row: Row) -> Task:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import sys
 from functools import lru_cache
 
 from rewards.code_tests.tests import BadTask, CallTest, CallTests
@@ -60,6 +61,14 @@ def called_name(code: str) -> str:
 def mentions(code: str, *names: str) -> bool:
     """Whether `code` uses one of `names`: where it does not, it cannot call it either."""
     return any(isinstance(node, ast.Name) and node.id in names for node in ast.walk(parse(code)))
+
+
+def imports(code: str) -> str:
+    """Imports of the standard library's modules that `code` uses and does not import: those of the program it tests,
+    with which it was meant to share one namespace (MBPP/596 asks `sys.getsizeof`)."""
+    names = [node for node in ast.walk(parse(code)) if isinstance(node, ast.Name)]
+    missing = {node.id for node in names if not _is_stored(node)} - {node.id for node in names if _is_stored(node)}
+    return "".join(f"import {name}\n" for name in sorted(missing & sys.stdlib_module_names))
 
 
 def without_function(code: str, name: str) -> str:
