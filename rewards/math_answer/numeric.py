@@ -18,8 +18,10 @@ from rewards.math_answer.exact import MAX_SUM, rational
 from rewards.math_answer.nodes import Node, Num, Op, Sym, children, num, substitute
 
 MAX_NODES = 512
+MAX_GAMMA_DIGITS = 200  # beyond, one value of the gamma function takes a tenth of a second
+MAX_QUESTIONS = 3  # to computer algebra, for one pair of answers
 MAX_EXPONENT = 10**7  # binary digits before the point of any intermediate result
-WORK = 40_000  # steps for one pair of answers: a fraction of a second
+WORK = 30_000  # steps for one pair of answers: a fraction of a second
 
 _local = threading.local()
 
@@ -61,11 +63,20 @@ class Budget:
 
     def __init__(self, work: int = WORK) -> None:
         self.left = work
+        self.questions = MAX_QUESTIONS
 
     def spend(self, work: int) -> None:
         self.left -= work
         if self.left < 0:
             raise Unsupported("too much work")
+
+    def ask(self, question: Callable[[], bool | None]) -> bool | None:
+        """The answer to a question to computer algebra; none after one that it could not answer in its time."""
+        if self.questions <= 0:
+            return None
+        answer = question()
+        self.questions = 0 if answer is None else self.questions - 1
+        return answer
 
 
 class Evaluator:
@@ -75,6 +86,7 @@ class Evaluator:
         self.ctx = context()
         self.digits = digits
         self.budget = budget
+        self.cost = 1 + int((digits / 64) ** 1.5)  # about what a function costs at that many digits
 
     def value(self, node: Node, point: Mapping[str, Any]) -> Any:
         self.ctx.dps = self.digits
@@ -89,7 +101,7 @@ class Evaluator:
         return value
 
     def compute(self, node: Node, point: Mapping[str, Any]) -> Any:
-        self.budget.spend(1 + self.digits // 64)
+        self.budget.spend(self.cost)
         ctx = self.ctx
         if isinstance(node, Num):
             return ctx.mpf(node.value.numerator) / node.value.denominator
@@ -104,7 +116,7 @@ class Evaluator:
         rule = _RULES.get(node.name)
         if rule is None:
             raise Unsupported(node.name)
-        if node.name in _STEPS and (exact := rational(node)) is not None:
+        if node.name in _EXACT_FIRST and (exact := rational(node)) is not None:
             return ctx.mpf(exact.numerator) / exact.denominator
         value = rule(ctx, *(self.compute(part, point) for part in node.args))
         if ctx.isfinite(value) and value and ctx.mag(value) > MAX_EXPONENT:
@@ -222,13 +234,13 @@ def _pole(name: str) -> Callable[..., Any]:
 
 
 def _fact(ctx: Any, value: Any) -> Any:
-    if abs(value) > 10**5:
+    if abs(value) > 10**5 or ctx.dps > MAX_GAMMA_DIGITS:
         raise Unsupported("a large factorial")
     return ctx.gamma(value + 1)
 
 
 def _binom(ctx: Any, above: Any, below: Any) -> Any:
-    if abs(above) > 10**5 or abs(below) > 10**5:
+    if abs(above) > 10**5 or abs(below) > 10**5 or ctx.dps > MAX_GAMMA_DIGITS:
         raise Unsupported("a large binomial")
     return ctx.binomial(above, below)
 
@@ -246,7 +258,7 @@ def _mod(ctx: Any, value: Any, modulus: Any) -> Any:
 
 
 _CONSTANTS: dict[str, Callable[[Any], Any]] = {"pi": lambda c: +c.pi, "e": lambda c: +c.e, "i": lambda c: c.mpc(0, 1)}
-_STEPS = frozenset(("floor", "ceil", "mod", "sgn", "gcd", "lcm"))
+_EXACT_FIRST = frozenset(("floor", "ceil", "mod", "sgn", "gcd", "lcm", "fact", "binom"))
 _RULES: dict[str, Callable[..., Any]] = {
     "add": lambda ctx, *values: ctx.fsum(values),
     "mul": lambda ctx, *values: ctx.fprod(values),

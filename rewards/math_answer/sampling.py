@@ -37,13 +37,13 @@ def same_value(a: Node, b: Node, budget: Budget) -> bool | None:
         if not names:
             same = _same_number(a, b, rough, fine)
             return None if same and needed > MAX_DIGITS else same
-        if set(names) <= _COUNTING and (_counts(a) or _counts(b)):
-            return _same_function(a, b, _whole_points(names), rough, fine)
-        verdict = _same_function(a, b, _real_points(names), rough, fine)
-        if verdict and (_counts(a) or _counts(b)):  # steps differ at whole numbers or nowhere
-            verdict = _same_function(a, b, _whole_points(names), rough, fine)
-        if verdict is None and set(names) <= _COUNTING:
-            verdict = _same_function(a, b, _whole_points(names), rough, fine)
+        steps = _counts(a) or _counts(b)
+        whole = (_COUNTING & set(names)) if steps else (_bounds(a) | _bounds(b))
+        verdict = _same_function(a, b, _points(names, whole), rough, fine)
+        if verdict and steps and not whole:  # `⌊x⌋` and `⌈x-1⌉` differ at whole numbers only
+            verdict = _same_function(a, b, _points(names, frozenset(names)), rough, fine)
+        if verdict is None and not whole and set(names) <= _COUNTING:
+            verdict = _same_function(a, b, _points(names, frozenset(names)), rough, fine)
         return verdict
     except Unsupported:
         return None
@@ -127,7 +127,14 @@ def _negative(node: Node) -> bool:
     return (isinstance(node, Num) and node.value < 0) or (isinstance(node, Op) and node.name == "neg")
 
 
-def _real_points(names: list[str]) -> Iterator[dict[str, Fraction]]:
+def _bounds(node: Node) -> frozenset[str]:
+    """Variables up to which something is summed: they count."""
+    ends = (part.args[2:] for part in walk(node) if isinstance(part, Op) and part.name in ("sum", "prod"))
+    return frozenset(name for bounds in ends for end in bounds for name in symbols(end))
+
+
+def _points(names: list[str], whole: frozenset[str] = frozenset()) -> Iterator[dict[str, Fraction]]:
+    """Points from several ranges, in several orders; whole numbers for the variables in `whole`."""
     source = random.Random(20240917)
     ranges = [(0, 1), (1, 4), (-3, 3), (2, 12), (0, 1), (1, 4), (-3, 3)]
     for index in range(POINTS):
@@ -137,21 +144,18 @@ def _real_points(names: list[str]) -> Iterator[dict[str, Fraction]]:
             values.sort()
         elif index % 4 == 3:
             values.sort(reverse=True)
-        yield dict(zip(names, values, strict=True))
-
-
-def _whole_points(names: list[str]) -> Iterator[dict[str, Fraction]]:
-    source = random.Random(20240917)
-    for index in range(POINTS):
-        values = [Fraction(2 + index if len(names) == 1 else source.randrange(2, 15)) for _ in names]
-        yield dict(zip(names, values, strict=True))
+        point = dict(zip(names, values, strict=True))
+        for name in names:
+            if name in whole:
+                point[name] = Fraction(2 + index if len(whole) == 1 else source.randrange(2, 15))
+        yield point
 
 
 def proportional(a: Node, b: Node, budget: Budget) -> Fraction | None:
     """The sign of c where a = c · b for a constant c ≠ 0, as 1 or -1; None where there is no such c."""
     names = sorted(symbols(a) | symbols(b))
     evaluator = Evaluator(30, budget)
-    for point in _real_points(names):
+    for point in _points(names):
         try:
             values = [evaluator.value(node, _numbers(point, evaluator)) for node in (a, b)]
         except (Undefined, Unsupported):

@@ -50,9 +50,11 @@ def expressions(c: Comparison, gold: Node, pred: Node) -> Outcome:
         return rounding
     if same is not None:
         return Outcome(same, "numeric", "same value" if same else "different values")
-    if c.prove is not None and (unevaluated(gold) or unevaluated(pred)):
-        same = c.prove(gold, pred)
-        return Outcome(same, "symbolic", {True: "proved equal", False: "different"}.get(same, "could not be decided"))  # type: ignore[arg-type]
+    prove = c.prove
+    if prove is not None and (unevaluated(gold) or unevaluated(pred)):
+        same = c.budget.ask(lambda: prove(gold, pred))
+        reasons = {True: "proved equal", False: "different", None: "could not be decided"}
+        return Outcome(same, "symbolic", reasons[same])
     same = forms.sorted_terms(gold) == forms.sorted_terms(pred)
     return Outcome(same or None, "normal form", "same terms" if same else "could not be computed")
 

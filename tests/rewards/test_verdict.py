@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewards.math_answer import verify, verify_answer
+from rewards.math_answer import prover, verify, verify_answer
 from rewards.math_answer.policy import TRAIN, named
 from tests.rewards.fuzzing import TOKENS
 from tests.rewards.pairs import DIFFERENT, EQUAL
@@ -73,3 +73,27 @@ def test_policies_are_known_by_name() -> None:
     assert named("train") is TRAIN
     with pytest.raises(ValueError, match="policy 'lenient' is not known; there are train, eval"):
         verify("5", "5", "lenient")
+
+
+SEVENS = "7" * 280
+WORST = {
+    "gamma function to many digits": "+".join(f"(x+{k}.{SEVENS})!" for k in range(5)),
+    "many gamma functions": "+".join(f"(x+{k})!" for k in range(60)),
+    "a long sum": r"\sum_{k=1}^{2000} \sin(k)",
+    "a long product": r"\prod_{k=1}^{2000} (1+\frac{1}{k!})",
+    "nested sums": r"\sum_{k=1}^{n} (\sum_{j=1}^{n} (\sum_{m=1}^{n} \sin(jkm)))",
+    "large powers": "+".join(f"{k}^{{9999}}" for k in range(2, 99)),
+    "large roots": "+".join(rf"\sqrt[7]{{{k}^{{3000}}+1}}" for k in range(2, 50)),
+    "factorials": "+".join(f"{k}!" for k in range(1900, 2000)),
+    "many integrals": ", ".join(rf"\int_0^1 x^{{x^{k}}} dx" for k in range(1, 20)),
+    "a matrix of functions": r"\begin{pmatrix}" + "&".join(rf"\sin({k}x)" for k in range(60)) + r"\end{pmatrix}",
+}
+
+
+@pytest.mark.parametrize("name", WORST)
+def test_the_work_on_one_pair_is_bounded(name: str) -> None:
+    prover.warm()
+    answer = WORST[name]
+    verdict = verify_answer(answer, answer.replace("x", "(x+0)").replace("k", "(k+0)") + "+1", "eval")
+    assert not verdict.ok
+    assert verdict.ms < 1500  # milliseconds, on a busy machine; a third of it on an idle one
