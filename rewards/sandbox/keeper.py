@@ -25,6 +25,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -35,6 +36,7 @@ from .trees import trees
 
 TICK = 0.05  # seconds between looks at a job's clocks: the most by which a limit is overrun
 ORPHAN_CHECK = 1.0  # seconds; for a client that died while a fork of it holds the socket's other end
+THREAD_STACK = 16 << 20  # bytes of address space
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
 PRELUDE = """
     abc array ast bisect calendar cmath collections contextlib copy ctypes dataclasses datetime decimal enum fractions
@@ -73,6 +75,7 @@ def main(connection: int, orders: str) -> None:
 def _prepare(orders: Orders, control: socket.socket) -> Confinement:
     if orders.packages:
         sys.path += orders.package_path
+    threading.stack_size(THREAD_STACK)  # by default it would be that of the main thread, which is large
     os.environ |= ONE_THREAD  # the keeper must have one thread only when it forks
     for name in (*PRELUDE.split(), *orders.packages):
         importlib.import_module(name)

@@ -20,6 +20,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from types import CodeType, ModuleType
 from typing import Any, NoReturn
 
@@ -31,20 +32,23 @@ LONGEST_INT = 50_000  # digits, as LiveCodeBench sets it
 LARGEST_REQUEST = 1 << 30  # bytes; the far end is ours, the limit is a guard against nonsense
 CLIP = 2000  # characters of an error's words
 _EFBIG = 27
+_exit = os._exit  # a program that puts another in its place must still end
 
 
 def run(kind: str, largest_reply: int) -> NoReturn:
-    """Run the payload as `kind` and end the process."""
-    status = RAISED
+    """Run the payload as `kind` and end the process, whatever happens."""
     try:
-        entry, _, source = _payload().partition(b"\n")
-        sys.set_int_max_str_digits(LONGEST_INT)
-        sys.argv[:] = ["solution.py"]
-        random.seed(0)  # the same program gets the same verdict
-        status = _KINDS[kind](source, entry.decode(), largest_reply)
-    except BaseException as error:
-        status = _status(error)
-    _end(status)
+        try:
+            entry, _, source = _payload().partition(b"\n")
+            sys.set_int_max_str_digits(LONGEST_INT)
+            sys.argv[:] = ["solution.py"]
+            random.seed(0)  # the same program gets the same verdict
+            status = _KINDS[kind](source, entry.decode(), largest_reply)
+        except BaseException as error:
+            status = _status(error)
+        _end(status)
+    finally:  # an error within the above: never back into the keeper's code
+        _exit(RAISED)
 
 
 def _payload() -> bytes:
@@ -58,12 +62,10 @@ def _status(error: BaseException) -> int:
     if isinstance(error, SystemExit):
         if error.code is None or isinstance(error.code, int):
             return (error.code or 0) & 0xFF
-        os.write(2, str(error.code).encode("utf-8", "replace")[:CLIP])
+        print(_words(error), file=sys.stderr)  # noqa: T201  # what Python does with sys.exit("text")
         return 1
-    try:
+    with suppress(BaseException):  # its own __str__ may raise anything, and stderr may be full
         traceback.print_exception(error, limit=-8)
-    except BaseException:  # its own __str__ may raise anything
-        os.write(2, b"an error that cannot be printed\n")
     if isinstance(error, MemoryError):
         return NO_MEMORY
     return TOO_MUCH_OUTPUT if isinstance(error, OSError) and error.errno == _EFBIG else RAISED
@@ -81,7 +83,7 @@ def _end(status: int) -> NoReturn:
             stream.flush()
         except BaseException as error:  # closed, full, replaced
             status = status or (TOO_MUCH_OUTPUT if getattr(error, "errno", 0) == _EFBIG else 120)  # 120: as Python
-    os._exit(status)
+    _exit(status)
 
 
 def _load(source: bytes) -> ModuleType:
