@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
@@ -34,7 +34,7 @@ from grpo.config import Config, Objective
 from grpo.learning.batch import Batch, Row, collate
 from grpo.learning.policy import Policy, Terms
 from grpo.sampling import Sampler
-from grpo.sampling.canary import logprob_gap, probe
+from grpo.sampling.canary import Canary
 from grpo.scoring import Scorer
 from grpo.types import Completion, Group, Prompt, SamplingParams, ScoredGroup
 
@@ -188,6 +188,7 @@ class Trainer:
     reference: Callable[[Batch], Tensor]
     clock: Clock
     arrived: Callable[[int, int], None]
+    canary: Canary = field(default_factory=Canary)
 
     def step(self, step: int, prompts: Sequence[Prompt], *, lr: float, seed: int) -> Outcome:
         """Sample, score, compare, learn, hand over: step `step`, counted from 1, on `prompts`."""
@@ -238,8 +239,7 @@ class Trainer:
         self.policy.release_memory()
         self.sampler.wake()
         self.sampler.load_weights(self.policy.weights(), step)
-        sequences = probe([s.group for s in scored], seed=step)
-        return logprob_gap(self.sampler.score(sequences), self.policy.score(sequences))
+        return self.canary.gap([s.group for s in scored], self.sampler, self.policy.score, step)
 
 
 def _rows(groups: Sequence[JudgedGroup], objective: Objective, max_tokens: int) -> list[Row]:

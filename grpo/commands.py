@@ -36,6 +36,8 @@ def train(
     resume: bool,
     dry_run: bool,
 ) -> None:
+    if resume and dry_run:
+        raise ConfigError("--resume and --dry-run: a dry run looks at a start; leave one of them out")
     config = load_config(recipe, [*_named(model=model), *changes], data=data, rewards=rewards)
     from grpo.train import train
 
@@ -113,6 +115,9 @@ def _eval_config(places: Sequence[str], options: EvalOptions) -> Config:
         tree = _asked_as(options.recipe, places[-1])
     if options.rewards:
         tree["reward"] = [{"use": use} for use in options.rewards]
+    ignored = [change for change in options.changes if change.startswith(("eval.", "run.seed", "sampling.temperature"))]
+    if ignored:
+        raise ConfigError(f"--set {ignored[0]}: grpo eval has flags for this: --n, --temperature, --max-tokens, --seed")
     temperature = options.temperature if options.temperature is not None else (0.0 if options.n == 1 else 0.8)
     changes = [
         change("data.source", places[-1]),
@@ -151,6 +156,8 @@ def _sample(config: Config, options: EvalOptions) -> _Result:
     prompts = assemble.prompts_for(problems, files, config.data, max_tokens=options.max_tokens or 1)
     # A limit that nobody asked for gives way to the model's context.
     tokens = min(config.sampling.max_tokens, files.context - assemble.longest(prompts))
+    if tokens < config.sampling.max_tokens:
+        say(f"max_tokens: {tokens}, because the longest prompt leaves no more of the model's {files.context} tokens")
     place = assemble.choose_place(config)
     params = SamplingParams(
         tokens, config.eval.temperature, options.top_p, seed=config.run.seed, stop=config.sampling.stop
@@ -260,6 +267,9 @@ def compare(a: str, b: str) -> None:
     left_out = len(first["solved"].keys() ^ second["solved"].keys())
     if left_out:
         say(f"{plural(left_out, 'problem')} in one of the two only, left out of the test")
+    asked = [{k: r["recipe"]["config"]["data"].get(k) for k in ("source", "subset", "split")} for r in (first, second)]
+    if asked[0] != asked[1]:
+        say(f"warning: made from different data, {asked[0]} and {asked[1]}; equal ids may be different problems")
     say(_side_by_side(first, second, a, b))
     d = paired_difference(first["solved"], second["solved"])
     say(

@@ -80,8 +80,8 @@ class Sampling(_Settings):
     """Completions per problem.  A step is problems_per_step × group_size completions."""
     max_tokens: Count = 1024
     """Longest completion, in tokens.  Too short a limit is the most common reason for a run that learns nothing."""
-    temperature: Positive = 1.0
-    """Of sampling while training; the policy's log-probabilities use the same."""
+    temperature: Annotated[float, Field(ge=0.01, allow_inf_nan=False, strict=True)] = 1.0
+    """Of sampling while training; the policy's log-probabilities use the same.  vLLM has nothing between 0 and 0.01."""
     stop: tuple[str, ...] = ()
     """Texts that end a completion besides the model's own end token; for base models, "</answer>" say."""
     memory: Share = 0.45

@@ -6,6 +6,7 @@ Shares are between 0 and 1, times in seconds, lengths in tokens.  The names are 
 from __future__ import annotations
 
 import resource
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 
 from grpo.algorithm import JudgedGroup, Outcome, Update
+from grpo.scoring import mishaps
 from grpo.types import Completion, ScoredGroup
 
 Row = dict[str, Any]
@@ -70,7 +72,7 @@ def completion_shares(scored: Sequence[ScoredGroup], headline: str) -> Row:
         "completions/truncated": _mean(completion.finish == "length" for completion in completions),
         "completions/unparseable": _mean(not found for found in parsed),
         "completions/unscored": _mean(reward is None for group in scored for reward in group.rewards),
-        "completions/deadline": _mean(score.why.startswith("deadline") for score in scores),
+        **{f"completions/{kind}": number / len(completions) for kind, number in mishaps(scored).items()},
         "completions/length_mean": _mean(lengths),
         "completions/length_max": max(lengths),
     }
@@ -121,7 +123,8 @@ def peak_memory() -> float:
     """GiB at the highest, of the GPU where there is one, else of this process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def _update_metrics(updates: Sequence[Update]) -> Row:

@@ -7,16 +7,13 @@ The rest is reported and the run goes on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-import psutil
-import torch
-from torch import nn
 
 from grpo.algorithm import agrees
 from grpo.config import Config
 from grpo.errors import ConfigError
+from grpo.memory import Memory
 from grpo.metrics import completion_shares
 from grpo.scoring import check_golds
 from grpo.types import Problem, ScoredGroup
@@ -66,6 +63,16 @@ def check_groups(config: Config, scored: Sequence[ScoredGroup]) -> list[Finding]
     return findings
 
 
+def show_one(scored: Sequence[ScoredGroup]) -> str:
+    """One real completion with its reward and the reasons, so that a person sees what is being paid for."""
+    group, scores, reward = scored[0], scored[0].scores[0], scored[0].rewards[0]
+    text = group.group.completions[0].text
+    shown = repr(text if len(text) <= 120 else f"{text[:60]} … {text[-60:]}")
+    reasons = "; ".join(f"{name}: {score.why}" for name, score in scores.items() if score.why)
+    value = "unscored" if reward is None else f"{reward:g}"
+    return f"sample: {group.group.prompt.problem.id} got {shown}, reward {value}" + (f" ({reasons})" if reasons else "")
+
+
 def _first_reason(scored: Sequence[ScoredGroup]) -> str:
     for group in scored:
         for scores in group.scores:
@@ -75,64 +82,18 @@ def _first_reason(scored: Sequence[ScoredGroup]) -> str:
     return "the rewards give no reasons"
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """Estimated need of the learner at its peak, and what the machine has, in GiB."""
-
-    weights: float
-    optimizer: float
-    batch: float
-    available: float
-    where: str
-
-    @property
-    def total(self) -> float:
-        return self.weights + self.optimizer + self.batch
-
-    def __str__(self) -> str:
-        return (
-            f"{self.total:.1f} GiB of {self.available:.1f} on the {self.where} for the longest batch (weights "
-            f"{self.weights:.1f}, optimizer and gradients {self.optimizer:.1f}, activations {self.batch:.1f})"
-        )
-
-
-def estimate_memory(config: Config, model: nn.Module, longest_row: int) -> Memory:
-    """What the learner will need when a batch of the longest rows comes.
-
-    Activations are an upper estimate from shapes alone: about 34 values per token, layer and unit of width without
-    checkpointing (arXiv 2205.05198, eq. 2, without dropout and with fused attention), 1 with it, and the logits of a
-    chunk of 1,024 positions three times over in float32.
-    """
-    shape = model.config.get_text_config()  # type: ignore[operator, union-attr]
-    weights = list(model.parameters())
-    numbers, width = sum(weight.numel() for weight in weights), weights[0].element_size()
-    has_masters = width < 4
-    optimizer = numbers * (8 + 4 + 4 * has_masters)  # moments, gradients, masters
-    tokens = max(config.optim.tokens_per_microbatch, longest_row)
-    per_token = 2 if config.model.gradient_checkpointing else 34 * width / 2
-    layers, hidden = shape.num_hidden_layers, shape.hidden_size
-    activations = tokens * layers * hidden * per_token + 3 * 4 * 1024 * shape.vocab_size
-    on_gpu = weights[0].is_cuda
-    available = torch.cuda.mem_get_info()[1] if on_gpu else psutil.virtual_memory().total
-    return Memory(
-        weights=numbers * width / 2**30,
-        optimizer=0.0 if on_gpu and config.optim.offload else optimizer / 2**30,
-        batch=activations / 2**30,
-        available=available / 2**30,
-        where="GPU" if on_gpu else "machine",
-    )
-
-
 def check_memory(memory: Memory) -> list[Finding]:
     if memory.total <= memory.available:
         return []
-    certain = memory.weights + memory.optimizer > memory.available
     advice = "lower optim.tokens_per_microbatch, set model.gradient_checkpointing = true or optim.offload = true"
-    return [Finding(f"memory: the run may need {memory}; {advice}", certain)]
+    return [Finding(f"the run may need {memory}; {advice}", certain=memory.always > memory.available)]
 
 
-def refuse(findings: Sequence[Finding], config: Config) -> None:
-    """Raise for what is certain, unless the settings say to go on."""
-    certain = [finding.text for finding in findings if finding.certain]
-    if certain and config.run.preflight == "refuse":
-        raise ConfigError(f'preflight: {certain[0]} (run.preflight = "report" goes on regardless)')
+def settle(findings: Sequence[Finding], config: Config, warn: Callable[[str], None]) -> None:
+    """Say what was found; raise for what is certain, unless the settings say to go on."""
+    refused = [finding for finding in findings if finding.certain and config.run.preflight == "refuse"]
+    for finding in findings:
+        if finding not in refused:
+            warn(finding.text)
+    if refused:
+        raise ConfigError(f'preflight: {refused[0].text} (run.preflight = "report" goes on regardless)')

@@ -21,10 +21,12 @@ from grpo.algorithm import Outcome, Trainer
 from grpo.assemble import ModelFiles, Place
 from grpo.config import Config
 from grpo.errors import GrpoError, Interrupted, LearningError
-from grpo.evaluate import Evaluation, evaluate, write
+from grpo.evaluate import evaluate, write
 from grpo.interrupt import StopRequest
+from grpo.learning.loading import outline
 from grpo.learning.optimizer import learning_rate
-from grpo.metrics import Stopwatch, sample_rows, step_row
+from grpo.memory import estimate_memory
+from grpo.metrics import Row, Stopwatch, sample_rows, step_row
 from grpo.problems import draw
 from grpo.run import checkpoints
 from grpo.run.checkpoints import Progress
@@ -32,7 +34,7 @@ from grpo.run.console import Console
 from grpo.run.folder import RunFolder
 from grpo.run.report import write_report
 from grpo.run.trackers import open_trackers
-from grpo.sampling import canary
+from grpo.sampling import canary, choose_backend
 from grpo.scoring import check_rewards
 from grpo.sft import fine_tune
 from grpo.types import Problem, Prompt, SamplingParams
@@ -46,15 +48,17 @@ def train(config: Config, path: Path, *, resume: bool = False, dry_run: bool = F
     with ExitStack() as stack:
         folder = stack.enter_context(_folder(config, path, resume=resume, dry_run=dry_run))
         console = stack.enter_context(closing(Console(config.run.steps)))
+        place = assemble.choose_place(config)
+        console.note(f"sampler: {choose_backend(config.sampling.backend)} on {place.device}, {place.dtype}")
         # What is cheap to get wrong comes first: data and rewards are looked at before any model is opened.
         problems = assemble.load_judgeable(config, config.data, console.warn)
         held_out_data = assemble.held_out(config)
         held_out = assemble.load_judgeable(config, held_out_data, console.warn) if held_out_data else []
         console.note(f"problems: {len(problems)} from {config.data.source}, {len(held_out)} held out")
         _show_rewards(config, problems, console)
-        findings = preflight.check_rejected_golds(config, problems)
+        preflight.settle(preflight.check_rejected_golds(config, problems), config, console.warn)
         run = Run(config, folder, console, problems, held_out, stack)
-        run.preflight(findings)
+        run.preflight()
         if dry_run:
             console.note("dry run: stopped before the first step")
             return
@@ -91,13 +95,20 @@ class Run:
         self.config, self.folder, self.console = config, folder, console
         self.stop, self.stopwatch = stack.enter_context(StopRequest()), Stopwatch()
         self.place = assemble.choose_place(config)
-        self.progress, self.saved_step, self.idle_steps = Progress(step=0), 0, 0
+        self.trackers = [
+            stack.enter_context(closing(tracker))
+            for tracker in open_trackers(
+                config.run.trackers, folder.path.name, config.model_dump(mode="json"), folder.path
+            )
+        ]
+        self.progress = self.saved = Progress(step=0)
+        self.idle_steps = 0
         start = _starting_model(config, folder, self.place, console, self.stop)
         files, optimizer = start, None
         checkpoint = checkpoints.latest(folder.checkpoints)
         if checkpoint:
             self.progress, optimizer = checkpoints.load(checkpoint)
-            self.saved_step = self.progress.step
+            self.saved = self.progress
             files = replace(start, name=str(checkpoint), revision=None)
             console.note(f"resumed: after step {self.progress.step}, from {checkpoint}")
         folder.rewind(self.progress.step if checkpoint else -1)  # without one, not even the first evaluation stands
@@ -109,9 +120,14 @@ class Run:
         room = [(self.prompts, config.sampling.max_tokens), (self.held_out, eval_tokens)]
         context = max(assemble.longest(prompts) + tokens for prompts, tokens in room if prompts)
 
+        memory = estimate_memory(
+            config, outline(files.name, files.revision, dtype=self.place.dtype), self.place, context
+        )
+        console.note(f"memory: {memory}")
+        preflight.settle(preflight.check_memory(memory), config, console.warn)
+
         self.scorer = stack.enter_context(assemble.open_scorer(config, folder.path / "failed.json"))
         self.sampler = stack.enter_context(closing(assemble.open_sampler(config, files, self.place, context=context)))
-        console.note(f"sampler: {self.sampler.name}")
         self.policy = assemble.make_policy(config, files, self.place)
         if optimizer:
             self.policy.load_state(optimizer)
@@ -119,39 +135,30 @@ class Run:
             f"policy: {_count(self.policy.model.num_parameters())} parameters on {self.place.device}, "
             f"{self.place.dtype}"
         )
-        memory = preflight.estimate_memory(config, self.policy.model, context)
-        console.note(f"memory: the learner needs at most about {memory}")
-        self.memory_findings = preflight.check_memory(memory)
         reference = assemble.make_reference(config, start, self.place) if config.objective.kl else self.policy
         self.trainer = Trainer(
             config, self.policy, self.sampler, self.scorer, reference.logprobs, self.stopwatch, self._arrived
         )
         self.sampler.load_weights(self.policy.weights(), self.progress.step)
-        names = open_trackers(config.run.trackers, folder.path.name, config.model_dump(mode="json"), folder.path)
-        self.trackers = [stack.enter_context(closing(tracker)) for tracker in names]
 
-    def preflight(self, findings: Sequence[preflight.Finding]) -> None:
+    def preflight(self) -> None:
         """Sample and score real groups, say what they show, and let the canary sing for the first time."""
         if self.progress.step:
             return
-        found = [*findings, *self.memory_findings]
-        preflight.refuse(found, self.config)
         scored = self.trainer.rollout(self._drawn(0)[: preflight.GROUPS], self._seed(0))
-        found += preflight.check_groups(self.config, scored)
-        preflight.refuse(found, self.config)
-        for finding in found:
-            self.console.warn(finding.text)
+        self.console.note(preflight.show_one(scored))
+        preflight.settle(preflight.check_groups(self.config, scored), self.config, self.console.warn)
         self._check_canary(self.trainer.sync(0, scored), 0)
 
     def to_the_end(self) -> None:
         try:
-            if self.progress.evaluated_step < 0:
-                self._evaluate("before")
+            self._evaluate_where_due()
             while self.progress.step < self.config.run.steps:
                 self.stop.check()
                 self._step()
-            if self.progress.evaluated_step < self.progress.step:
-                self._evaluate("after")
+                self._evaluate_where_due()
+                if self.progress.step % self.config.run.save_every == 0:
+                    self._save()
             self._save()
         except GrpoError as error:
             self._end_early(error)
@@ -159,43 +166,50 @@ class Run:
             self.console.note(f"report: {write_report(self.folder.path)}")
 
     def _end_early(self, error: GrpoError) -> NoReturn:
-        """Save what has been learned, unless an update is half made: then the last checkpoint is what there is."""
+        """Save what has been learned, unless a step is half done: then the last checkpoint is what there is."""
         if self.stopwatch.phase in ("", "sample", "score"):
             self._save()
-        where = f"step {self.saved_step} is saved in {self.folder.path}; go on with --resume"
+        where = f"step {self.saved.step} is saved in {self.folder.path}; go on with --resume"
+        if not self.saved.step:
+            where = "no step was finished, so nothing is saved"
         if isinstance(error, Interrupted):
             raise Interrupted(f"{error}; {where}", exit_code=error.exit_code) from None
         self.console.note(where)
         raise error
 
     def _step(self) -> None:
-        config, step = self.config, self.progress.step + 1
+        step = self.progress.step + 1
         self.stopwatch.restart()
-        lr = learning_rate(config.optim, step - 1, config.run.steps)
+        lr = learning_rate(self.config.optim, step - 1, self.config.run.steps)
         outcome = self.trainer.step(step, self._drawn(step - 1), lr=lr, seed=self._seed(step))
-        row = step_row(step, outcome, reward_names=self.scorer.names) | self.stopwatch.row()
-        row["speed/tokens_per_second"] = row["tokens"] / row["time/step"]
-        self.folder.append_samples(
-            sample_rows(step, outcome.groups, self._texts([g.scored.group.prompt for g in outcome.groups]))
-        )
+        # Until the books are closed the weights are those of this step and `progress` is that of the one before.
+        with self.stopwatch("books"):
+            row = step_row(step, outcome, reward_names=self.scorer.names) | self.stopwatch.row()
+            row["speed/tokens_per_second"] = row["tokens"] / row["time/step"]
+            texts = self._texts([group.scored.group.prompt for group in outcome.groups])
+            self.folder.append_samples(sample_rows(step, outcome.groups, texts))
+            self._log(row, step)
+            self.console.step(row)
+            self._check_updates(outcome)
+            self._check_canary(outcome.gap, step)
+            self.progress = replace(self.progress, step=step, tokens=self.progress.tokens + row["tokens"])
+
+    def _log(self, row: Row, step: int) -> None:
+        """Into metrics.jsonl, and to the trackers.  A dashboard that fails must not end a run."""
         self.folder.append_metrics(row)
-        for tracker in self.trackers:
-            tracker.log(row, step)
-        self.console.step(row)
-        self._check_updates(outcome)
-        self._check_canary(outcome.gap, step)
-        self.progress = replace(self.progress, step=step, tokens=self.progress.tokens + row["tokens"])
-        if config.eval.every and step % config.eval.every == 0 and step < config.run.steps:
-            self._evaluate(f"step-{step}")
-        if step % config.run.save_every == 0 and step < config.run.steps:
-            self._save()
+        for tracker in list(self.trackers):
+            try:
+                tracker.log(row, step)
+            except Exception as error:  # noqa: BLE001  other people's network code, any exception
+                self.trackers.remove(tracker)
+                self.console.warn(f"{type(tracker).__name__.strip('_')} failed ({error}) and gets no more metrics")
 
     def _check_updates(self, outcome: Outcome) -> None:
         """Gradients that are not finite were not applied; a few in a row are a fault, not bad luck."""
         skipped = [update for update in outcome.updates if not update.moved]
-        bad_steps = self.progress.bad_steps + 1 if skipped else 0
+        bad_steps = self.progress.bad_steps + 1 if skipped else 0 if outcome.updates else self.progress.bad_steps
         self.progress = replace(self.progress, bad_steps=bad_steps)
-        if bad_steps >= BAD_STEPS:
+        if skipped and bad_steps >= BAD_STEPS:
             saved = self.folder.path / "failed-batch.pt"
             torch.save(skipped[0].batch, saved)
             raise LearningError(
@@ -213,10 +227,20 @@ class Run:
         allowed = canary.tolerance(self.place.dtype, self.config.sampling.canary)
         canary.check(gap, allowed, sampler=self.sampler.name, step=step)
 
+    def _evaluate_where_due(self) -> None:
+        """Before the first step, after the last, and every so many between; one that was cut short is made up."""
+        step, every = self.progress.step, self.config.eval.every
+        if not self.held_out or self.progress.evaluated_step == step:
+            return
+        if step == 0:
+            self._evaluate("before")
+        elif step >= self.config.run.steps:
+            self._evaluate("after")
+        elif every and step % every == 0:
+            self._evaluate(f"step-{step}")
+
     def _evaluate(self, label: str) -> None:
         """On the held-out problems; the best so far after the start is kept apart."""
-        if not self.held_out:
-            return
         settings, step = self.config.eval, self.progress.step
         params = SamplingParams(
             settings.max_tokens or self.config.sampling.max_tokens,
@@ -227,23 +251,21 @@ class Run:
         result = evaluate(self.sampler, self.scorer, self.held_out, settings.n, params, arrived=self._arrived)
         recipe = {"config": self.config.model_dump(mode="json"), "step": step, "sampler": self.sampler.name}
         write(result, self.folder.eval / label, recipe, self._texts(self.held_out))
-        self.folder.append_metrics(result.row(step))
-        self.console.evaluation(label, result.row(step))
-        self.progress = replace(self.progress, evaluated_step=step)
-        self._keep_best(result, step)
-
-    def _keep_best(self, result: Evaluation, step: int) -> None:
+        progress = replace(self.progress, evaluated_step=step)
         score = result.measures["pass@1"].mean
-        if score > self.progress.best_score:
-            self.progress = replace(self.progress, best_step=step, best_score=score)
+        if score > progress.best_score:
             if step:
                 checkpoints.save_best(self.folder.checkpoints, self._write_model)
+            progress = replace(progress, best_step=step, best_score=score)
+        self._log(result.row(step), step)
+        self.console.evaluation(label, result.row(step))
+        self.progress = progress
 
     def _save(self) -> None:
-        if self.progress.step > self.saved_step:
+        if self.progress.step and self.progress != self.saved:
             keep = self.config.run.keep
             checkpoints.save(self.folder.checkpoints, self.progress, self.policy.state(), self._write_model, keep=keep)
-            self.saved_step = self.progress.step
+            self.saved = self.progress
 
     def _write_model(self, folder: Path) -> None:
         self.policy.save(folder)

@@ -48,6 +48,8 @@ def test_shares_by_hand():
         "completions/unparseable": 1 / 3,  # of those that were looked into
         "completions/unscored": 1 / 4,
         "completions/deadline": 1 / 4,
+        "completions/crash": 0.0,
+        "completions/fault": 0.0,
         "completions/length_mean": 3.0,
         "completions/length_max": 6,
     }

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from torch import nn
 
 from grpo.config import Config
 from grpo.errors import ConfigError
@@ -17,12 +13,10 @@ from grpo.preflight import (
     check_groups,
     check_memory,
     check_rejected_golds,
-    estimate_memory,
-    refuse,
+    settle,
 )
 from grpo.types import Completion, Group, Problem, Prompt, ScoredGroup
 from rewards import Score
-from tests.tiny import CHARACTERS, make_model
 
 
 def config(**groups) -> Config:
@@ -120,75 +114,25 @@ def test_unreadable_completions_are_reported_with_what_to_do():
     ]
 
 
-# --- Memory -------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def model() -> nn.Module:
-    return make_model(tied=True)
-
-
-def test_weights_and_optimizer_are_counted_by_hand(model):
-    numbers = sum(weight.numel() for weight in model.parameters())
-    memory = estimate_memory(config(), model, longest_row=100)
-    assert memory.weights * 2**30 == pytest.approx(4 * numbers)
-    assert memory.optimizer * 2**30 == pytest.approx((8 + 4) * numbers)  # two moments and the gradient
-    assert memory.total == memory.weights + memory.optimizer + memory.batch
-    assert memory.where == "machine"
-
-
-def test_half_the_width_needs_float32_masters_beside_it(model):
-    numbers = sum(weight.numel() for weight in model.parameters())
-    half = make_model(tied=True).to(torch.bfloat16)
-    memory = estimate_memory(config(), half, longest_row=100)
-    assert (memory.weights * 2**30, memory.optimizer * 2**30) == (2 * numbers, (8 + 4 + 4) * numbers)
-
-
-@given(st.integers(1, 10**5), st.integers(1, 10**5))
-def test_a_larger_batch_never_needs_less(model, few, many):
-    few, many = sorted((few, many))
-    needs = [
-        estimate_memory(config(optim={"tokens_per_microbatch": tokens}), model, longest_row=1).batch
-        for tokens in (few, many)
-    ]
-    assert needs[0] <= needs[1]
-
-
-def test_activations_are_counted_by_hand(model):
-    small = config(optim={"tokens_per_microbatch": 10})
-    # 50 tokens x 2 layers x 64 wide x 34 values of 2 bytes, doubled for float32; 1,024 rows of logits, three times.
-    expected = 50 * 2 * 64 * (34 * 2) + 3 * 4 * 1024 * len(CHARACTERS)
-    assert estimate_memory(small, model, longest_row=50).batch * 2**30 == pytest.approx(expected)
-
-
-def test_one_row_longer_than_a_microbatch_is_what_counts(model):
-    small = config(optim={"tokens_per_microbatch": 10})
-    assert estimate_memory(small, model, 5000).batch > estimate_memory(small, model, 50).batch
-
-
-def test_checkpointing_needs_less(model):
-    with_it = config().with_changes(model={"gradient_checkpointing": True})
-    assert estimate_memory(with_it, model, 100).batch < estimate_memory(config(), model, 100).batch
-
-
-def test_memory_that_suffices_is_no_finding():
-    assert check_memory(Memory(1, 2, 1, available=4, where="GPU")) == []
-
-
-def test_a_batch_that_may_be_too_large_is_reported_and_a_model_that_is_too_large_is_certain():
-    [may] = check_memory(Memory(1, 2, 5, available=4, where="GPU"))
-    [certain] = check_memory(Memory(2, 4, 1, available=4, where="GPU"))
-    assert (may.certain, certain.certain) == (False, True)
-    assert "8.0 GiB of 4.0 on the GPU" in may.text
-    assert "lower optim.tokens_per_microbatch" in may.text
-
-
 # --- Refusal ------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_certain_is_refused_unless_the_settings_go_on_regardless():
-    findings = [Finding("maybe"), Finding("for sure", certain=True)]
+def test_what_is_certain_is_refused_after_the_rest_was_said_unless_the_settings_go_on_regardless():
+    findings, said = [Finding("for sure", certain=True), Finding("maybe")], []
     with pytest.raises(ConfigError, match=r'^preflight: for sure \(run.preflight = "report" goes on regardless\)$'):
-        refuse(findings, config())
-    refuse(findings, config(run={"preflight": "report"}))
-    refuse(findings[:1], config())
+        settle(findings, config(), said.append)
+    assert said == ["maybe"]
+    settle(findings, config(run={"preflight": "report"}), said.append)
+    assert said == ["maybe", "for sure", "maybe"]
+
+
+def test_memory_that_suffices_is_no_finding():
+    assert check_memory(Memory(1, 2, 1, available=4, by_turns=True)) == []
+
+
+def test_a_batch_that_may_be_too_large_is_reported_and_a_model_that_is_too_large_is_certain():
+    [may] = check_memory(Memory(1, 7, 5, available=4, by_turns=True))
+    [certain] = check_memory(Memory(6, 1, 1, available=4, by_turns=True))
+    assert (may.certain, certain.certain) == (False, True)
+    assert "8.0 GiB of 4.0 on the GPU" in may.text
+    assert "lower optim.tokens_per_microbatch" in may.text

@@ -160,7 +160,12 @@ def test_resume_may_change_what_does_not_touch_the_mathematics(tmp_path: Path) -
         "run__reward_workers": 3,
         "run__preflight": "report",
         "eval__every": 5,
+        "model__gradient_checkpointing": True,
+        "optim__tokens_per_microbatch": 64,
+        "optim__offload": True,
         "sampling__memory": 0.9,
+        "sampling__canary": 0.5,
+        "sampling__backend": "transformers",
     }
     assert {name.replace("__", ".") for name in others} == MAY_DIFFER
     with RunFolder.resume(tmp_path, toml(**others)) as folder:

@@ -20,6 +20,7 @@ from grpo.config import Config
 from grpo.errors import CheckpointError, ConfigError, Interrupted, LearningError, SamplerError
 from grpo.learning.policy import Policy, Terms
 from grpo.run import checkpoints
+from grpo.sampling.hf import TransformersSampler
 from grpo.train import train
 from tests import runs
 from tests.conftest import ROOT
@@ -100,6 +101,70 @@ def assert_same_run(path: Path, other: Path) -> None:
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+@pytest.mark.parametrize("at", [2, 6])
+def test_an_evaluation_that_was_interrupted_is_made_up_for(
+    whole: tuple[Config, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    config, uninterrupted = whole
+    measure = module.evaluate
+
+    def interrupted(sampler: TransformersSampler, *arguments: object, **options: object) -> object:
+        if sampler._step == at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return measure(sampler, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "evaluate", interrupted)
+    with pytest.raises(Interrupted, match=f"step {at} is saved"):
+        train(config, tmp_path / "run")
+    monkeypatch.setattr(module, "evaluate", measure)
+    train(config, tmp_path / "run", resume=True)
+    train(config, tmp_path / "run", resume=True)  # nothing is left to do, and nothing is done
+    assert_same_run(tmp_path / "run", uninterrupted)
+
+
+def test_a_step_that_fails_after_its_update_is_not_saved_as_the_step_before(
+    whole: tuple[Config, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, uninterrupted = whole
+    check = module.canary.check
+
+    def failing(gap: float, allowed: float, *, sampler: str, step: int) -> None:
+        if step == 5:
+            raise SamplerError("the canary is dead")
+        check(gap, allowed, sampler=sampler, step=step)
+
+    monkeypatch.setattr(module.canary, "check", failing)
+    with pytest.raises(SamplerError, match="the canary is dead"):
+        train(config, tmp_path / "run")
+    assert checkpoints.latest(tmp_path / "run" / "checkpoints") == tmp_path / "run" / "checkpoints" / "step-3"
+    monkeypatch.setattr(module.canary, "check", check)
+    train(config, tmp_path / "run", resume=True)
+    assert_same_run(tmp_path / "run", uninterrupted)
+
+
+def test_a_start_that_was_refused_leaves_no_model_to_the_next(config: Config, tmp_path: Path) -> None:
+    for name in ("model", "cold-start"):
+        (tmp_path / "run" / name).mkdir(parents=True)
+        (tmp_path / "run" / name / "of-another-seed").touch()
+    train(config.with_changes(run={"steps": 1}), tmp_path / "run")
+    assert not list((tmp_path / "run").glob("*/of-another-seed"))
+
+
+def test_a_tracker_that_fails_does_not_end_the_run(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Broken:
+        def log(self, row: object, step: int) -> None:
+            raise ConnectionError("no route to the dashboard")
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(module, "open_trackers", lambda *_: [Broken()])
+    train(config.with_changes(run={"steps": 1}), tmp_path / "run")
+    assert "Broken failed (no route to the dashboard)" in capsys.readouterr().out
+
+
 def test_ctrl_c_saves_the_last_whole_step_and_the_run_goes_on_from_there(
     whole: tuple[Config, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,17 +204,20 @@ def test_resume_with_other_mathematics_is_refused(whole: tuple[Config, Path]) ->
         train(config.with_changes(optim={"lr": 0.5}), path, resume=True)
 
 
-def test_the_canary_stops_a_run_whose_transfer_is_broken(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("lr", "complaint"),
+    [(1e-3, "does not serve the policy's weights|did not take"), (1e-6, "did not take the weights")],
+)
+def test_the_canary_stops_a_run_whose_transfer_is_broken_however_small_its_steps(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lr: float, complaint: str
 ) -> None:
-    from grpo.sampling.hf import TransformersSampler
-
     def forget(self: TransformersSampler, named_tensors: object, step: int) -> None:
         self._step = step
 
     monkeypatch.setattr(TransformersSampler, "load_weights", forget)
-    with pytest.raises(SamplerError, match="does not serve the policy's weights"):
-        train(config, tmp_path / "run")
+    with pytest.raises(SamplerError, match=complaint):
+        train(config.with_changes(optim={"lr": lr}), tmp_path / "run")
+    assert not checkpoints.latest(tmp_path / "run" / "checkpoints")
 
 
 def test_a_few_bad_gradients_are_skipped_and_counted_and_more_stop_the_run(

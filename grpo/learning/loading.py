@@ -32,7 +32,7 @@ def choose_device(settings: Model) -> str:
 def choose_dtype(settings: Model, device: str) -> str:
     if settings.dtype != "auto":
         return settings.dtype
-    return "bfloat16" if device == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    return "bfloat16" if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
 
 
 def load_tokenizer(name: str, revision: str | None) -> PreTrainedTokenizerBase:
@@ -58,7 +58,18 @@ def load_model(name: str, revision: str | None, *, dtype: str, device: str) -> P
             f"{name}: {len(missing)} of the weights that its config.json asks for are not in its files "
             f"({missing[0]} for one); save the model again, or take the config.json that belongs to it"
         )
-    model.to(device)  # type: ignore[arg-type]
+    try:
+        model.to(device)  # type: ignore[arg-type]
+    except torch.OutOfMemoryError:
+        raise ModelError(f"{name}: its weights do not fit into the GPU's memory; take a smaller model") from None
+    return model
+
+
+def outline(name: str, revision: str | None, *, dtype: str) -> PreTrainedModel:
+    """The model without its weights: shapes only, on the "meta" device."""
+    config = _load(AutoConfig, name, revision)
+    with torch.device("meta"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype])
     return model
 
 

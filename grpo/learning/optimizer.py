@@ -45,39 +45,39 @@ def learning_rate(settings: Optim, step: int, steps: int) -> float:
 class AdamW:
     """`torch.optim.AdamW` over float32 masters of a model's trainable weights.
 
-    Gradients of lower precision are added up in float32, on the master, as soon as the backward pass has made them:
-    many micro-batches lose nothing to rounding, and with `offload` no gradient stays on the GPU.
+    Gradients of lower precision are added up in float32 as soon as the backward pass has made them, so many
+    micro-batches lose nothing to rounding.  With `offload` they cross to the host once per update.
     """
 
     def __init__(self, model: nn.Module, settings: Optim) -> None:
         self.weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-        self.masters = {name: self._master(weight, settings.offload) for name, weight in self.weights.items()}
+        self.sums: dict[str, Tensor] = {}  # float32 gradients of weights in lower precision, beside the weights
+        self.masters = {name: self._master(name, weight, settings.offload) for name, weight in self.weights.items()}
         self.grad_clip = settings.grad_clip
         self.adamw = torch.optim.AdamW(
-            self.masters.values(), lr=settings.lr, betas=BETAS, weight_decay=settings.weight_decay
+            self.masters.values(), lr=settings.lr, betas=BETAS, weight_decay=settings.weight_decay, fused=True
         )
 
-    @staticmethod
-    def _master(weight: nn.Parameter, offload: bool) -> Tensor:
+    def _master(self, name: str, weight: nn.Parameter, offload: bool) -> Tensor:
         if weight.dtype == torch.float32 and not (offload and weight.is_cuda):
             return weight
-        device = torch.device("cpu") if offload else weight.device
-        master = weight.detach().to(device, torch.float32, copy=True).requires_grad_()
 
-        def hand_over(weight: Tensor) -> None:
+        def add_up(weight: Tensor) -> None:
             assert weight.grad is not None
-            grad = weight.grad.to(device, torch.float32)
-            master.grad = grad if master.grad is None else master.grad.add_(grad)
-            weight.grad = None
+            grad, weight.grad = weight.grad.float(), None
+            self.sums[name] = self.sums[name].add_(grad) if name in self.sums else grad
 
-        weight.register_post_accumulate_grad_hook(hand_over)
-        return master
+        weight.register_post_accumulate_grad_hook(add_up)
+        device = torch.device("cpu") if offload else weight.device
+        return weight.detach().to(device, torch.float32, copy=True).requires_grad_()
 
     def step(self, lr: float) -> float:
         """One update; returns the gradient norm before clipping.
 
         If the norm is not finite nothing moves.  Gradients are gone afterwards either way.
         """
+        for name in list(self.sums):
+            self.masters[name].grad = self.sums.pop(name).to(self.masters[name].device)
         norm = float(nn.utils.get_total_norm([m.grad for m in self.masters.values() if m.grad is not None]))
         if math.isfinite(norm):
             nn.utils.clip_grads_with_norm_(self.masters.values(), self.grad_clip, torch.tensor(norm))

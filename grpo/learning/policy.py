@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from grpo.config import Optim
+from grpo.errors import LearningError
 from grpo.learning.batch import Batch, Row, collate, microbatches
 from grpo.learning.logprobs import split_model, token_logprobs
 from grpo.learning.optimizer import AdamW
@@ -55,19 +56,22 @@ class LanguageModel:
     @torch.no_grad()
     def logprobs(self, batch: Batch) -> Tensor:
         """log π of the batch's tokens: float32 [B, T] on the CPU, 0 in the padding."""
-        logprobs_BT = torch.zeros(batch.tokens_BT.shape)
-        for index in microbatches(batch, self.tokens_per_microbatch):
-            part = self._logprobs(batch.rows(index), self.temperature)
-            logprobs_BT[index, : part.shape[1]] = part.cpu()
-        return logprobs_BT
+        return self._of_all(batch, self.temperature)
 
     @torch.no_grad()
     def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
         """log π at temperature 1 of each completion's tokens after its prompt; the counterpart of `Sampler.score`."""
         rows = [Row(tuple(prompt), tuple(tokens), (0.0,) * len(tokens), 0.0, 1.0) for prompt, tokens in sequences]
         batch = collate(rows)
-        logprobs_BT = self._logprobs(batch, 1.0).cpu()
+        logprobs_BT = self._of_all(batch, 1.0)
         return [row[:length].tolist() for row, length in zip(logprobs_BT, batch.lengths, strict=True)]
+
+    def _of_all(self, batch: Batch, temperature: float) -> Tensor:
+        logprobs_BT = torch.zeros(batch.tokens_BT.shape)
+        for index in microbatches(batch, self.tokens_per_microbatch):
+            part = self._logprobs(batch.rows(index), temperature)
+            logprobs_BT[index, : part.shape[1]] = part.cpu()
+        return logprobs_BT
 
     def _logprobs(self, rows: Batch, temperature: float) -> Tensor:
         return token_logprobs(self.body, self.head, rows, temperature=temperature, device=self.device)
@@ -90,8 +94,15 @@ class Policy(LanguageModel):
         totals: dict[str, float] = {"loss": 0.0}
         for index in microbatches(batch, self.tokens_per_microbatch):
             rows = batch.rows(index)
-            terms = loss(self._logprobs(rows, self.temperature), _to(rows, self.device))
-            terms.loss.backward()
+            try:
+                terms = loss(self._logprobs(rows, self.temperature), _to(rows, self.device))
+                terms.loss.backward()
+            except torch.OutOfMemoryError:
+                raise LearningError(
+                    f"out of memory with {len(index)} rows of up to {rows.tokens_BT.shape[1]} new tokens at a time; "
+                    f"lower optim.tokens_per_microbatch = {self.tokens_per_microbatch}, or set "
+                    "model.gradient_checkpointing = true"
+                ) from None
             totals["loss"] += float(terms.loss.detach())
             for name, value in terms.sums.items():
                 totals[name] = totals.get(name, 0.0) + float(value)
@@ -110,7 +121,7 @@ class Policy(LanguageModel):
             torch.cuda.empty_cache()
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Names as in the model's checkpoint, tied weights once, on the policy's device."""
+        """Names as in the model's `state_dict`, tied weights once, on the policy's device."""
         seen: set[int] = set()
         for name, weight in self.model.state_dict().items():
             if weight.data_ptr() not in seen:
@@ -119,6 +130,9 @@ class Policy(LanguageModel):
 
     def save(self, folder: Path) -> None:
         """The model in Hugging Face format."""
+        if self.model.can_generate():
+            # Some models ship a temperature without do_sample, which transformers reads but refuses to write.
+            self.model.generation_config.do_sample = True
         self.model.save_pretrained(folder)
 
     def state(self) -> dict[str, Any]:

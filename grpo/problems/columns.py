@@ -53,7 +53,7 @@ def to_problems(rows: Sequence[Row], data: Data, *, stem: str, needs: Sequence[s
         Problem(
             id,
             _messages(value(row, asks), data, place=f"{data.source}: problem {id}: column {asks!r}"),
-            _facts(row, gold),
+            _facts(row, gold) if answers else dict(row),
         )
         for id, row, gold in zip(ids, rows, golds, strict=True)
     ]
@@ -165,16 +165,16 @@ def _is_message(item: Any) -> bool:
 
 
 def _facts(row: Row, gold: str) -> dict[str, Any]:
-    """The row's columns, with the gold answer in its place.
+    """The row's columns, with the gold answer, "" where there is none, in its place.
 
     gsm8k keeps the worked solution in the column `answer`, which the gold takes over: it moves to `solution`, where
     fine-tuning looks for it.
     """
     facts = dict(row)
-    if gold:
-        if isinstance(row.get("answer"), str) and marked_answer(row["answer"]) == gold:
-            facts.setdefault("solution", row["answer"])
-        facts["answer"] = gold
+    worked = row.get("answer")
+    if isinstance(worked, str) and worked and (marked_answer(worked) or "") == gold:
+        facts.setdefault("solution", worked)
+    facts["answer"] = gold
     return facts
 
 

@@ -21,6 +21,8 @@ import fcntl
 import json
 import math
 import os
+import re
+import shutil
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -29,7 +31,8 @@ from typing import Any
 
 from grpo.errors import CheckpointError
 
-# Settings that a resumed run may change: they move its end, its files or its speed, not its mathematics.
+# Settings that a resumed run may change: they move its end, its files, its speed or its memory, not its mathematics
+# (beyond the last bit of rounding).  What an error message advises to change must be among them.
 MAY_DIFFER = frozenset(
     {
         "run.steps",
@@ -39,9 +42,19 @@ MAY_DIFFER = frozenset(
         "run.reward_workers",
         "run.preflight",
         "eval.every",
+        "model.gradient_checkpointing",
+        "optim.tokens_per_microbatch",
+        "optim.offload",
         "sampling.memory",
+        "sampling.canary",
+        "sampling.backend",
     }
 )
+
+# A reward may be given more time, or told what to do with errors, after it stopped a run.
+MAY_DIFFER_OF_A_REWARD = re.compile(r"reward\.\d+\.(deadline|on_error)")
+
+MADE_MODELS = ("model", "cold-start")
 
 
 class RunFolder:
@@ -72,6 +85,8 @@ class RunFolder:
                     f"{path}: already holds a run; continue it with --resume, or choose another folder with --out",
                     exit_code=2,
                 )
+            for name in MADE_MODELS:  # by a start that was refused or stopped, and perhaps with other settings
+                shutil.rmtree(path / name, ignore_errors=True)
             _replace(folder.config, [config_toml.encode()])
         except BaseException:
             folder.close()
@@ -181,12 +196,13 @@ def _check_same_mathematics(stored: Path, given_toml: str) -> None:
     changed = [
         f"{key}: {_shown(old, key)} in the run, {_shown(new, key)} given"
         for key in sorted(old.keys() | new.keys())
-        if key not in may_differ and old.get(key) != new.get(key)
+        if key not in may_differ and not MAY_DIFFER_OF_A_REWARD.fullmatch(key) and old.get(key) != new.get(key)
     ]
     if changed:
         raise CheckpointError(
             f"{stored.parent}: was made with other settings ({'; '.join(changed)}); "
-            "resume with the run's own, or start another run with --out",
+            f"resume with the run's own (grpo train {stored} --resume --out {stored.parent}), or start another run"
+            " with --out",
             exit_code=2,
         )
 

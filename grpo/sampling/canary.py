@@ -1,20 +1,50 @@
 """The weight canary: after every transfer, does the sampler serve what the learner has?
 
 A sampler that missed a transfer still samples, nothing raises, and the run learns from another model's completions
-for weeks (verl issue 7495, ms-swift issue 9855).  So a few of the step's own completions are scored by both sides,
-and the mean |Δ log-probability| per token is a metric of every step; beyond rounding, the run stops.
+for weeks (verl issue 7495, ms-swift issue 9855).  Two things are looked at after each transfer, with a few of the
+step's own completions that both sides score:
+
+- The mean |Δ log-probability| per token is a metric of every step; beyond rounding, the run stops.
+- In bfloat16, rounding is more than what many small steps move.  So the tokens of the transfer before are scored again:
+  where the policy's scores have changed and the sampler's are the same to the last bit, it did not take the weights.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from grpo.errors import SamplerError
-from grpo.sampling import Dtype, Sequences
+from grpo.sampling import Dtype, Sampler, Sequences
 from grpo.types import Group
 
 TOLERANCE: dict[Dtype, float] = {"float32": 1e-3, "bfloat16": 0.1}  # mean |Δ log-probability| per token
+
+
+Scores = list[list[float]]  # of each sequence's completion tokens
+
+
+class Canary:
+    """Remembers the last probe and what both sides said of it."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Sequences, Scores, Scores] | None = None
+
+    def gap(
+        self, groups: Sequence[Group], sampler: Sampler, policy_score: Callable[[Sequences], Scores], step: int
+    ) -> float:
+        """Mean |Δ log-probability| after the transfer of step `step`; raises `SamplerError` where nothing arrived."""
+        if self._last is not None:
+            sequences, of_sampler, of_policy = self._last
+            if policy_score(sequences) != of_policy and sampler.score(sequences) == of_sampler:
+                raise SamplerError(
+                    f"{sampler.name}: did not take the weights of step {step}: the policy's log-probabilities have "
+                    'changed and the sampler\'s are the same to the last bit; set sampling.backend = "transformers" '
+                    "to go on, and report the model"
+                )
+        sequences = probe(groups, seed=step)
+        self._last = (sequences, sampler.score(sequences), policy_score(sequences))
+        return logprob_gap(self._last[1], self._last[2])
 
 
 def probe(groups: Sequence[Group], *, seed: int, count: int = 8, max_tokens: int = 256) -> Sequences:
