@@ -16,7 +16,7 @@ from grpo.errors import ConfigError
 from grpo.learning.loading import choose_device, choose_dtype, context_length, load_model, load_tokenizer
 from grpo.learning.policy import LanguageModel, Policy
 from grpo.problems import load_problems, render_prompts
-from grpo.sampling import Dtype, Sampler, make_sampler
+from grpo.sampling import Dtype, Sampler, choose_backend, make_sampler
 from grpo.scoring import Scorer
 from grpo.types import Problem, Prompt
 
@@ -44,6 +44,15 @@ class ModelFiles:
 def choose_place(config: Config) -> Place:
     device = choose_device(config.model)
     return Place(cast(Literal["cpu", "cuda"], device), cast(Dtype, choose_dtype(config.model, device)))
+
+
+def resolved(config: Config) -> Config:
+    """The settings with every "auto" replaced by what it comes to on this machine.
+
+    A run folder holds these, so a run that is resumed where "auto" would come to something else is told.
+    """
+    place, backend = choose_place(config), choose_backend(config.sampling.backend)
+    return config.with_changes(model={"device": place.device, "dtype": place.dtype}, sampling={"backend": backend})
 
 
 def find_model(config: Config, made: Path) -> ModelFiles:

@@ -34,7 +34,7 @@ from grpo.run.console import Console
 from grpo.run.folder import RunFolder
 from grpo.run.report import write_report
 from grpo.run.trackers import open_trackers
-from grpo.sampling import canary, choose_backend
+from grpo.sampling import canary
 from grpo.scoring import check_rewards
 from grpo.sft import fine_tune
 from grpo.types import Problem, Prompt, SamplingParams
@@ -45,11 +45,11 @@ IDLE_STEPS = 10  # in a row in which no group carried a signal; then the console
 
 def train(config: Config, path: Path, *, resume: bool = False, dry_run: bool = False) -> None:
     """Run GRPO as `config` says, in the run folder `path`.  A dry run stops before step 1 and leaves nothing."""
+    config = assemble.resolved(config)
     with ExitStack() as stack:
         folder = stack.enter_context(_folder(config, path, resume=resume, dry_run=dry_run))
         console = stack.enter_context(closing(Console(config.run.steps)))
-        place = assemble.choose_place(config)
-        console.note(f"sampler: {choose_backend(config.sampling.backend)} on {place.device}, {place.dtype}")
+        console.note(f"sampler: {config.sampling.backend} on {config.model.device}, {config.model.dtype}")
         # What is cheap to get wrong comes first: data and rewards are looked at before any model is opened.
         problems = assemble.load_judgeable(config, config.data, console.warn)
         held_out_data = assemble.held_out(config)

@@ -198,6 +198,13 @@ def test_a_second_run_into_the_same_folder_is_refused(whole: tuple[Config, Path]
         train(*whole)
 
 
+def test_a_run_folder_says_what_auto_came_to(whole: tuple[Config, Path]) -> None:
+    text = (whole[1] / "config.toml").read_text()
+    assert 'device = "cpu"' in text
+    assert 'dtype = "float32"' in text
+    assert '"auto"' not in text
+
+
 def test_resume_with_other_mathematics_is_refused(whole: tuple[Config, Path]) -> None:
     config, path = whole
     with pytest.raises(CheckpointError, match=r"optim\.lr: 0\.001 in the run, 0\.5 given"):
