@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 
@@ -92,50 +92,51 @@ class Run:
         held_out: Sequence[Problem],
         stack: ExitStack,
     ) -> None:
-        self.config, self.folder, self.console = config, folder, console
+        self.config, self.folder, self.console, self.stack = config, folder, console, stack
         self.stop, self.stopwatch = stack.enter_context(StopRequest()), Stopwatch()
         self.place = assemble.choose_place(config)
-        self.trackers = [
-            stack.enter_context(closing(tracker))
-            for tracker in open_trackers(
-                config.run.trackers, folder.path.name, config.model_dump(mode="json"), folder.path
-            )
-        ]
-        self.progress = self.saved = Progress(step=0)
+        trackers = open_trackers(config.run.trackers, folder.path.name, config.model_dump(mode="json"), folder.path)
+        self.trackers = [stack.enter_context(closing(tracker)) for tracker in trackers]
         self.idle_steps = 0
         start = _starting_model(config, folder, self.place, console, self.stop)
-        files, optimizer = start, None
-        checkpoint = checkpoints.latest(folder.checkpoints)
-        if checkpoint:
-            self.progress, optimizer = checkpoints.load(checkpoint)
-            self.saved = self.progress
-            files = replace(start, name=str(checkpoint), revision=None)
-            console.note(f"resumed: after step {self.progress.step}, from {checkpoint}")
-        folder.rewind(self.progress.step if checkpoint else -1)  # without one, not even the first evaluation stands
-        self.files = files
+        self.progress, self.files, optimizer = self._restore(start)
+        self.saved = self.progress
 
         eval_tokens = config.eval.max_tokens or config.sampling.max_tokens
-        self.prompts = assemble.prompts_for(problems, files, config.data, max_tokens=config.sampling.max_tokens)
-        self.held_out = assemble.prompts_for(held_out, files, config.data, max_tokens=eval_tokens)
+        self.prompts = assemble.prompts_for(problems, self.files, config.data, max_tokens=config.sampling.max_tokens)
+        self.held_out = assemble.prompts_for(held_out, self.files, config.data, max_tokens=eval_tokens)
         room = [(self.prompts, config.sampling.max_tokens), (self.held_out, eval_tokens)]
         context = max(assemble.longest(prompts) + tokens for prompts, tokens in room if prompts)
+        self._check_memory(context)
+        self._open(start, optimizer, context)
 
-        memory = estimate_memory(
-            config, outline(files.name, files.revision, dtype=self.place.dtype), self.place, context
-        )
-        console.note(f"memory: {memory}")
-        preflight.settle(preflight.check_memory(memory), config, console.warn)
+    def _restore(self, start: ModelFiles) -> tuple[Progress, ModelFiles, dict[str, Any]]:
+        """Where the run stands, the model of that step, and the optimizer's state; the rows after it are forgotten."""
+        checkpoint = checkpoints.latest(self.folder.checkpoints)
+        if checkpoint is None:
+            self.folder.rewind(-1)  # not even the first evaluation stands
+            return Progress(step=0), start, {}
+        progress, optimizer = checkpoints.load(checkpoint)
+        self.folder.rewind(progress.step)
+        self.console.note(f"resumed: after step {progress.step}, from {checkpoint}")
+        return progress, replace(start, name=str(checkpoint), revision=None), optimizer
 
-        self.scorer = stack.enter_context(assemble.open_scorer(config, folder.path / "failed.json"))
-        self.sampler = stack.enter_context(closing(assemble.open_sampler(config, files, self.place, context=context)))
-        self.policy = assemble.make_policy(config, files, self.place)
+    def _check_memory(self, context: int) -> None:
+        shape = outline(self.files.name, self.files.revision, dtype=self.place.dtype)
+        memory = estimate_memory(self.config, shape, self.place, context)
+        self.console.note(f"policy: {_count(shape.num_parameters())} parameters, {self.place.dtype}")
+        self.console.note(f"memory: {memory}")
+        preflight.settle(preflight.check_memory(memory), self.config, self.console.warn)
+
+    def _open(self, start: ModelFiles, optimizer: dict[str, Any], context: int) -> None:
+        """Rewards, sampler and policy, in this order: vLLM measures what memory is free before the policy takes any."""
+        config, files, place = self.config, self.files, self.place
+        self.scorer = self.stack.enter_context(assemble.open_scorer(config, self.folder.path / "failed.json"))
+        self.sampler = self.stack.enter_context(closing(assemble.open_sampler(config, files, place, context=context)))
+        self.policy = assemble.make_policy(config, files, place)
         if optimizer:
             self.policy.load_state(optimizer)
-        console.note(
-            f"policy: {_count(self.policy.model.num_parameters())} parameters on {self.place.device}, "
-            f"{self.place.dtype}"
-        )
-        reference = assemble.make_reference(config, start, self.place) if config.objective.kl else self.policy
+        reference = assemble.make_reference(config, start, place) if config.objective.kl else self.policy
         self.trainer = Trainer(
             config, self.policy, self.sampler, self.scorer, reference.logprobs, self.stopwatch, self._arrived
         )
