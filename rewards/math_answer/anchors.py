@@ -23,6 +23,7 @@ _PHRASE = re.compile(
     re.IGNORECASE,
 )
 _HEADER = re.compile(r"^[ \t#*_]*(?:final[ \t]+)?answer[*_: \t]*$", re.IGNORECASE | re.MULTILINE)
+_CHINESE = re.compile(r"答案\s*(?:是|为|：|:)")
 _OPTION = re.compile(r"\b(?:correct|right|best) (?:option|choice)[*_]*\s?(?:is|:)", re.IGNORECASE)
 # "The reference answer is", "if the answer is": somebody else's answer, or none.
 _NOT_OURS = re.compile(
@@ -92,6 +93,8 @@ def phrases_in(text: str) -> list[Anchor]:
     if any(word in text for word in _KEYWORDS):
         starts += [(found.start(), found.end(), found[0].lower()) for found in _PHRASE.finditer(text)]
         starts += [(found.start(), found.end(), found[0].lower()) for found in _HEADER.finditer(text)]
+    if "答案" in text:
+        starts += [(found.start(), found.end(), "answer") for found in _CHINESE.finditer(text)]
     if "option" in text or "choice" in text:
         starts += [(found.start(), found.end(), "option") for found in _OPTION.finditer(text)]
     last = sorted(starts)[-MAX_PHRASES:]

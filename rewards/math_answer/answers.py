@@ -42,7 +42,8 @@ _POWER_WORDS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cubed": 3}
 _TIME = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?\s*(?:([ap])\.?\s?m\.?)?", re.IGNORECASE)
 _TIME_NOISE = re.compile(r"\\(?:text|mathrm|textrm|mbox)|\\[!,;: ]|[{}$]")
 _BASE_DIGITS = re.compile(r"(-?)\(?([0-9][0-9A-Za-z]*)\)?_\{?(\d{1,2})\}?")
-_CHOICE = re.compile(r"(?:\\text(?:bf)?\{)?\(?([A-H])[).:]\)?\s*\}?[\s~]+([^=<>].*)", re.DOTALL)
+_CHOICE = re.compile(r"(?:\\text(?:bf)?\{)?\(?([A-H])[).:]\)?\s*\}?[\s~]+(?!(?:or|and)\b)([^=<>].*)", re.DOTALL)
+_OPTION = re.compile(r"(?:\\text(?:bf)?\{\s*)?(?:option|choice)\s*:?\s*\(?([A-J])\)?\s*\}?", re.IGNORECASE)
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 # `…, k ∈ ℤ` at the end says what kind of variable k is.
 _WHOLE_NUMBERS = re.compile(r"(?<=\S)[,;\s]*\(?\s*[A-Za-z]\s*\\in\s*\\mathbb\s*\{?\s*[ZNQ]\s*\}?\s*\)?\s*$")
@@ -293,13 +294,16 @@ def parse(text: str) -> Node:
 
 
 def _special(text: str) -> Node | None:
+    if option := _OPTION.fullmatch(text):
+        return Sym(option[1].upper())
     choice = _CHOICE.fullmatch(text)
     if choice:
         try:
             value: Node = parse(choice[2])
         except ParseError:
             return None
-        return Op("choice", (Sym(choice[1]), value))
+        several = (isinstance(value, Seq) and value.open == "") or (isinstance(value, Words) and " or " in value.text)
+        return None if several else Op("choice", (Sym(choice[1]), value))
     if ":" in text and len(text) < 60:
         found = _TIME.fullmatch(_TIME_NOISE.sub("", text).strip(" ."))
         if found and int(found[2]) < 60 and int(found[1]) <= 24:

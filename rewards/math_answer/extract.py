@@ -37,9 +37,13 @@ class Extracted:
     reason: str
 
 
-_THINK = re.compile(r"<(/?)(?:think|thinking|thought|thoughts|reasoning)>", re.IGNORECASE)
+_THINK = re.compile(
+    r"</?(?:think|thinking|thought|thoughts|reasoning)>|◁/?think▷|<\|(?:begin|end)_of_thought\|>", re.IGNORECASE
+)
+_FINAL_CHANNEL = "<|channel|>final<|message|>"
 _TURN = re.compile(
-    r"<\|(?:im_start|im_end|eot_id|endoftext|end|user|end_of_text)\|>|</s>|<eos>|<end_of_turn>|\n(?:User|Human|Question|Problem):"
+    r"<\|(?:im_start|im_end|eot_id|endoftext|end|user|end_of_text|return|start_header_id)\|>|</s>|<eos>|<end_of_turn>"
+    r"|<｜end▁of▁sentence｜>|\n(?:User|Human|Question|Problem):"
 )
 _TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
 _IS_THE_ANSWER = re.compile(r"\bis (?:the|our) (?:final )?(?:answer|solution)s?[.!]?\s*$", re.IGNORECASE)
@@ -78,9 +82,11 @@ def extract(completion: str, policy: Policy) -> Extracted:
 def _visible(completion: str) -> tuple[str, str]:
     """The text after the last think block, up to where another turn of the conversation begins."""
     text = completion[-TAIL:]
-    if "<" in completion:
+    if "<" in completion or "◁" in completion:
+        completion = completion.rpartition(_FINAL_CHANNEL)[2]
+        text = completion[-TAIL:]
         last = _last(_THINK, completion)
-        if last is not None and not last[1]:
+        if last is not None and "/" not in last[0] and "end" not in last[0]:
             return "", "the think block is not closed"
         if last is not None:
             text = completion[last.end() :][-TAIL:]

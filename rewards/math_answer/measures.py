@@ -27,8 +27,6 @@ def choices(c: Comparison, gold: Node, pred: Node) -> Outcome:
     pairs = [node.args if isinstance(node, Op) and node.name == "choice" else (node,) for node in (gold, pred)]
     if len(pairs[0]) == len(pairs[1]) == 2:
         return containers.in_order(c, pairs[0], pairs[1])
-    if not c.policy.letter_with_text:
-        return Outcome(False, "choice", "a letter with more than the letter")
     outcomes = [c.compare(one, other) for one in pairs[0] for other in pairs[1]]
     return next((outcome for outcome in outcomes if outcome), Outcome(False, "choice", "another choice"))
 

@@ -22,8 +22,8 @@ class Policy:
     gold_digits: int
     """A gold answer that is a decimal of at least so many significant digits is a rounding: an exact prediction that
     rounds to it is right.  0: never."""
-    letter_with_text: bool
-    """`(C) 12` is the choice C, and so is `c`."""
+    small_letters: bool
+    """`c` is the choice C."""
     decimal_comma: bool
     """`3,14` may be read as 3.14 where the gold answer is a decimal."""
     set_as_tuple: bool
@@ -36,7 +36,7 @@ TRAIN = Policy(
     unevaluated=False,
     decimal_digits=0,
     gold_digits=0,
-    letter_with_text=False,
+    small_letters=False,
     decimal_comma=False,
     set_as_tuple=False,
 )
@@ -46,7 +46,7 @@ EVAL = Policy(
     unevaluated=True,
     decimal_digits=12,
     gold_digits=3,
-    letter_with_text=True,
+    small_letters=True,
     decimal_comma=True,
     set_as_tuple=True,
 )

@@ -6,7 +6,7 @@ import re
 
 from rewards.math_answer.answers import MAX_CHARS
 
-SENTENCE_END = re.compile(r"[.!?](?=\s+(?:[A-Z\\$\[(*]|$))|[.!?]$|\n\s*\n|\n(?![ \t]*[-+=&\\])")
+SENTENCE_END = re.compile(r"。|[.!?](?=\s+(?:[A-Z\\$\[(*]|$))|[.!?]$|\n\s*\n|\n(?![ \t]*[-+=&\\])")
 _MATH_END = {"$$": "$$", "$": "$", "\\[": "\\]", "\\(": "\\)"}
 _MATH = re.compile(r"\$\$|\$|\\\[|\\\]|\\\(|\\\)")
 

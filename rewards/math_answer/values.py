@@ -43,7 +43,7 @@ def expressions(c: Comparison, gold: Node, pred: Node) -> Outcome:
         return Outcome(infinite(c, gold) == infinite(c, pred) != 0, "normal form", "infinity or empty set")
     if is_op(gold, "ratio") or is_op(pred, "ratio"):
         return ratios(c, gold, pred)
-    if c.policy.letter_with_text and _same_letter(gold, pred):
+    if c.policy.small_letters and _same_letter(gold, pred):
         return Outcome(True, "choice", "same letter")
     same = same_value(gold, pred, c.budget)
     if same is False and (rounding := rounded(c, gold, pred)):

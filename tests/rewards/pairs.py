@@ -355,6 +355,8 @@ EQUAL = [
     ("x/x", "1"),
     ("2x+1", "y=2x+1"),
     ("x=1", "1=x"),
+    (r"\text{(A) } 5", r"\text{(A)}"),
+    ("B", r"\text{Option B}"),
 ]
 
 # Different answers, under the policy for training and in either order.
@@ -449,7 +451,6 @@ DIFFERENT = [
     ("10^{100}", "10^{101}"),
     ("2^{1000}+1", "2^{1000}"),
     ("9^{9^9}", "9^{9^8}"),
-    (r"\text{(A) } 5", r"\text{(A)}"),
     ("3x+2", "3x + 2 = 0"),
     ("2", "2x"),
     ("2x", "2"),
@@ -468,7 +469,6 @@ DIFFERENT = [
     (r"f(x)=x \text{ or } f(x)=-x", "f(x)=x"),
     ("a<b<c", "a<c<b"),
     ("2 dozen", "24"),
-    ("B", r"\text{Option B}"),
     (r"\text{red}", r"\text{der}"),
     ("5", "5.0000000001"),
     ("5", "4.9999999999"),
@@ -540,4 +540,7 @@ DIFFERENT = [
     (r"\text{(A)}", r"\text{(B)}"),
     (r"\text{(A)}", r"\text{(A)(B)}"),
     (r"\text{(A)}", "(A), (B)"),
+    ("A", "(A) 5 or (B) 6"),
+    ("A", r"\text{(A) yes or (B) no}"),
+    ("A", "A) or B)"),
 ]

@@ -49,6 +49,13 @@ ANNOUNCED = [
     "Thus $x = 5$ is our answer.",
     "5",
     "$x = 5$",
+    "2+3=5，所以答案是5。",
+    "最终答案：$5$",
+    "◁think▷maybe 4◁/think▷The answer is 5.",
+    "<|channel|>analysis<|message|>so 4<|end|><|start|>assistant<|channel|>final<|message|>The answer is 5.<|return|>",
+    "The answer is 5.<｜end▁of▁sentence｜>",
+    "The correct answer is **5**.",
+    r"Thus the final answer is \(\boxed{5}\).",
     "x" * 100_000 + r"\boxed{5}",
 ]
 

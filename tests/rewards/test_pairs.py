@@ -45,8 +45,8 @@ def test_every_verdict_has_a_reason_and_a_stage() -> None:
         ("0.458", r"\frac{27}{59}", False, True),  # a gold decimal may be a rounding
         ("0.46", r"\frac{27}{59}", False, False),  # two digits are too few to tell
         ("C", "c", False, True),
-        ("C", "(C) 12", False, True),
-        ("12", "(C) 12", False, True),
+        ("C", "(C) 12", True, True),
+        ("12", "(C) 12", True, True),
         ("1.5", "1,5", False, True),
         ("2", r"\sum_{k=0}^{2} \frac{2}{3}", False, True),  # not worked out: it may be the question
         (r"25\%", "25", True, True),
