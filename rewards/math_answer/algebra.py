@@ -35,7 +35,8 @@ def main() -> None:
     sys.stdout.buffer.write(b"ready\n")
     sys.stdout.buffer.flush()
     for line in sys.stdin.buffer:
-        sys.stdout.buffer.write(_ANSWERS.get(_ask(line), b"unknown") + b"\n")
+        number, *trees = json.loads(line)
+        sys.stdout.buffer.write(b"%d %s\n" % (number, _ANSWERS.get(_ask(trees), b"unknown")))
         sys.stdout.buffer.flush()
 
 
@@ -48,7 +49,7 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
-def _ask(line: bytes) -> int:
+def _ask(trees: list[Any]) -> int:
     """The exit status of a fork that thinks about the question; killed when its time is over."""
     reader, writer = os.pipe()
     child = os.fork()
@@ -57,7 +58,7 @@ def _ask(line: bytes) -> int:
         try:
             os.close(reader)
             _limit()
-            status = {True: 0, False: 1, None: 2}[_equal(*map(from_wire, json.loads(line)))]
+            status = {True: 0, False: 1, None: 2}[_equal(*map(from_wire, trees))]
         except BaseException:  # noqa: BLE001 - whatever sympy raises, the answer is "unknown"
             status = 2
         finally:

@@ -16,6 +16,7 @@ DEADLINE = 0.3  # seconds of computation for one question
 GRACE = 0.1  # seconds for the helper to report
 PATIENCE = 4.0  # seconds that a question waits for the helper to start: less than a reward's usual deadline of 5
 START = 30.0  # seconds that somebody waits who starts it ahead of time
+STUCK = 5.0  # seconds after which a helper that owes an answer is given up
 _ANSWERS = {b"equal": True, b"different": False}
 
 
@@ -44,6 +45,8 @@ class Helper:
         self.owner = os.getpid()
         self.process = start_python("algebra")
         self.ready = False
+        self.asked = self.answered = 0  # numbers of questions
+        self.since = 0.0  # when the last one was asked
 
     def alive(self) -> bool:
         return self.process.poll() is None
@@ -56,11 +59,22 @@ class Helper:
             self.ready = self.line(GRACE) == b"ready"
 
     def ask(self, gold: Node, pred: Node) -> bool | None:
+        """The answer; None where it does not come in time.  A late one is skipped when the next question is asked:
+        on a busy machine a helper may be late, and starting another would take longer."""
         assert self.process.stdin is not None
         self.wait(PATIENCE)
-        self.process.stdin.write(json.dumps([to_wire(gold), to_wire(pred)]).encode() + b"\n")
+        if self.answered < self.asked and time.monotonic() - self.since > STUCK:
+            raise OSError("the algebra process does not answer")
+        self.asked += 1
+        self.since = time.monotonic()
+        self.process.stdin.write(json.dumps([self.asked, to_wire(gold), to_wire(pred)]).encode() + b"\n")
         self.process.stdin.flush()
-        return _ANSWERS.get(self.line(DEADLINE + GRACE))
+        while self.readable(self.since + DEADLINE + GRACE - time.monotonic()):
+            number, _, answer = self.line(GRACE).partition(b" ")
+            self.answered = int(number)
+            if self.answered == self.asked:
+                return _ANSWERS.get(answer)
+        return None
 
     def line(self, seconds: float) -> bytes:
         """One line from the process."""

@@ -55,7 +55,9 @@ def times(c: Comparison, gold: Node, pred: Node) -> Outcome:
         return containers.collections(c, ratio, other)
     same = (gold.hour, gold.minute, gold.second or 0) == (pred.hour, pred.minute, pred.second or 0)
     same = same and (gold.half == pred.half or not gold.half or not pred.half)
-    return Outcome(same or _on_24_hours(gold) == _on_24_hours(pred) != None, "time", "clock readings")  # noqa: E711
+    clocks = _on_24_hours(gold), _on_24_hours(pred)
+    same = same or (clocks[0] is not None and clocks[0] == clocks[1])
+    return Outcome(same, "time", "same time" if same else "another time")
 
 
 def bases(c: Comparison, gold: Node, pred: Node) -> Outcome:
