@@ -94,13 +94,6 @@ class Job:
 
         return codec.read_frame(read, most)
 
-    def loaded(self) -> bool:
-        """Whether the source has run through and the function is there; the job has ended if not."""
-        try:
-            return self.receive(0)[1] == b"L"
-        except (EOFError, Malformed):
-            return False
-
     def ask(self, request: bytes) -> tuple[bytes, bytes]:
         """One call: kind and body of the reply to it.  `Malformed` for words that are no reply to this call."""
         if self._has_unasked():

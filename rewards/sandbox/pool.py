@@ -150,8 +150,8 @@ class Sandbox:
 
         def check(slot: _Slot) -> Checked:
             with closing(Job(slot.keeper("program"), "calls", limits, entry, payload)) as job:
-                if not job.loaded():
-                    return Checked(_failed(job), 0, job.stderr())
+                if reason := _not_loaded(job):
+                    return Checked(reason, 0, job.stderr())
                 with closing(Job(slot.keeper("check"), "check", limits, entry, test_code.encode(), calls=1)) as tests:
                     return _relay(job, tests)
 
@@ -196,8 +196,8 @@ class Sandbox:
 
 
 def _lock_step(job: Job, calls: Sequence[Sequence[Any]]) -> Iterator[Returned]:
-    if not job.loaded():
-        yield Returned(_failed(job), error=job.stderr())
+    if reason := _not_loaded(job):
+        yield Returned(reason, error=job.stderr())
         return
     for arguments in calls:
         request = codec.encode([list(arguments), {}])
@@ -226,6 +226,16 @@ def _call(job: Job, request: bytes) -> Returned:
 
 
 _RAISED: dict[str, Reason] = {"MemoryError": "memory", "Malformed": "protocol"}
+
+
+def _not_loaded(job: Job) -> Reason | None:
+    """Why the source has not run through, or the function is not there; None if all is well."""
+    try:
+        return None if job.receive(0)[1] == b"L" else "protocol"
+    except EOFError:
+        return _failed(job)
+    except Malformed:
+        return "protocol"
 
 
 def _failed(job: Job) -> Reason:

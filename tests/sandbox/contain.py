@@ -40,10 +40,11 @@ def contain(sandbox: Sandbox, host: Host, attack: Attack) -> tuple[str, list[str
 
 def main(level: str, abi: str, python: str) -> None:
     forced = Forced(level, None if abi == "newest" else int(abi), python)
+    attacks = [attack for attack in ATTACKS if abi == "newest" or not attack.waits]  # time is not Landlock's affair
     with Host() as host, Sandbox(2, _forced=forced) as sandbox, ThreadPoolExecutor(1) as aside:
-        waiting = [(attack, aside.submit(contain, sandbox, host, attack)) for attack in ATTACKS if attack.waits]
+        waiting = [(attack, aside.submit(contain, sandbox, host, attack)) for attack in attacks if attack.waits]
         print(json.dumps({"label": "level", "level": sandbox.level, "abi": sandbox.grants.abi}), flush=True)
-        results = [(attack, contain(sandbox, host, attack)) for attack in ATTACKS if not attack.waits]
+        results = [(attack, contain(sandbox, host, attack)) for attack in attacks if not attack.waits]
         results += [(attack, future.result()) for attack, future in waiting]
         for attack, (reason, wrong) in results:
             print(json.dumps({"label": attack.label, "reason": reason, "wrong": wrong}))

@@ -109,7 +109,7 @@ class Host:
         """Limits, priority and state: none of anyone else's business."""
         place = Path(f"/proc/{self._process.pid}")
         fields = place.joinpath("stat").read_text().rsplit(")")[1].split()
-        return (place.joinpath("limits").read_text(), fields[15], fields[16], str(fields[0] in "SR"))
+        return (place.joinpath("limits").read_text(), fields[15], fields[16], str(fields[0] in "TtZX"))
 
 
 def _has_guest(one: socket.socket) -> bool:

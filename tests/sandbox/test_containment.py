@@ -91,6 +91,8 @@ def world(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=[attack.label for attack in ATTACKS])
 def test_attack_is_contained(world: dict[str, Any], attack: Attack) -> None:
+    if attack.waits and attack.label not in world:
+        pytest.skip("limits of time do not depend on Landlock's version; run with the newest")
     line = world[attack.label]
     assert line["wrong"] == []
     assert line["reason"] != "ok"
