@@ -1,6 +1,6 @@
 """How right and how fast the math checker is on labelled pairs, beside Math-Verify where that is installed.
 
-    scripts/bench verifier [--data ../shared/data/verifier] [--policy eval] [--sample N] [--no-second]
+    scripts/bench verifier [--data FOLDER] [--policy eval] [--sample N] [--no-second]
 
 One process, sympy on Python integers.  Accuracy is over rows of the scored tiers; speed and the stress rows over all.
 Set BENCH_PYTHON to a Python that has Math-Verify to measure both in one run.

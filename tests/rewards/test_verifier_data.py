@@ -1,4 +1,4 @@
-"""The labelled pairs of `../shared/data/verifier`, where they exist: accuracy does not fall below what was reached."""
+"""Labelled pairs, where a checkout has them beside it: accuracy does not fall below what was reached."""
 
 from __future__ import annotations
 
