@@ -30,7 +30,9 @@ Set = Annotated[
 ]
 RewardSpecs = Annotated[
     list[str] | None,
-    typer.Option("--reward", metavar="SPEC", help="math, layout, length, file.py:function or package.module:function."),
+    typer.Option(
+        "--reward", metavar="SPEC", help="math, code, layout, length, file.py:function or package.module:function."
+    ),
 ]
 Model = Annotated[str | None, typer.Option("--model", metavar="ID_OR_DIR", help="Instead of the recipe's model.name.")]
 Recipe = Annotated[str, typer.Argument(metavar="RECIPE_OR_TOML", help="A shipped recipe or a .toml file of settings.")]
@@ -116,6 +118,12 @@ def compare(
 ) -> None:
     """Put two evaluations side by side, with a paired test."""
     commands.compare(a, b)
+
+
+@app.command()
+def doctor() -> None:
+    """What this machine can do: versions, devices, samplers, and how programs are confined."""
+    commands.doctor()
 
 
 @rewards_app.command(name="check")

@@ -328,6 +328,13 @@ def grade(spec: str, pairs: Path, policy: str, out: Path | None, against: str | 
         say(line)
 
 
+def doctor() -> None:
+    from grpo.doctor import report
+
+    for line in report():
+        say(line)
+
+
 def _named(**sources: str | None) -> list[str]:
     """Flags that stand for a setting, as changes."""
     keys = {"model": "model.name", "sft": "sft.source"}

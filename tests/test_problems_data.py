@@ -64,7 +64,7 @@ def test_the_box_in_a_math_solution_holds_the_answer_column():
     ("name", "first"),
     [("code/HumanEval.jsonl.gz", "HumanEval/0"), ("code/mbpp.jsonl", "1"), ("code/leetcode_contest_180.jsonl", None)],
 )
-def test_programming_problems_load_without_answers(name, first):
+def test_programming_problems_have_their_reference_as_answer_where_there_is_one(name, first):
     problems = load(name, needs=())
     assert first in (None, problems[0].id)
-    assert not any("answer" in problem.facts for problem in problems)
+    assert all(("answer" in problem.facts) == (first is not None) for problem in problems)

@@ -41,11 +41,11 @@ def prepare(rows: Sequence[Row], source: str) -> list[Row]:
     return prepared
 
 
-def in_window(rows: Sequence[Row], window: str | None, source: str) -> list[Row]:
+def in_window(rows: list[dict[str, Any]], window: str | None, source: str) -> list[dict[str, Any]]:
     """The rows whose `contest_date` is in `window`, such as "2024-08-01..2025-02-01", its second day left out."""
     match = _WINDOW.fullmatch(window or "")
     if match is None:
-        return list(rows)
+        return rows
     first, end = match[1] or "", match[2] or "9999"
     if not all(isinstance(row.get("contest_date"), str) for row in rows):
         raise DataError(f'data.subset = "{window}": is a window of dates, and {source} has no column contest_date')
@@ -66,6 +66,8 @@ def _asked(row: Row, task: Task) -> Row:
     if task.reference and "answer" not in row:
         reference = task.reference.replace("\r\n", "\n").strip("\n")
         added["answer"] = f"```python\n{reference}\n```"  # fenced, because golds are stripped and a body is indented
+    if isinstance(row.get("prompt"), str):
+        added["code_prompt"] = row["prompt"]  # part of the program in some sets; rewards see the messages as `prompt`
     meta = row.get("meta")
     if isinstance(meta, Mapping) and "difficulty" in meta and "difficulty" not in row:
         added["difficulty"] = meta["difficulty"]  # LeetCode's file keeps it one level down

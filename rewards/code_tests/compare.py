@@ -7,9 +7,11 @@
 Outputs are compared line by line.  For `lcb` two lines agree if they are equal after stripping, or if both are all
 numbers in the sense of `decimal.Decimal` and equal as such: 1.0 = 1, 1e3 = 1000, and no tolerance, 0.1+0.2 ≠ 0.3.
 `tolerant` takes only what a printed number looks like in ASCII, and only where the *expected* token has a decimal
-point: an integer is right or wrong.  Returned values are compared with `==` (`tolerant`: floats within 1e-6; `exact`: same
-type at every level).  Where the expected value was written in JSON, which has no tuples, `lcb` takes a tuple for a list
-at the top level and `tolerant` at every level.
+point: an integer is right or wrong.
+
+Returned values are compared with `==` (`tolerant`: floats within 1e-6; `exact`: the same type at every level).  Where
+the expected value was written in JSON, which has no tuples, `lcb` takes a tuple for a list at the top level and
+`tolerant` at every level.
 
 Source: LiveCodeBench's lcb_runner/evaluation/testing_util.py at 28fef95, its behaviour, probed; none of its code.
 Everything here runs on text that a model wrote, so each rule is linear in its length and raises nothing.
@@ -131,7 +133,7 @@ def _identical(returned: Any, expected: Any) -> bool:
     if isinstance(expected, list | tuple):
         return len(returned) == len(expected) and all(map(_identical, returned, expected))
     if isinstance(expected, dict):
-        if not returned.keys() == expected.keys():
+        if returned.keys() != expected.keys():
             return False
         return all(_identical(returned[key], value) for key, value in expected.items())
     return bool(returned == expected)

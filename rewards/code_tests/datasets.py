@@ -51,7 +51,7 @@ def _reader(row: Row) -> Callable[[Row], Task] | None:
 
 
 def _human_eval(row: Row) -> Task:
-    prompt, entry, test = _text(row, "prompt"), _text(row, "entry_point"), _text(row, "test")
+    prompt, entry, test = _prompt(row), _text(row, "entry_point"), _text(row, "test")
     if not expressions.mentions(test, "candidate", entry):
         raise BadTask("its tests call nothing")
     setup = expressions.without_function(prompt, entry)  # HumanEval/32, 38 and 50 test with the prompt's helpers
@@ -89,7 +89,7 @@ def _leetcode(row: Row) -> Task:
     tests = expressions.as_expressions(_text(row, "test"))
     if tests is None:
         raise BadTask("its tests are not all of the form `assert my_solution.f(…) == constant`")
-    code = _text(row, "prompt").rpartition('"""')[2]  # behind the question
+    code = _prompt(row).rpartition('"""')[2]  # behind the question
     helpers = code.partition("class Solution")[0]  # ListNode and the like
     return Task(tests, header=f"{IMPORTS}{helpers}", question=f"{row.get('prompt_sft') or ''}\n\n{ANSWER_WITH}")
 
@@ -146,6 +146,11 @@ def _our_tests(row: Row, cases: list[Any]) -> Tests:
 
 def _has(case: Any, name: str, kind: type) -> bool:
     return isinstance(case, dict) and isinstance(case.get(name), kind)
+
+
+def _prompt(row: Row) -> str:
+    """The column `prompt`.  `grpo` shows rewards the conversation by that name, and keeps the text aside."""
+    return _text(row, "code_prompt" if isinstance(row.get("code_prompt"), str) else "prompt")
 
 
 def _text(row: Row, column: str) -> str:

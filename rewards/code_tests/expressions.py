@@ -30,8 +30,9 @@ def as_expressions(code: str) -> CallTests | None:
     statements = parse(code).body
     first = next((i for i, statement in enumerate(statements) if isinstance(statement, ast.Assert)), len(statements))
     setup, pending = [ast.unparse(statement) for statement in statements[:first]], list[str]()
-    shared = sorted({node.id for node in ast.walk(ast.Module(statements, [])) if _is_stored(node)})
-    functions, cases = [], []
+    shared = sorted(_stored(ast.Module(statements, [])))
+    functions: list[str] = []
+    cases: list[CallTest] = []
     for statement in statements[first:]:
         if isinstance(statement, ast.Assign | ast.Expr):
             pending.append(ast.unparse(statement))
@@ -66,9 +67,9 @@ def mentions(code: str, *names: str) -> bool:
 def imports(code: str) -> str:
     """Imports of the standard library's modules that `code` uses and does not import: those of the program it tests,
     with which it was meant to share one namespace (MBPP/596 asks `sys.getsizeof`)."""
-    names = [node for node in ast.walk(parse(code)) if isinstance(node, ast.Name)]
-    missing = {node.id for node in names if not _is_stored(node)} - {node.id for node in names if _is_stored(node)}
-    return "".join(f"import {name}\n" for name in sorted(missing & sys.stdlib_module_names))
+    tree = parse(code)
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - _stored(tree)
+    return "".join(f"import {name}\n" for name in sorted(used & sys.stdlib_module_names))
 
 
 def without_function(code: str, name: str) -> str:
@@ -78,8 +79,9 @@ def without_function(code: str, name: str) -> str:
     return ast.unparse(tree)
 
 
-def _is_stored(node: ast.AST) -> bool:
-    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+def _stored(tree: ast.AST) -> set[str]:
+    """The names that are assigned to."""
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
 
 
 def _compared(statement: ast.stmt) -> tuple[str, object] | None:

@@ -7,7 +7,6 @@ as in `grpo`'s scoring, or threads with a `Sandbox` of your own and `rewards.cod
 from __future__ import annotations
 
 import os
-from functools import lru_cache
 
 from rewards.code_tests.compare import Mode
 from rewards.code_tests.judge import Verdict, judge
@@ -15,22 +14,35 @@ from rewards.code_tests.tests import Task
 from rewards.sandbox import Limits, Sandbox, SandboxError, SandboxUnavailable
 
 
-def run(task: Task, program: str, *, mode: Mode, cpu: float, memory: int, every: bool) -> tuple[Verdict, str]:
+def run(
+    task: Task, program: str, *, mode: Mode, cpu: float, memory: int, every: bool, packages: tuple[str, ...]
+) -> tuple[Verdict, str]:
     """The verdict and the sandbox's level.  A failure of the sandbox is no verdict: another one tries once more."""
     limits = Limits(cpu=cpu, memory=memory)
     try:
-        jail = _sandbox(os.getpid())
+        jail = _sandbox(packages)
         return judge(jail, task, program, mode=mode, limits=limits, every=every), jail.level
     except SandboxUnavailable:
         raise
     except SandboxError:
-        _sandbox(os.getpid()).close()
-        _sandbox.cache_clear()
-        jail = _sandbox(os.getpid())
+        close()
+        jail = _sandbox(packages)
         return judge(jail, task, program, mode=mode, limits=limits, every=every), jail.level
 
 
-@lru_cache(maxsize=1)
-def _sandbox(process: int) -> Sandbox:
-    """`process` is the key, because a sandbox cannot be used across a fork."""
-    return Sandbox(workers=1)
+def close() -> None:
+    """End this process's sandboxes; the next program starts one anew."""
+    for sandbox in _SANDBOXES.values():
+        sandbox.close()
+    _SANDBOXES.clear()
+
+
+# By process too, because a sandbox cannot be used across a fork.
+_SANDBOXES: dict[tuple[int, tuple[str, ...]], Sandbox] = {}
+
+
+def _sandbox(packages: tuple[str, ...]) -> Sandbox:
+    key = (os.getpid(), packages)
+    if key not in _SANDBOXES:
+        _SANDBOXES[key] = Sandbox(workers=1, packages=packages)
+    return _SANDBOXES[key]

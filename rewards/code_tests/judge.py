@@ -9,7 +9,7 @@ and are compared with what comes out.  The first failure ends it, unless the sha
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -45,6 +45,9 @@ class Outcome:
     reason: str
     detail: str = ""
     last: bool = False
+
+
+Outcomes = Generator[Outcome, None, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ def with_header(header: str, program: str) -> str:
     return "\n".join([*futures, header, _FUTURE.sub("", program) if futures else program])
 
 
-def _outcomes(jail: Jail, task: Task, source: str, mode: Mode, limits: Limits) -> Iterator[Outcome]:
+def _outcomes(jail: Jail, task: Task, source: str, mode: Mode, limits: Limits) -> Outcomes:
     match task.tests:
         case StdinTests() as tests:
             return _stdin(jail, tests, source, mode, limits)
@@ -106,7 +109,7 @@ def _outcomes(jail: Jail, task: Task, source: str, mode: Mode, limits: Limits) -
             return _asserts(jail, tests, source, limits)
 
 
-def _stdin(jail: Jail, tests: StdinTests, source: str, mode: Mode, limits: Limits) -> Iterator[Outcome]:
+def _stdin(jail: Jail, tests: StdinTests, source: str, mode: Mode, limits: Limits) -> Outcomes:
     for case in tests.cases:
         output = max(limits.output, 2 * len(case.expected.encode()))  # a right answer always has room
         ran = jail.run_stdin(source, case.stdin.encode(), replace(limits, output=output))
@@ -120,7 +123,7 @@ def _stdin(jail: Jail, tests: StdinTests, source: str, mode: Mode, limits: Limit
             yield Outcome("wrong_answer", f"expected {_shown(case.expected)}, printed {_shown(printed)}")
 
 
-def _calls(jail: Jail, tests: CallTests, source: str, mode: Mode, limits: Limits) -> Iterator[Outcome]:
+def _calls(jail: Jail, tests: CallTests, source: str, mode: Mode, limits: Limits) -> Outcomes:
     source = f"{source}\n\n{tests.glue}" if tests.glue else source
     returns = jail.call_functions(source, tests.entry, [case.args for case in tests.cases], limits)
     for case, returned in zip(tests.cases, returns, strict=False):  # it may end early
@@ -134,7 +137,7 @@ def _calls(jail: Jail, tests: CallTests, source: str, mode: Mode, limits: Limits
             yield Outcome("wrong_answer", detail)
 
 
-def _asserts(jail: Jail, tests: AssertTests, source: str, limits: Limits) -> Iterator[Outcome]:
+def _asserts(jail: Jail, tests: AssertTests, source: str, limits: Limits) -> Outcomes:
     for case in tests.cases:
         checked = jail.check_asserts(source, tests.entry, f"{tests.setup}\n{case}\n", limits)
         yield Outcome(checked.reason, checked.error, last=checked.reason == "compile_error")

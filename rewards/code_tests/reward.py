@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from rewards import Score
@@ -22,12 +22,14 @@ def code(
     fraction: bool = False,
     cpu: float = 6.0,
     memory: int = 4096,
+    packages: Sequence[str] = (),
 ) -> Score:
     """1 if the last fenced block of `completion` passes the tests of `problem`, else 0; the reason is in `why`.
 
     `problem` is a row of HumanEval, MBPP, LiveCodeBench, or of our own form (docs/code.md).  Without any fence the
     whole completion is the program.  `fraction`: the share of tests that pass instead.  `mode`: how outputs are
-    compared (`rewards.code_tests.compare`).  `cpu`: seconds for one test.  `memory`: MiB.
+    compared (`rewards.code_tests.compare`).  `cpu`: seconds for one test.  `memory`: MiB.  `packages`: installed ones
+    that programs may import beside the standard library, such as "numpy".
 
     Raises `BadTask` where the problem has no tests that can judge anything, `SandboxUnavailable` where the machine
     cannot hold untrusted code (it says what is missing: there is no unsafe way to go on), and `SandboxError` where the
@@ -44,7 +46,9 @@ def code(
     program = completion if found.code is None else found.code
     if not program.strip():
         return Score(0.0, why="compile_error: there is no program", parsed=False)
-    verdict, level = run(task, program, mode=mode, cpu=cpu, memory=memory << 20, every=fraction)
+    verdict, level = run(
+        task, program, mode=mode, cpu=cpu, memory=memory << 20, every=fraction, packages=tuple(packages)
+    )
     value = verdict.passed / verdict.total if fraction else float(verdict.reason == "pass")
     return Score(
         value,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rewards.code_tests.jail import _sandbox
+from rewards.code_tests import jail
 from rewards.sandbox import SandboxUnavailable
 
 DATA = Path(os.environ.get("GRPO_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")) / "code"
@@ -19,21 +19,19 @@ DATA = Path(os.environ.get("GRPO_DATA", Path(__file__).resolve().parents[3] / "s
 def sandbox():
     """The one that the reward uses in this process."""
     try:
-        jail = _sandbox(os.getpid())
+        found = jail._sandbox(())
     except SandboxUnavailable as error:
         pytest.skip(f"no sandbox here: {error}")
-    yield jail
+    yield found
     jail.close()
-    _sandbox.cache_clear()
 
 
 def _rows(name: str) -> list[dict]:
     path = DATA / name
     if not path.exists():
         pytest.skip(f"{path} is not there; GRPO_DATA names the folder with the data sets")
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as file:
-        return [json.loads(line) for line in file]
+    data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    return [json.loads(line) for line in data.splitlines()]
 
 
 @pytest.fixture(scope="session")
@@ -49,5 +47,3 @@ def mbpp():
 @pytest.fixture(scope="session")
 def leetcode():
     return _rows("leetcode_contest_180.jsonl")
-
-

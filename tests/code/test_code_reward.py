@@ -86,9 +86,9 @@ def test_after_a_timeout_the_remaining_tests_are_not_tried():
 
 # Each of these passes in at least one well-known grader.  Written against ADD, ECHO and ASSERTS at once.
 HACKS = {
-    "equals everything": "class E:\n    def __eq__(self, other): return True\n    def __gt__(self, other): return True\n"
+    "equals everything": "class E:\n    def __eq__(self, o): return True\n    def __gt__(self, o): return True\n"
     "def add(a, b): return E()\nclass S(str):\n    def __eq__(self, other): return True\nprint(S('x'))",
-    "int that lies": "class I(int):\n    def __eq__(self, other): return True\n    def __gt__(self, other): return True\n"
+    "int that lies": "class I(int):\n    def __eq__(self, o): return True\n    def __gt__(self, o): return True\n"
     "    def __ne__(self, other): return False\ndef add(a, b): return I(-5)\nprint(I(-5))",
     "frame walk": "import sys\ndef add(a, b):\n    f = sys._getframe()\n    while f:\n"
     "        for n in ('expected', 'returns', 'case', 'tests'):\n"
@@ -123,7 +123,9 @@ def test_no_hack_passes(hack, row):
     assert score.why
 
 
-@pytest.mark.parametrize("hack", ["equals everything", "frame walk", "patch exec", "sys.exit", "os._exit", "poke results"])
+@pytest.mark.parametrize(
+    "hack", ["equals everything", "frame walk", "patch exec", "sys.exit", "os._exit", "poke results"]
+)
 def test_no_hack_passes_any_of_human_eval(hack, human_eval):
     """Under the name of each task's function."""
     scores = [code(fenced(HACKS[hack].replace("add(a, b)", f"{row['entry_point']}(*a)")), row) for row in human_eval]

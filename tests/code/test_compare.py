@@ -48,7 +48,9 @@ def test_any_two_texts_can_be_compared(mode, printed, expected):
     same_output(expected, printed, mode)
 
 
-@given(printed=st.text(st.sampled_from("01. \nab"), max_size=8), expected=st.text(st.sampled_from("01. \nab"), max_size=8))
+@given(
+    printed=st.text(st.sampled_from("01. \nab"), max_size=8), expected=st.text(st.sampled_from("01. \nab"), max_size=8)
+)
 def test_exact_is_stricter_than_lcb_and_lcb_than_tolerant(printed, expected):
     exact, lcb, tolerant = (same_output(printed, expected, mode) for mode in ("exact", "lcb", "tolerant"))
     assert exact <= lcb <= tolerant

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import zlib
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -124,10 +125,8 @@ def test_any_bytes_are_read_or_refused(data):
 
 @given(st.text())
 def test_any_text_is_read_or_refused(text):
-    try:
-        lcb.decode_cases(text)
-    except BadTask as error:
-        assert str(error).startswith("its tests")
+    with suppress(BadTask):  # and nothing else
+        assert lcb.decode_cases(text) == json.loads(text)
 
 
 @pytest.mark.parametrize(
