@@ -19,9 +19,10 @@ from itertools import pairwise
 
 from rewards.math_answer.anchors import Anchor, boxes_in, phrases_in
 from rewards.math_answer.answers import MAX_CHARS, parse
+from rewards.math_answer.compare import Comparison
 from rewards.math_answer.lexer import ParseError
 from rewards.math_answer.nodes import Node, Seq, Words
-from rewards.math_answer.policy import Policy
+from rewards.math_answer.policy import EVAL, Policy
 from rewards.math_answer.sentences import formulas, last_sentence_start
 
 TAIL = 1 << 16  # characters
@@ -58,6 +59,10 @@ _HEDGE = re.compile(
     r"\b(?:or|alternatively|maybe|perhaps|possibly|either|also|might|could|another|otherwise|unless|if not)\b",
     re.IGNORECASE,
 )
+_DERIVED = re.compile(
+    r"=|\b(?:so|then|thus|hence|therefore|step|now|next|gives?|get|means|final|because|since|substitut\w+|adding)\b",
+    re.IGNORECASE,
+)
 _NEGATED = re.compile(r"\b(?:not|isn't|cannot|can't|never|n't|neither|nor)\b", re.IGNORECASE)
 _SUPPOSED = re.compile(r"\b(?:suppose|assume|if the answer)\b", re.IGNORECASE)
 _BUT_NOT = re.compile(r"[,;]?\s+(?:and |but )?(?:not|rather than|instead of)\b.*", re.IGNORECASE | re.DOTALL)
@@ -73,7 +78,7 @@ def extract(completion: str, policy: Policy) -> Extracted:
     text, fault = _visible(completion)
     if fault:
         return Extracted(None, None, fault)
-    found = _tagged(text, policy) or _announced(text, policy) or _bare(text) or _concluded(text)
+    found = _tagged(text) or _announced(text) or _bare(text) or _concluded(text)
     if found is None and not policy.anchored:
         found = _bold(text) or _last_sentence(text)
     return found or Extracted(None, None, "no answer announced")
@@ -94,7 +99,7 @@ def _visible(completion: str) -> tuple[str, str]:
     return (text[: turn.start()] if turn else text), ""
 
 
-def _tagged(text: str, policy: Policy) -> Extracted | None:
+def _tagged(text: str) -> Extracted | None:
     if "<" not in text:
         return None
     tags = list(_TAG.finditer(text))
@@ -106,10 +111,10 @@ def _tagged(text: str, policy: Policy) -> Extracted | None:
     earlier = {text[a.end() : b.start()].strip() for a, b in pairwise(tags) if not a[1] and b[1]}
     if len(earlier) > 1:
         return Extracted(None, None, "two different answer tags")
-    return _announced(inner, policy) or _read(inner, "answer tag")
+    return _announced(inner) or _read(inner, "answer tag")
 
 
-def _announced(text: str, policy: Policy) -> Extracted | None:
+def _announced(text: str) -> Extracted | None:
     boxes = boxes_in(text)
     if boxes is None:
         return Extracted(None, None, "the last box is not closed")
@@ -132,25 +137,29 @@ def _overrides(text: str, box: Anchor, phrase: Anchor) -> bool:
 
 
 def _unhedged(text: str, chosen: Anchor, others: list[Anchor], found: Extracted) -> Extracted:
-    """`found`, unless another anchor just before it offers something else as an alternative."""
+    """`found`, unless another anchor before it offers something else as an alternative."""
     for other in others:
         if other.end <= chosen.start and _offered(text[other.end : chosen.start]):
             rival = _read(other.payload, "box") if other.box else _payload(other.payload)
-            if (
-                rival is not None
-                and rival.node is not None
-                and rival.node != found.node
-                and not isinstance(rival.node, Words)
-            ):
+            if rival is not None and not _agree(rival, found):
                 return Extracted(None, None, "two different answers offered")
     return found
 
 
+def _agree(one: Extracted, other: Extracted) -> bool:
+    """Whether two announcements are of one answer.  Words are no rival of a formula: they may be prose."""
+    if one.node is None or other.node is None or isinstance(one.node, Words):
+        return True
+    return bool(Comparison(EVAL).compare(one.node, other.node))
+
+
 def _offered(gap: str) -> bool:
-    """Whether the text between two answers offers the second as an alternative to the first."""
+    """Whether the text between two answers offers the second beside the first, instead of coming to it."""
     if _RETRACTED.search(gap):
         return False
-    return len(gap) < 400 and _HEDGE.search(gap) is not None
+    if len(gap) < 400 and _HEDGE.search(gap) is not None:
+        return True
+    return len(gap) < 100 and _DERIVED.search(gap) is None
 
 
 def _boxed(text: str, boxes: list[Anchor]) -> Extracted:
@@ -158,16 +167,14 @@ def _boxed(text: str, boxes: list[Anchor]) -> Extracted:
     joined = [boxes[-1]]
     for box in reversed(boxes[:-1]):
         gap = text[box.end : joined[0].start]
-        if box.payload.strip() == joined[0].payload.strip():
-            if len(joined) == 1:
-                continue
-        elif _offered(gap):
-            if _read(box.payload, "box").node != _read(joined[0].payload, "box").node:
-                return Extracted(None, None, "two different answers offered")
+        if len(joined) == 1 and box.payload.strip() == joined[0].payload.strip():
             continue
-        if not _joins(gap):
+        if _joins(gap):
+            joined.insert(0, box)
+        elif not _offered(gap):
             break
-        joined.insert(0, box)
+        elif not _agree(_read(box.payload, "box"), _read(joined[0].payload, "box")):
+            return Extracted(None, None, "two different answers offered")
     if len(joined) == 1:
         return _read(_with_unit(text, boxes[-1]), "box")
     parts = [_read(box.payload, "box") for box in joined]
@@ -181,8 +188,10 @@ def _joins(gap: str) -> bool:
     """Whether boxes with this text between them are items of one list."""
     if len(gap) > 80 or re.search(r"[.!?]\s+\w|\n\s*\n\s*\w|\b(?:so|then|thus|hence|therefore)\b", gap):
         return False
+    if _HEDGE.search(gap) and "also" not in gap:
+        return False
     words = _JOIN_NOISE.sub(" ", gap).split()
-    return not words or (("and" in words or "," in gap) and len(words) <= 8)
+    return all(len(word) == 1 for word in words) or (("and" in words or "," in gap) and len(words) <= 8)
 
 
 _PERCENT_AFTER = re.compile(r"\s*\$?\s*(?:\\?%|percent\b|pct\b|percentage\b)", re.IGNORECASE)
