@@ -245,6 +245,12 @@ def _binom(ctx: Any, above: Any, below: Any) -> Any:
     return ctx.binomial(above, below)
 
 
+def _reals(ctx: Any, values: tuple[Any, ...]) -> list[Any]:
+    if any(map(ctx.im, values)):
+        raise Undefined("complex")
+    return [ctx.re(value) for value in values]
+
+
 def _ratio(ctx: Any, *parts: Any) -> Any:
     if len(parts) != 2:
         raise Unsupported("a ratio of many parts")
@@ -282,8 +288,8 @@ _RULES: dict[str, Callable[..., Any]] = {
     "floor": _step("floor"),
     "ceil": _step("ceil"),
     "sgn": lambda ctx, value: ctx.sign(value),
-    "min": lambda ctx, *values: min(values),
-    "max": lambda ctx, *values: max(values),
+    "min": lambda ctx, *values: min(_reals(ctx, values)),
+    "max": lambda ctx, *values: max(_reals(ctx, values)),
     "arcsin": _limited("asin"),
     "arccos": _limited("acos"),
     "arctan": _limited("atan"),

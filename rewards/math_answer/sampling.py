@@ -166,7 +166,7 @@ def proportional(a: Node, b: Node, budget: Budget) -> Fraction | None:
             continue
         at_a, at_b = (_at(node, point) for node in (a, b))
         if same_value(Op("mul", (a, at_b)), Op("mul", (b, at_a)), budget):
-            return Fraction(1 if (values[0] > 0) == (values[1] > 0) else -1)
+            return Fraction(1 if (evaluator.ctx.re(values[0]) > 0) == (evaluator.ctx.re(values[1]) > 0) else -1)
         return None
     return None
 

@@ -124,7 +124,8 @@ def ordered(c: Comparison, low: Node, high: Node) -> bool:
         values = [evaluator.value(node, {}) for node in (low, high)]
     except (Undefined, Unsupported):
         return False
-    return not any(map(evaluator.ctx.im, values)) and bool(values[0] <= values[1])
+    low_end, high_end = map(evaluator.ctx.re, values)
+    return not any(map(evaluator.ctx.im, values)) and bool(low_end <= high_end)
 
 
 def sorted_numbers(c: Comparison, items: tuple[Node, ...]) -> tuple[Node, ...] | None:
@@ -140,7 +141,7 @@ def sorted_numbers(c: Comparison, items: tuple[Node, ...]) -> tuple[Node, ...] |
             return None
         if evaluator.ctx.im(value):
             return None
-        sizes.append((value, item))
+        sizes.append((evaluator.ctx.re(value), item))
     return tuple(item for _, item in sorted(sizes, key=lambda pair: pair[0]))
 
 
