@@ -7,8 +7,12 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
+from grpo.config import Reward
+from grpo.scoring import Scorer
+from grpo.types import Completion, Group, Problem, Prompt
 from rewards import Score
 from rewards.code_tests import BadTask, code
 from rewards.code_tests.judge import with_header
@@ -176,14 +180,41 @@ def test_a_program_may_import_from_the_future_behind_a_header():
     assert code(fenced(f"from __future__ import annotations\n{RIGHT}"), ADD | {"header": "import math"}).value == 1
 
 
+def gone(pids: list[int]) -> bool:
+    """Whether these processes end within some seconds."""
+    left = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+    return not psutil.wait_procs(left, timeout=10)[1]
+
+
 def test_the_sandbox_dies_with_the_process_that_used_it():
     program = (
-        "import os, sys; from rewards.code_tests import code\n"
-        f"print(code({RIGHT!r}, {ADD!r}).value, flush=True)\nos.kill(os.getpid(), 9)"
+        "import os, sys, psutil; from rewards.code_tests import code\n"
+        f"value = code({RIGHT!r}, {ADD!r}).value\n"
+        "print(value, *(child.pid for child in psutil.Process().children(recursive=True)), flush=True)\n"
+        "os.kill(os.getpid(), 9)"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
-    # Returns only when all holders of stdout and stderr are gone, the sandbox's processes among them.
-    assert (ran.stdout, ran.returncode) == ("1.0\n", -9)
+    value, *pids = ran.stdout.split()
+    assert (value, ran.returncode) == ("1.0", -9)
+    assert pids
+    assert gone([int(pid) for pid in pids])
+
+
+def test_a_worker_that_is_killed_at_its_deadline_takes_the_program_along():
+    problem = Problem("add", ({"role": "user", "content": "add"},), ADD)
+    hang = Completion((0,), (0.0,), "def add(a, b):\n    while True: pass", "stop")
+    right = Completion((0,), (0.0,), RIGHT, "stop")
+    spec = Reward(use="rewards.code_tests:code", deadline=4.0, options={"cpu": 60.0})
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    with Scorer([spec], workers=1, chat=True) as scorer:
+        scoring = scorer.submit(Group(Prompt(problem, (0,)), (hang, right), 0))
+        time.sleep(2)
+        during = {child.pid for child in psutil.Process().children(recursive=True)} - before
+        assert len(during) >= 3  # the worker, what keeps the program, and the program
+        hung, scored = scoring.result().scores
+    assert hung["code"].why == "deadline: no answer within 4 s"
+    assert scored["code"].value == 1
+    assert gone(list(during))
 
 
 def test_the_references_of_human_eval_pass(human_eval):
