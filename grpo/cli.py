@@ -142,7 +142,7 @@ def grade(
     pairs: Annotated[Path, typer.Argument(metavar="PAIRS.jsonl", help="Rows of {id, gold, prediction, form, label?}.")],
     policy: Annotated[
         str, typer.Option("--policy", help="train (anchored answers only) or eval (more lenient).")
-    ] = "train",
+    ] = "eval",
     out: Annotated[Path | None, typer.Option("--out", metavar="OUT.jsonl", help="One verdict a row goes here.")] = None,
     against: Annotated[
         str | None, typer.Option("--against", metavar="CHECKER", help="List disagreements with it: math-verify.")

@@ -188,7 +188,7 @@ def _joins(gap: str) -> bool:
     """Whether boxes with this text between them are items of one list."""
     if len(gap) > 80 or re.search(r"[.!?]\s+\w|\n\s*\n\s*\w|\b(?:so|then|thus|hence|therefore)\b", gap):
         return False
-    if _HEDGE.search(gap) and "also" not in gap:
+    if (_HEDGE.search(gap) and "also" not in gap) or _RETRACTED.search(gap):
         return False
     words = _JOIN_NOISE.sub(" ", gap).split()
     return all(len(word) == 1 for word in words) or (("and" in words or "," in gap) and len(words) <= 8)

@@ -173,3 +173,9 @@ def test_extraction_takes_time_in_proportion_to_the_text(unit: str) -> None:
     for policy in (TRAIN, EVAL):
         extract(unit * (200_000 // len(unit)), policy)
     assert time.process_time() - start < 2.0  # seconds; a quadratic search would take minutes
+
+
+def test_a_box_that_is_taken_back_in_the_same_sentence_is_superseded_not_listed() -> None:
+    assert extract(r"\boxed{41} wait, \boxed{42}", TRAIN).text == "42"
+    assert extract(r"\boxed{41}, no: actually it is \boxed{42}", TRAIN).text == "42"
+    assert extract(r"\boxed{41}, \boxed{42}", TRAIN).text == "41, 42"
