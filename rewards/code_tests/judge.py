@@ -20,7 +20,8 @@ from rewards.code_tests.tests import AssertTests, CallTests, StdinTests, Task
 if TYPE_CHECKING:
     from rewards.sandbox import Checked, Limits, Ran, Returned
 
-_ENDS_ALL = ("timeout_cpu", "timeout_wall")  # each would cost its whole limit again: the tests that follow fail too
+# The tests that follow fail too: a timeout would cost its whole limit again.
+_ENDS_ALL = ("timeout_cpu", "timeout_wall", "compile_error")
 _FUTURE = re.compile(r"^from __future__ import [^\n]*$", re.MULTILINE)
 ROOM = 64 << 20  # bytes of program, header and glue together
 LONGEST_SHOWN = 60  # characters of an output in `why`
@@ -40,11 +41,10 @@ class Jail(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of one test: "pass", or why not, and in what words.  `last`: no later test can be run."""
+    """Of one test: "pass", or why not, and in what words."""
 
     reason: str
     detail: str = ""
-    last: bool = False
 
 
 Outcomes = Generator[Outcome, None, None]
@@ -81,7 +81,7 @@ def judge(jail: Jail, task: Task, program: str, *, mode: Mode, limits: Limits, e
                 passed += 1
                 continue
             failure = failure or (number, outcome)
-            if not every or outcome.last or outcome.reason in _ENDS_ALL:
+            if not every or outcome.reason in _ENDS_ALL:
                 break
     total = len(task.tests.cases)
     if failure is None:
@@ -114,7 +114,7 @@ def _stdin(jail: Jail, tests: StdinTests, source: str, mode: Mode, limits: Limit
         output = max(limits.output, 2 * len(case.expected.encode()))  # a right answer always has room
         ran = jail.run_stdin(source, case.stdin.encode(), replace(limits, output=output))
         if ran.reason != "ok":
-            yield Outcome(ran.reason, _last_line(ran.stderr), last=ran.reason == "compile_error")
+            yield Outcome(ran.reason, _last_line(ran.stderr))
         elif ran.exit_code and mode != "lcb":  # LiveCodeBench swallows SystemExit
             yield Outcome("runtime_error", f"exit status {ran.exit_code}")
         elif same_output(printed := ran.stdout.decode(errors="replace"), case.expected, mode):
@@ -129,7 +129,7 @@ def _calls(jail: Jail, tests: CallTests, source: str, mode: Mode, limits: Limits
     for case, returned in zip(tests.cases, returns, strict=False):  # it may end early
         if returned.reason != "ok":
             error = ": ".join(part for part in (returned.raised, returned.error) if part)
-            yield Outcome(returned.reason, error, last=returned.reason != "runtime_error")
+            yield Outcome(returned.reason, error)
         elif same_value(returned.value, case.expected, mode, json=tests.json):
             yield Outcome("pass")
         else:
@@ -140,7 +140,7 @@ def _calls(jail: Jail, tests: CallTests, source: str, mode: Mode, limits: Limits
 def _asserts(jail: Jail, tests: AssertTests, source: str, limits: Limits) -> Outcomes:
     for case in tests.cases:
         checked = jail.check_asserts(source, tests.entry, f"{tests.setup}\n{case}\n", limits)
-        yield Outcome(checked.reason, checked.error, last=checked.reason == "compile_error")
+        yield Outcome(checked.reason, checked.error)
 
 
 def _shown(value: Any) -> str:

@@ -180,6 +180,23 @@ def test_a_program_may_import_from_the_future_behind_a_header():
     assert code(fenced(f"from __future__ import annotations\n{RIGHT}"), ADD | {"header": "import math"}).value == 1
 
 
+def test_a_forked_process_starts_a_sandbox_of_its_own():
+    program = (
+        "import os; from rewards.code_tests import code\n"
+        f"def works(): return code({RIGHT!r}, {ADD!r}).value == 1\n"
+        "assert works()\n"
+        "child = os.fork()\n"
+        "if child == 0: os._exit(0 if works() else 1)\n"
+        "assert os.waitpid(child, 0)[1] == 0 and works()"
+    )
+    subprocess.run([sys.executable, "-c", program], timeout=60, check=True)
+
+
+def test_a_right_answer_has_room_however_long_it_is():
+    row = {"tests": [{"input": "", "output": "7" * 2_000_000}]}
+    assert code("print('7' * 2_000_000)", row).value == 1
+
+
 def gone(pids: list[int]) -> bool:
     """Whether these processes end within some seconds."""
     left = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
