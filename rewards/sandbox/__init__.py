@@ -1,4 +1,52 @@
-"""Runs programs that a model wrote, and keeps them where they are."""
+"""Runs programs that a model wrote, and keeps them where they are.
+
+A model that is rewarded for passing tests finds what passes them: an object equal to everything, the expected value
+in a frame above, an exit before the check.  So two things are separated here.  *The judge is elsewhere*: what a test
+expects never enters the process that runs the program; inputs go in, outputs come out, and the caller compares.  And
+*the program is confined*: by Landlock, seccomp and limits, which need no privilege, so also in a plain container;
+with a user of its own and namespaces where the machine grants them.
+
+    client          your process; any thread            holds what is expected, compares
+      └─ keeper     one per core, empty environment      forks a job for each test, watches its clocks, kills it
+           └─ job   confined for good before its first line of the program
+
+    from rewards.sandbox import Limits, Sandbox
+
+    with Sandbox() as sandbox:
+        ran = sandbox.run_stdin("print(int(input()) * 2)", b"21\\n", Limits(cpu=2))
+        passed = ran.reason == "ok" and ran.exit_code == 0 and ran.stdout == b"42\\n"
+
+Covered, on every machine where a `Sandbox` can be made (a test for each: tests/sandbox):
+
+    processes     a program starts no other, signals none, traces none, and none of it outlives its test
+    files         it reads the standard library, shared libraries and time zones; it writes, creates and alters nothing
+    network       no socket of any family; a socket pair speaks to itself only
+    kernel        about 120 system calls of 350, some with some arguments; asking for the hostile ones is fatal
+    CPU, time     watched from outside; over the limit, SIGKILL within 0.1 s, whatever the program catches
+    memory        address space, with no way round it (no files in memory, no shared memory); the kernel, when short
+                  of memory, takes a job first
+    output        bytes of stdout, of stderr, and of what a call returns
+    secrets       empty environment, no descriptors but its own, no trace of another program or of what is expected
+    values        plain data only; reading them runs no code of the program's and takes bounded time
+    ends          whatever a program can cause is one of `REASONS`; an exception from here is never its doing
+    clean-up      keepers and jobs die with their client, also by SIGKILL
+
+A machine is tried when the sandbox starts, each keeper tests its own confinement, and where it does not hold
+`SandboxUnavailable` says what is missing.  No setting turns any of it off.
+
+*Not* covered:
+
+    the kernel    is shared: a hole in one of the allowed calls is a way out.  For programs of strangers, run the whole
+                  trainer, or just this, in gVisor, Kata or a virtual machine
+    names         stat is not seen by Landlock: below L2 a program learns whether a file exists, and its size
+    threads       are counted only where jobs have a user of their own; elsewhere `memory` bounds them (about 800)
+    all together  memory is limited per program, not over the pool: `workers` × `Limits.memory` is address space that
+                  programs may fill
+    side channels such as timing between programs that run at the same time
+    fairness      of a function's own memory between calls: a program keeps what it saw of earlier inputs
+    weak tests    a program that passes them is right as far as they know
+    aarch64       has its table of calls, checked against the kernel's headers, but has run nowhere yet
+"""
 
 from rewards.sandbox.levels import Grants
 from rewards.sandbox.pool import Sandbox

@@ -15,6 +15,8 @@ kills the job.
 
 from __future__ import annotations
 
+import _sitebuiltins
+import builtins
 import fcntl
 import gc
 import importlib
@@ -79,6 +81,8 @@ def _prepare(orders: Orders, control: socket.socket) -> Confinement:
     os.environ |= ONE_THREAD  # the keeper must have one thread only when it forks
     for name in (*PRELUDE.split(), *orders.packages):
         importlib.import_module(name)
+    for name in ("exit", "quit"):  # programs end with them, and only `site`, which is not loaded, makes them
+        setattr(builtins, name, _sitebuiltins.Quitter(name, "end of file"))
     for name in ONE_THREAD:
         del os.environ[name]
     places = trees(orders.packages)

@@ -24,7 +24,8 @@ _SEARCH_OBJECTS = """
 import gc, sys
 for one in gc.get_objects():
     for value in gc.get_referents(one):
-        if type(value) is str and has(value.encode(errors='replace')) or type(value) is bytes and has(value): print('FOUND')
+        if type(value) is str: value = value.encode(errors='replace')
+        if type(value) is bytes and has(value): print('FOUND')
 """
 # Every page of the heap by way of a pipe: write(2) says EFAULT where nothing is mapped, and reads what is.
 _SEARCH_HEAP = """
@@ -95,7 +96,7 @@ STDIN = [
         116,
         "monkeypatch_print",
         "import builtins, io, json, sys\n"
-        "json.dumps = lambda *_: '{\"killed\": \"\", \"status\": 0}'\n"
+        'json.dumps = lambda *_: \'{"killed": "", "status": 0}\'\n'
         "builtins.open = builtins.print = lambda *a, **k: None\n"
         "sys.stdout = io.StringIO()\nsys.stdout.write('first')",
         "wrong_answer",
@@ -163,10 +164,15 @@ CALLS = [
     Attack(
         136,
         "pickle_payload",
-        "import os\nclass A:\n    def __reduce__(self): return (os.system, ('touch /tmp/<<mark>>',))\ndef f(x): return A()",
+        "import os\nclass A:\n    def __reduce__(self): return (os.system, ('echo x',))\ndef f(x): return A()",
         "wrong_answer",
     ),
-    Attack(137, "patch_builtins_exec", "import builtins\nbuiltins.exec = lambda *a: None\ndef f(x): return x", "wrong_answer"),
+    Attack(
+        137,
+        "patch_builtins_exec",
+        "import builtins\nbuiltins.exec = lambda *a: None\ndef f(x): return x",
+        "wrong_answer",
+    ),
     Attack(
         138,
         "patch_asserts",
@@ -223,7 +229,9 @@ CALLS = [
         "import os, struct\ndef f(x): os.write(4, struct.pack('!IQc', 1, 77, b'V') + b'N')",
         "protocol",
     ),
-    Attack(145, "mutate_args", "def f(x):\n    if isinstance(x, list): x[:] = [x, 'secret']\n    return x", "wrong_answer"),
+    Attack(
+        145, "mutate_args", "def f(x):\n    if isinstance(x, list): x[:] = [x, 'secret']\n    return x", "wrong_answer"
+    ),
     Attack(146, "raise_exceptions", "def f(x): raise AssertionError('expected')", "runtime_error"),
     Attack(
         147,
@@ -234,10 +242,21 @@ CALLS = [
     ),
     Attack(148, "state_between_tests", "seen = []\ndef f(x):\n    seen.append(x)\n    return seen", "wrong_answer"),
     Attack(149, "colliding_dict", "def f(x): return {i * (2**61 - 1): 0 for i in range(2000)}", "protocol"),
-    Attack(150, "deep_json", "def f(x):\n    a = []\n    for _ in range(100000): a = [a]\n    return a", "runtime_error protocol"),
+    Attack(
+        150,
+        "deep_json",
+        "def f(x):\n    a = []\n    for _ in range(100000): a = [a]\n    return a",
+        "runtime_error protocol",
+    ),
     Attack(151, "bool_vs_int", "def f(x): return [True, 'secret']", "wrong_answer"),
     Attack(152, "float_tricks", "def f(x): return [float('nan'), 'secret']", "wrong_answer"),
     Attack(154, "crash_infra", "import os\ndef f(x): os.close(4)", "died runtime_error protocol"),
     Attack(154, "crash_infra_status", "import os\ndef f(x): os._exit(1)", "died"),
-    Attack(51, "partial_line_stall", "import os, time\ndef f(x):\n    os.write(4, b'\\0\\0')\n    time.sleep(60)", "timeout_wall", limits=ASLEEP),
+    Attack(
+        51,
+        "partial_line_stall",
+        "import os, time\ndef f(x):\n    os.write(4, b'\\0\\0')\n    time.sleep(60)",
+        "timeout_wall",
+        limits=ASLEEP,
+    ),
 ]

@@ -24,7 +24,9 @@ FILES = [
         "      lambda: open('/root/.cache/huggingface/token'), lambda: os.listdir('/root/.aws'))",
     ),
     Attack(60, "list_root", "reach(lambda: os.listdir('/'))", control=True),
-    Attack(61, "read_dataset", "reach(lambda: open(<<secrets>>).read(1), lambda: os.listdir(<<folder>>))", control=True),
+    Attack(
+        61, "read_dataset", "reach(lambda: open(<<secrets>>).read(1), lambda: os.listdir(<<folder>>))", control=True
+    ),
     Attack(62, "write_tmp", "reach(lambda: open('/tmp/<<mark>>', 'w').write('x'))", control=True),
     Attack(63, "write_devshm", "reach(lambda: open('/dev/shm/<<mark>>', 'w').write('x'))", control=True),
     Attack(64, "write_cwd", "reach(lambda: open('<<mark>>', 'w').write('x'), lambda: os.mkdir('<<mark>>.d'))"),
@@ -56,10 +58,7 @@ FILES = [
     Attack(
         72,
         "inherited_fds",
-        "for fd in range(3, 4096):\n"
-        "    try: os.fstat(fd)\n"
-        "    except OSError: continue\n"
-        "    print('PWNED', fd)",
+        "for fd in range(3, 4096):\n    try: os.fstat(fd)\n    except OSError: continue\n    print('PWNED', fd)",
     ),
     Attack(
         73,
@@ -72,7 +71,9 @@ FILES = [
         "for name in ('mem', 'kvm', 'fuse', 'nvidia0', 'nvidiactl', 'tty', 'ptmx', 'vda', 'vda1', 'kmsg', 'port'):\n"
         "    reach(lambda: open('/dev/' + name, 'rb'))",
     ),
-    Attack(75, "mknod", "import stat\nreach(lambda: os.mknod('/tmp/<<mark>>', 0o600 | stat.S_IFCHR, os.makedev(1, 3)))"),
+    Attack(
+        75, "mknod", "import stat\nreach(lambda: os.mknod('/tmp/<<mark>>', 0o600 | stat.S_IFCHR, os.makedev(1, 3)))"
+    ),
     Attack(
         76,
         "proc_self_exe_write",
@@ -100,7 +101,10 @@ FILES = [
 
 NETWORK = [
     Attack(
-        79, "tcp_connect_local", "reach(lambda: socket.create_connection(('127.0.0.1', <<port>>)).send(b'x'))", control=True
+        79,
+        "tcp_connect_local",
+        "reach(lambda: socket.create_connection(('127.0.0.1', <<port>>)).send(b'x'))",
+        control=True,
     ),
     Attack(80, "tcp_connect_metadata", "reach(lambda: socket.create_connection(('169.254.169.254', 80), 0.3))"),
     Attack(81, "dns", "reach(lambda: socket.getaddrinfo('example.org', 80))"),
@@ -183,7 +187,12 @@ KERNEL = [
         "reach(lambda: sc('seccomp', 1, 0, program), lambda: sc('seccomp', 1, 8, program),\n"
         "      lambda: c(libc.prctl, 22, 2, program, 0, 0))",
     ),
-    Attack(103, "inotify", "reach(lambda: c(libc.inotify_init1, 0), lambda: sc('fanotify_mark', 0, 0, 0, 0, 0))", control=True),
+    Attack(
+        103,
+        "inotify",
+        "reach(lambda: c(libc.inotify_init1, 0), lambda: sc('fanotify_mark', 0, 0, 0, 0, 0))",
+        control=True,
+    ),
     Attack(
         104,
         "splice_vmsplice",
@@ -198,9 +207,7 @@ KERNEL = [
     Attack(
         106,
         "ioctl_tiocsti",
-        "for fd in (0, 1, 2):\n"
-        "    reach(lambda: fcntl.ioctl(fd, 0x5412, b'x'))\n"
-        "    if os.isatty(fd): print('PWNED')",
+        "for fd in (0, 1, 2):\n    reach(lambda: fcntl.ioctl(fd, 0x5412, b'x'))\n    if os.isatty(fd): print('PWNED')",
     ),
 ]
 ATTACKS = [*FILES, *NETWORK, *KERNEL]

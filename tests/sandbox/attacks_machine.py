@@ -23,7 +23,8 @@ PROCESSES = [
     Attack(
         7,
         "ld_preload_exec",
-        "os.environ['LD_PRELOAD'] = 'x.so'\nreach(lambda: os.execv(sys.executable, ['python', '-c', 'print(\"PWNED\")']))",
+        "os.environ['LD_PRELOAD'] = 'x.so'\n"
+        "reach(lambda: os.execv(sys.executable, ['python', '-c', 'print(\"PWNED\")']))",
         control=True,
     ),
     Attack(
@@ -84,7 +85,14 @@ PROCESSES = [
         "timeout_cpu",
         waits=True,
     ),
-    Attack(19, "stop_self", "os.kill(os.getpid(), signal.SIGSTOP)\nprint('PWNED')", "timeout_wall", waits=True, limits=ASLEEP),
+    Attack(
+        19,
+        "stop_self",
+        "os.kill(os.getpid(), signal.SIGSTOP)\nprint('PWNED')",
+        "timeout_wall",
+        waits=True,
+        limits=ASLEEP,
+    ),
     Attack(20, "ptrace_parent", "reach(lambda: sc('ptrace', 16, os.getppid(), 0, 0))", "blocked_syscall"),
     Attack(
         21,
@@ -135,7 +143,13 @@ USAGE = [
         "os._exit(0)",
         limits=Limits(cpu=2, wall=4, memory=256 << 20),
     ),
-    Attack(31, "memory_bomb", "a = []\nwhile 1: a.append(bytearray(50 << 20))", "memory", limits=Limits(cpu=2, memory=256 << 20)),
+    Attack(
+        31,
+        "memory_bomb",
+        "a = []\nwhile 1: a.append(bytearray(50 << 20))",
+        "memory",
+        limits=Limits(cpu=2, memory=256 << 20),
+    ),
     Attack(
         32,
         "memory_bomb_caught",
@@ -171,11 +185,7 @@ USAGE = [
     Attack(
         45,
         "fd_exhaust",
-        "n = 0\n"
-        "try:\n"
-        "    while n < 200: os.pipe(); n += 2\n"
-        "except OSError: pass\n"
-        "print('PWNED' if n > 64 else n)",
+        "n = 0\ntry:\n    while n < 200: os.pipe(); n += 2\nexcept OSError: pass\nprint('PWNED' if n > 64 else n)",
         control=True,
     ),
     Attack(46, "pipe_grow", "reach(lambda: fcntl.fcntl(os.pipe()[1], 1031, 1 << 20))", control=True),

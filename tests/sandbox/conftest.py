@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,3 +19,12 @@ def sandbox() -> Iterator[Sandbox]:
         pytest.skip(str(error))
     with box:
         yield box
+
+
+@pytest.fixture(scope="session")
+def data_sets() -> Path:
+    """Where the real data sets lie."""
+    place = Path(os.environ.get("GRPO_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+    if not place.is_dir():
+        pytest.skip(f"no data sets at {place}; GRPO_DATA names another place")
+    return place

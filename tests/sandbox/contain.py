@@ -39,18 +39,22 @@ def contain(sandbox: Sandbox, host: Host, attack: Attack) -> tuple[str, list[str
 
 
 def main(level: str, abi: str, python: str) -> None:
+    def say(**line: object) -> None:
+        sys.stdout.write(json.dumps(line) + "\n")
+
     forced = Forced(level, None if abi == "newest" else int(abi), python)
     attacks = [attack for attack in ATTACKS if abi == "newest" or not attack.waits]  # time is not Landlock's affair
     with Host() as host, Sandbox(2, _forced=forced) as sandbox, ThreadPoolExecutor(1) as aside:
         waiting = [(attack, aside.submit(contain, sandbox, host, attack)) for attack in attacks if attack.waits]
-        print(json.dumps({"label": "level", "level": sandbox.level, "abi": sandbox.grants.abi}), flush=True)
+        say(label="level", level=sandbox.level, abi=sandbox.grants.abi)
         results = [(attack, contain(sandbox, host, attack)) for attack in attacks if not attack.waits]
         results += [(attack, future.result()) for attack, future in waiting]
         for attack, (reason, wrong) in results:
-            print(json.dumps({"label": attack.label, "reason": reason, "wrong": wrong}))
-        keepers = 2 * (2 if level == "L2" else 1)
-        print(json.dumps({"label": "processes", "extra": len(descendants(os.getpid())) - keepers - 1}))
-    print(json.dumps({"label": "left", "processes": descendants(os.getpid())}))
+            say(label=attack.label, reason=reason, wrong=wrong)
+        keepers = sum(len(slot.keepers) for slot in sandbox._slots) * (2 if level == "L2" else 1)
+        canary = 1
+        say(label="processes", extra=len(descendants(os.getpid())) - keepers - canary)
+    say(label="left", processes=descendants(os.getpid()))
 
 
 if __name__ == "__main__":

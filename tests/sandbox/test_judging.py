@@ -9,7 +9,6 @@ import pytest
 
 from rewards.code_tests.compare import Mode, same_output, same_value
 from rewards.sandbox import Limits, Opaque, Sandbox
-
 from tests.sandbox.attacks import Attack
 from tests.sandbox.attacks_judge import CALLS, EXPECTED, SEARCHES, SECRET, STDIN
 
@@ -33,7 +32,9 @@ def verdicts(sandbox: Sandbox, source: str, limits: Limits, expected: str = EXPE
 def call_verdicts(sandbox: Sandbox, source: str, limits: Limits) -> set[str]:
     """Of function tests, up to the first that fails in every mode."""
     found = {"not_called"}
-    for x, returned in zip(ARGUMENTS, sandbox.call_functions(source, "f", [[x] for x in ARGUMENTS], limits), strict=False):
+    for x, returned in zip(
+        ARGUMENTS, sandbox.call_functions(source, "f", [[x] for x in ARGUMENTS], limits), strict=False
+    ):
         if returned.reason != "ok":
             return {returned.reason}
         equal = [same_value(returned.value, [x, "secret"], mode) for mode in MODES]
@@ -115,5 +116,3 @@ def test_what_a_program_cannot_send_arrives_as_unequal_to_everything(sandbox: Sa
     assert isinstance(returned.value, Opaque)
     assert returned.value != returned.value
     assert returned.value.kind == "A"
-
-
