@@ -242,3 +242,29 @@ def test_the_references_of_human_eval_pass(human_eval):
 def test_the_references_of_mbpp_pass(mbpp):
     failing = [row["task_id"] for row in mbpp if code(row["code"], row).value != 1]
     assert failing == []
+
+
+LEETCODE = {
+    "minimum-number-of-pushes-to-type-word-i": """
+class Solution:
+    def minimumPushes(self, word: str) -> int:
+        counts = sorted(Counter(word).values(), reverse=True)
+        return sum(count * (i // 8 + 1) for i, count in enumerate(counts))""",
+    "double-a-number-represented-as-a-linked-list": """
+class Solution:
+    def doubleIt(self, head: Optional[ListNode]) -> Optional[ListNode]:
+        digits = ""
+        while head:
+            digits, head = digits + str(head.val), head.next
+        for digit in reversed(str(2 * int(digits))):
+            head = ListNode(int(digit), head)
+        return head""",
+}
+
+
+@pytest.mark.parametrize("title", LEETCODE)
+def test_leetcode_programs_find_the_names_that_leetcode_offers(title, leetcode):
+    [row] = [row for row in leetcode if row["title"] == title]
+    score = code(fenced(LEETCODE[title]), row)
+    assert score.value == 1, score.why
+    assert code(fenced("class Solution: pass"), row).value == 0
