@@ -1,7 +1,8 @@
 """How fast the sandbox runs programs, beside what one would use without it.  `scripts/bench sandbox [SECONDS]`
 
-On one pinned core, in rounds that alternate, because neighbours come and go: read the ratios.  "Prelude" is the
-standard library's modules that a keeper has loaded and that programs usually import.  Then: two cores against one,
+On one pinned core, in rounds that alternate, because neighbours come and go: read the ratios, and the CPU time of a
+run over all processes, which neighbours change least.  "Prelude" is the standard library's modules that a keeper has
+loaded and that programs usually import.  Then: two cores against one,
 what the confinement costs over a bare fork, a call in lock step, and how late a kill comes.
 """
 
@@ -15,13 +16,17 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from rewards.sandbox import Limits, Sandbox
-from rewards.sandbox.client import interpreter
-from rewards.sandbox.keeper import PRELUDE
+from rewards.sandbox import client as client_module
+from rewards.sandbox.client import Client, interpreter
+from rewards.sandbox.job import Job
+from rewards.sandbox.keeper import PRELUDE, Orders
+from tests.sandbox.host import descendants
 
 SECONDS = float(sys.argv[1]) if len(sys.argv) > 1 else 5.0  # for each contender
 ROUNDS = 10
@@ -37,53 +42,49 @@ def by_command(*command: str) -> Callable[[], None]:
     return run
 
 
-def by_fork(loaded: subprocess.Popen[bytes]) -> Callable[[], None]:
-    """A fork per run of a process with the prelude loaded, and nothing else: what the confinement is added to."""
+def unconfined(client: Client) -> Callable[[], None]:
+    """The same path without a confinement: what that adds is the difference."""
 
     def run() -> None:
-        assert loaded.stdin is not None
-        assert loaded.stdout is not None
-        loaded.stdin.write(b"x")
-        loaded.stdin.flush()
-        loaded.stdout.read(1)
+        with closing(Job(client, "program", Limits(), "", b"print(1)")) as job:
+            assert job.ran().stdout == b"1\n"
 
     return run
 
 
-FORKING = f"""
-{IMPORTS}
-import gc, os, random, sys, types
-gc.collect(); gc.freeze()
-while os.read(0, 1):
-    out = os.memfd_create('out')
-    program = os.memfd_create('program')
-    os.pwrite(program, b'print(1)', 0)
-    pid = os.fork()
-    if pid == 0:
-        os.dup2(out, 1)
-        source = os.pread(program, 100, 0)
-        module = types.ModuleType('__main__')
-        random.seed(0)
-        exec(compile(source, 'x', 'exec'), module.__dict__)
-        sys.stdout.flush()
-        os._exit(0)
-    os.wait4(pid, 0)
-    os.pread(out, 100, 0)
-    os.close(out); os.close(program)
-    os.write(2, b'x')
-"""
+def keeper_without_confinement() -> Client:
+    """Only here: a keeper in which the step that confines a job is replaced by nothing."""
+    nothing = "confine.Confinement.enter = lambda self, allowance, parent, keep_below: None"
+    boot = client_module._BOOT
+    client_module._BOOT = boot.replace(
+        "\nkeeper.main", f"\nfrom rewards.sandbox import confine\n{nothing}\nkeeper.main"
+    )
+    try:
+        return Client(Orders(namespaces=False, user=None, abi=0, packages=(), package_path=()), interpreter())
+    finally:
+        client_module._BOOT = boot
 
 
-def in_turns(contenders: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
-    """Seconds of each run."""
+def cpu_seconds() -> float:
+    """Of this process, of its children and theirs, living and dead."""
+    family = [os.getpid(), *descendants(os.getpid())]
+    fields = [Path(f"/proc/{pid}/stat").read_text().rsplit(")")[1].split() for pid in family]
+    return sum(int(ticks) for one in fields for ticks in one[11:15]) / os.sysconf("SC_CLK_TCK")
+
+
+def in_turns(contenders: dict[str, Callable[[], object]]) -> dict[str, tuple[list[float], float]]:
+    """Seconds of each run, and the CPU seconds of all of them."""
     times: dict[str, list[float]] = {name: [] for name in contenders}
+    cpu = dict.fromkeys(contenders, 0.0)
     for _ in range(ROUNDS):
         for name, run in contenders.items():
             end = time.perf_counter() + SECONDS / ROUNDS
+            before = cpu_seconds()
             while (started := time.perf_counter()) < end:
                 run()
                 times[name].append(time.perf_counter() - started)
-    return times
+            cpu[name] += cpu_seconds() - before
+    return {name: (times[name], cpu[name]) for name in contenders}
 
 
 def per_second(box: Sandbox, threads: int) -> float:
@@ -99,12 +100,13 @@ def per_second(box: Sandbox, threads: int) -> float:
         return sum(pool.map(work, range(threads))) / SECONDS
 
 
-def table(times: dict[str, list[float]]) -> None:
-    print("| one core | runs/s | median ms | p99 ms |\n|---|---:|---:|---:|")
-    for name, seconds in times.items():
+def table(measured: dict[str, tuple[list[float], float]]) -> None:
+    print("| one core | runs/s | median ms | p99 ms | CPU ms |\n|---|---:|---:|---:|---:|")
+    for name, (seconds, cpu) in measured.items():
         rate = len(seconds) / sum(seconds)
         p99 = statistics.quantiles(seconds, n=100)[98] if len(seconds) > 1 else seconds[0]
-        print(f"| {name} | {rate:.0f} | {statistics.median(seconds) * 1e3:.1f} | {p99 * 1e3:.1f} |")
+        spread = f"{statistics.median(seconds) * 1e3:.1f} | {p99 * 1e3:.1f}"
+        print(f"| {name} | {rate:.0f} | {spread} | {cpu / len(seconds) * 1e3:.1f} |")
 
 
 def late(box: Sandbox) -> tuple[float, float]:
@@ -117,15 +119,11 @@ def late(box: Sandbox) -> tuple[float, float]:
 def main() -> None:
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cores[:1])
-    forking = subprocess.Popen(
-        [*PYTHON, FORKING], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    forking.stdout = forking.stderr
-    with Sandbox(1) as box:
+    with Sandbox(1) as box, closing(keeper_without_confinement()) as client:
         print("\n".join(box.grants.lines()), "\n")
         contenders = {
-            "sandbox, prelude loaded": lambda: box.run_stdin("print(1)", b"") and None,
-            "fork of the same, unconfined": by_fork(forking),
+            "sandbox, prelude loaded": lambda: box.run_stdin("print(1)", b""),
+            "the same, unconfined": unconfined(client),
             "python -I -S": by_command(*PYTHON, "print(1)"),
             "python -I -S, prelude": by_command(*PYTHON, f"{IMPORTS}\nprint(1)"),
         }
@@ -138,7 +136,6 @@ def main() -> None:
         cpu, wall = late(box)
         print(f"\na call in lock step: {call * 1e6:.0f} µs; a kill comes at most {max(cpu, wall) * 1e3:.0f} ms late")
         one = per_second(box, 1)
-    forking.kill()
     os.sched_setaffinity(0, cores)
     if len(cores) > 1:
         with Sandbox(2) as box:

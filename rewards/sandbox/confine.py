@@ -40,18 +40,19 @@ class Confinement:
 
     def __init__(self, user: int | None, abi: int, trees: Trees) -> None:
         self._user = user
+        _limit(_SAME_FOR_ALL)  # the keeper's own, which jobs inherit
+        os.nice(NICE)  # likewise; a change in each job would cost a look at the scheduler's queue
         self._rules = landlock.ruleset(abi, trees.readable, DEVICES, trees.listable) if abi else None
         self._filter = Filter(kernel.ARCH)
 
     def enter(self, allowance: Allowance, parent: int, keep_below: int) -> None:
         """Confine this process for good; descriptors from `keep_below` on are closed."""
-        _limit(allowance, count_threads=self._user is not None)
-        os.setpriority(os.PRIO_PROCESS, 0, NICE)
+        _limit(_of_this_job(allowance, count_threads=self._user is not None))
         if self._user is not None:
             os.setgroups([])
             os.setresgid(self._user, self._user, self._user)
             os.setresuid(self._user, self._user, self._user)
-        kernel.drop_capabilities()
+        kernel.drop_capabilities()  # a change of user does so too, unless the container's securebits say otherwise
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # /proc/self and ptrace belong to root then
         kernel.die_with_parent(parent)
         kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
@@ -61,23 +62,31 @@ class Confinement:
         self._filter.install(os.getpid())
 
 
-def _limit(allowance: Allowance, count_threads: bool) -> None:
-    cpu = int(allowance.total_cpu) + 2  # a back-stop: the keeper's clock comes first
+_SAME_FOR_ALL = {
+    resource.RLIMIT_CORE: 0,
+    resource.RLIMIT_MEMLOCK: 0,
+    resource.RLIMIT_MSGQUEUE: 0,
+    resource.RLIMIT_RTPRIO: 0,
+    resource.RLIMIT_NICE: 0,
+    resource.RLIMIT_STACK: STACK,
+}
+
+
+def _of_this_job(allowance: Allowance, count_threads: bool) -> dict[int, int]:
     limits = {
-        resource.RLIMIT_CPU: cpu,
+        resource.RLIMIT_CPU: int(allowance.total_cpu) + 2,  # a back-stop: the keeper's clock comes first
         resource.RLIMIT_FSIZE: allowance.output + 1,  # one more, so that reaching it can be told from filling it
         resource.RLIMIT_NOFILE: OPEN_FILES,
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_MEMLOCK: 0,
-        resource.RLIMIT_MSGQUEUE: 0,
-        resource.RLIMIT_RTPRIO: 0,
-        resource.RLIMIT_NICE: 0,
-        resource.RLIMIT_STACK: STACK,
+        resource.RLIMIT_AS: allowance.memory,
     }
     if count_threads:  # the kernel counts per user over the whole machine: only for a user who is nobody else
         limits[resource.RLIMIT_NPROC] = allowance.threads
+    return limits
+
+
+def _limit(limits: dict[int, int]) -> None:
+    """Hard and soft alike; never above what this process was given."""
     for limit, value in limits.items():
         hard = resource.getrlimit(limit)[1]
         lower = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(limit, (lower, lower))
-    resource.setrlimit(resource.RLIMIT_AS, (allowance.memory, allowance.memory))

@@ -49,15 +49,17 @@ def rows(data_sets: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in file]
 
 
-def judge(sandbox: Sandbox, row: dict[str, Any], program: str) -> str:
+def judge(sandbox: Sandbox, row: dict[str, Any], program: str, limits: Limits) -> str:
     helpers = row["prompt"].split(f"def {row['entry_point']}")[0]
     tests = f"{helpers}\n{row['test']}\ncheck(candidate)\n"
-    return sandbox.check_asserts(program, row["entry_point"], tests, LIMITS).reason
+    return sandbox.check_asserts(program, row["entry_point"], tests, limits).reason
 
 
-def passing(sandbox: Sandbox, rows: list[dict[str, Any]], program: Callable[[dict[str, Any]], str]) -> list[str]:
+def passing(
+    sandbox: Sandbox, rows: list[dict[str, Any]], program: Callable[[dict[str, Any]], str], limits: Limits = LIMITS
+) -> list[str]:
     with ThreadPoolExecutor(sandbox.workers) as threads:
-        reasons = list(threads.map(lambda row: judge(sandbox, row, program(row)), rows))
+        reasons = list(threads.map(lambda row: judge(sandbox, row, program(row), limits), rows))
     return [row["task_id"] for row, reason in zip(rows, reasons, strict=True) if reason == "pass"]
 
 
@@ -106,6 +108,6 @@ def test_tests_kill_most_references_with_one_operator_changed(sandbox: Sandbox, 
         if mutate.done:
             mutants[row["task_id"]] = ast.unparse(ast.fix_missing_locations(tree))
     chosen = [row for row in rows if row["task_id"] in mutants]
-    alive = passing(sandbox, chosen, lambda row: mutants[row["task_id"]])
+    alive = passing(sandbox, chosen, lambda row: mutants[row["task_id"]], Limits(cpu=1))
     print(f"{len(alive)} of {len(mutants)} mutants survive: {alive}")  # noqa: T201
     assert len(alive) < 0.05 * len(mutants)
