@@ -135,7 +135,9 @@ def _asked_as(recipe: str, source: str) -> dict[str, Any]:
     config = load_config(recipe)
     from grpo.assemble import held_out
 
-    own = {"subset": None, "split": None} if config.eval.source != source else {}
+    # A split, and what the Hub calls a subset, belong to the source; a window of dates is a question.
+    window = config.eval.subset if config.eval.subset and ".." in config.eval.subset else None
+    own = {"subset": window, "split": None} if config.eval.source != source else {}
     data = held_out(config.with_changes(eval={"source": source, "limit": None, **own}))
     assert data is not None
     tree = config.model_dump(mode="json", exclude_none=True)
@@ -209,7 +211,7 @@ def _score_given(config: Config, options: EvalOptions) -> _Result:
     return _Result(result, questions, {"completions": str(options.completions), "k": ks})
 
 
-ID_COLUMNS = ("id", "task_id", "unique_id", "problem_id", "ID")
+ID_COLUMNS = ("id", "task_id", "unique_id", "problem_id", "question_id", "ID")
 
 
 def _read_completions(path: Path, problems: Sequence[Problem]) -> dict[str, list[str]]:
@@ -294,7 +296,11 @@ def check_rewards(spec: str, source: str, changes: Sequence[str]) -> int:
     config = validate(apply_changes(tree, changes), place="grpo rewards check")
     problems = load_problems(config.data, needs=())
     if not any(problem.facts.get("answer") for problem in problems):
-        load_problems(config.data, needs=("answer",))  # says which columns there are
+        columns = ", ".join(problems[0].facts)
+        raise DataError(
+            f"{source}: no problem has a gold answer or a reference solution to try {spec} on (columns: {columns}); "
+            "name its column with --set data.answer=…"
+        )
     rejected = check_golds(config.reward[0], problems, chat=config.data.chat, workers=2)
     for gold in rejected:
         say(f"{gold.problem_id}: {gold.gold!r}: {gold.why}")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from grpo.errors import ConfigError
 
@@ -50,9 +50,11 @@ class Model(_Settings):
 
 class Data(_Settings):
     source: str
-    """Hugging Face id, a .jsonl, .json, .csv or .parquet file, or a generated task: "builtin:arithmetic"."""
+    """Hugging Face id, a .jsonl, .json, .csv or .parquet file, or a generated task: "builtin:arithmetic" or
+    "builtin:functions"."""
     subset: str | None = None
-    """The Hub's "configuration", such as "main" for openai/gsm8k."""
+    """The Hub's "configuration", such as "main" for openai/gsm8k; for LiveCodeBench files a window of contest dates,
+    "2024-08-01..2025-02-01"."""
     split: str | None = None
     """Split of a Hub data set or a generated task.  Default: "train" here, "test" under [eval]."""
     problem: str | None = None
@@ -94,16 +96,24 @@ class Sampling(_Settings):
 
 class Reward(_Settings):
     use: str
-    """A built-in ("math", "layout", "length"), "file.py:function", "package.module:function", or the name of an entry
-    point in the group `grpo.rewards`."""
+    """A built-in ("math", "code", "layout", "length"), "file.py:function", "package.module:function", or the name of an
+    entry point in the group `grpo.rewards`."""
     weight: Annotated[float, Field(allow_inf_nan=False, strict=True)] = 1.0
     """The completion's reward is the weighted sum over rewards."""
     deadline: Positive = 5.0
-    """Seconds for one call; then the worker is killed and the completion scores 0 with the reason "deadline"."""
+    """Seconds for one call; then the worker is killed and the completion scores 0 with the reason "deadline".
+    Default: 5; 60 for "code", where one test may use 6 seconds of CPU time."""
     on_error: Literal["stop", "skip"] = "stop"
     """When the reward raises: stop the run with the completion saved, or leave the completion unscored and count."""
     options: dict[str, Any] = {}
     """Keyword arguments for the reward, such as `{max_tokens = 1024}`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _time_for_programs(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("use") == "code":
+            return {"deadline": 60.0, **given}
+        return given
 
 
 class Objective(_Settings):

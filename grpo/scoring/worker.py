@@ -27,7 +27,7 @@ from grpo.errors import RewardError
 from grpo.scoring.adapters import Judge, Misuse
 from grpo.scoring.load import load
 
-LONGEST_NAME = 200  # characters of an exception in a sentence
+LONGEST_NAME = 2000  # characters of an exception in a sentence; the sandbox says at length what a machine lacks
 LONGEST_TRACEBACK = 20_000  # characters, of its end
 
 
