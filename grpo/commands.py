@@ -12,7 +12,8 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grpo.config import Config, apply_changes, change, load_config, validate
+from grpo.config import Config
+from grpo.config_file import apply_changes, change, load_config, validate
 from grpo.errors import ConfigError, DataError
 from grpo.run.wording import plural
 

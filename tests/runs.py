@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from grpo.config import Config, validate
+from grpo.config import Config
+from grpo.config_file import validate
 
 REWARD = """
 def digits(completion, problem):

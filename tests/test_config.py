@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from grpo.config import Config, apply_changes, change, load_config, recipes, validate
+from grpo.config import Config
+from grpo.config_file import apply_changes, change, load_config, recipes, validate
 from grpo.errors import ConfigError
 
 MINIMAL = '[model]\nname = "m"\n[data]\nsource = "d.jsonl"\n'

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grpo.assemble import Place
-from grpo.config import Config, validate
+from grpo.config import Config
+from grpo.config_file import validate
 from grpo.memory import CPU_CACHE, GIB, PROCESS, Memory, activations, estimate_memory
 from tests.tiny import CHARACTERS, make_model
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from grpo.config import Data, load_config, recipes
+from grpo.config import Data
+from grpo.config_file import load_config, recipes
 from grpo.problems.columns import to_problems
 
 ON_24_GB = ("gsm8k", "math", "r1-zero")

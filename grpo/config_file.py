@@ -1,0 +1,209 @@
+"""From a recipe, a TOML file and `--set` to a `Config`, or one sentence that says why not."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import reprlib
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from grpo.config import Config
+from grpo.errors import ConfigError
+
+
+def recipes() -> dict[str, Path]:
+    """The shipped configurations by name."""
+    folder = Path(str(resources.files("grpo") / "recipes"))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def load_config(
+    source: str, changes: Sequence[str] = (), *, data: str | None = None, rewards: Sequence[str] = ()
+) -> Config:
+    """The configuration in `source`, a TOML file or the name of a recipe, with `group.key=value` changes.
+
+    `data`, where given, replaces data.source, and with it what was said of that source: subset, split and columns.
+    `rewards`, where given, replace the file's `[[reward]]` tables.  Raises `ConfigError`.
+    """
+    path = _find(source)
+    tree = _read(path)
+    if data is not None and isinstance(tree.setdefault("data", {}), dict):
+        of_the_old = ("subset", "split", "problem", "answer", "limit")
+        tree["data"] = {key: value for key, value in tree["data"].items() if key not in of_the_old} | {"source": data}
+    if rewards:
+        tree["reward"] = [{"use": use} for use in rewards]
+    return validate(apply_changes(tree, changes), place=path.name)
+
+
+def change(key: str, value: Any) -> str:
+    """What `--set` takes to give `key` this value, whatever characters are in it."""
+    # JSON's text is TOML's, but for \ud83d\ude00, which is two halves of a character, and a bare DEL.
+    return f"{key}={json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f")
+
+
+def apply_changes(tree: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """`tree` with each `group.key=value` put in.  Raises `ConfigError`."""
+    for change in changes:
+        _apply(tree, change)
+    return tree
+
+
+def validate(tree: Mapping[str, Any], *, place: str) -> Config:
+    """`tree` as a `Config`; the first thing wrong with it becomes a `ConfigError` that starts with `place`."""
+    try:
+        config = Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(f"{place}: {_in_words(error)}") from None
+    _refuse_combinations(config, place)
+    return config
+
+
+def _find(source: str) -> Path:
+    path = Path(source)
+    if os.path.isfile(path):  # unlike Path.is_file it is not surprised by any name
+        return path
+    shipped = recipes()
+    if source in shipped:
+        return shipped[source]
+    if path.suffix == ".toml" or "/" in source:
+        raise ConfigError(f"{source}: no such file; the shipped recipes are {', '.join(shipped)}")
+    close = difflib.get_close_matches(source, shipped, n=1, cutoff=0.5)
+    advice = f"did you mean {close[0]}?" if close else f"the shipped recipes are {', '.join(shipped)}"
+    raise ConfigError(f"{source} is neither a file nor a recipe; {advice}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML ({error})") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _apply(tree: dict[str, Any], change: str) -> None:
+    """Put `group.key=value` into the tree; the value is TOML, or text where it is not."""
+    key, equals, text = change.partition("=")
+    names = key.strip().split(".")
+    if not equals or not all(names):
+        raise ConfigError(f'--set {change}: must have the form group.key=value, such as "optim.lr=2e-6"')
+    value = _value(text)
+    if names[0] == "reward" and len(names) == 2:
+        # With one reward, which is the usual case, there is no need to write its index.
+        if len(tree.get("reward", ())) > 1:
+            raise ConfigError(
+                f"--set {change}: there are {len(tree['reward'])} rewards; say which: reward.0.{names[1]}"
+            )
+        names = ["reward", "0", names[1]]
+    *parents, last = names
+    node: Any = tree
+    for depth, name in enumerate(parents):
+        if isinstance(node, list):
+            node = _item(node, name, change)
+        elif isinstance(node, dict):
+            node = node.setdefault(name, [] if depth == 0 and name == "reward" else {})
+        if not isinstance(node, dict | list):
+            raise ConfigError(f"--set {change}: {'.'.join(names[: depth + 1])} is a setting, not a group of settings")
+    node[last] = value
+
+
+def _value(text: str) -> Any:
+    try:
+        tree = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text.strip()
+    return tree["value"] if len(tree) == 1 else text.strip()
+
+
+def _item(rewards: list[Any], name: str, change: str) -> Any:
+    if not name.isdigit() or int(name) >= len(rewards):
+        raise ConfigError(
+            f"--set {change}: there is no reward {name}; the recipe lists {len(rewards)}, counted from 0"
+            if rewards
+            else f"--set {change}: the recipe has no [[reward]] table to change; choose one with --reward"
+        )
+    return rewards[int(name)]
+
+
+def _in_words(error: ValidationError) -> str:
+    """The first of pydantic's complaints as one sentence in our form."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{where} is not a setting{_REFUSED.get(where) or _nearest_setting(first['loc'])}"
+    if first["type"] == "missing":
+        return f"{where} is missing; it has no default"
+    if where == "reward":
+        return "reward: must be one [[reward]] table, in double brackets, for each reward"
+    what = first["msg"]
+    for theirs, ours in _WORDS.items():
+        what = what.replace(theirs, ours)
+    return f"{where} = {reprlib.repr(first['input'])}: {what}"
+
+
+_SUPPORT = (
+    " while training: the sampler renormalises its log-probabilities on the kept tokens, the policy cannot, and the "
+    "ratios would be wrong at every token (TRL issue 6789); sharpen with sampling.temperature"
+)
+_REFUSED = {"sampling.top_p": _SUPPORT, "sampling.top_k": _SUPPORT, "sampling.min_p": _SUPPORT}
+
+_WORDS = {
+    "Input should be": "must be",
+    "a valid dictionary or instance of": "a table of settings for",
+    "a valid tuple": "a list",
+}
+
+
+def _nearest_setting(loc: tuple[int | str, ...]) -> str:
+    """The setting closest to an unknown one: a name in its own group first, then in any other."""
+    group: Any = Config
+    path = [str(part) for part in loc if not isinstance(part, int)]
+    for name in path[:-1]:
+        group = _settings_class(group, name)
+    siblings = list(group.model_fields)
+    prefix = ".".join([*path[:-1], ""])
+    close = difflib.get_close_matches(path[-1], siblings, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {prefix}{close[0]}?"
+    everywhere = {
+        key: f"{name}.{key}"
+        for name in reversed(Config.model_fields)
+        for key in _settings_class(Config, name).model_fields
+    }
+    close = difflib.get_close_matches(path[-1], list(everywhere), n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {everywhere[close[0]]}?"
+    return f"; there are {', '.join(prefix + name for name in siblings)}"
+
+
+def _settings_class(group: type[BaseModel], name: str) -> type[BaseModel]:
+    annotation: Any = group.model_fields[name].annotation
+    candidates = [annotation, *get_args(annotation)]
+    return next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+
+
+def _refuse_combinations(config: Config, place: str) -> None:
+    """What each setting alone does not show to be wrong."""
+    sampling, optim = config.sampling, config.optim
+    if optim.updates_per_step > sampling.problems_per_step:
+        raise ConfigError(
+            f"{place}: optim.updates_per_step = {optim.updates_per_step} is more than sampling.problems_per_step = "
+            f"{sampling.problems_per_step}; each update needs a whole group"
+        )
+    if config.eval.every and config.eval.source is None:
+        raise ConfigError(f"{place}: eval.every = {config.eval.every} but eval.source is not set; name a held-out set")
+    if config.sft.steps and config.sft.source is None:
+        raise ConfigError(
+            f"{place}: sft.steps = {config.sft.steps} but sft.source is not set; name the worked examples"
+        )
+    if not config.data.chat and config.data.system is not None:
+        raise ConfigError(f"{place}: data.system needs data.chat = true; put the text into data.template instead")
+    if config.data.template is not None and "{problem}" not in config.data.template:
+        raise ConfigError(f"{place}: data.template has no {{problem}} in it; write {{problem}} where the problem goes")
