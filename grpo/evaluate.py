@@ -79,7 +79,8 @@ def score_completions(
     unknown = sorted(set(texts) - {prompt.problem.id for prompt in prompts})
     if unknown:
         raise DataError(
-            f"{len(unknown)} completions name no problem of the data, {unknown[0]!r} first; check their ids"
+            f"{len(unknown)} of {len(texts)} ids of completions name no problem of the data, {unknown[0]!r} first; the "
+            f"data's ids are {', '.join(repr(prompt.problem.id) for prompt in prompts[:3])}, … or the row's number"
         )
     n = min((len(given) for given in texts.values() if given), default=0)
     if not n:

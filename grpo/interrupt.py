@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM ask a run to stop where it loses nothing; a second Ctrl-C stops it at once."""
+"""Ctrl-C, SIGTERM and a lost terminal ask a run to stop where it loses nothing; a second Ctrl-C stops it at once."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ from types import FrameType, TracebackType
 
 from grpo.errors import Interrupted
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 class StopRequest:
-    """Within this context the two signals are remembered, and `check` raises for them."""
+    """Within this context the signals are remembered, and `check` raises for them.
+
+    A SIGHUP that is ignored already, as under nohup, stays ignored.
+    """
 
     def __init__(self) -> None:
         self._received: signal.Signals | None = None
 
     def __enter__(self) -> StopRequest:
-        self._before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._receive) for number in heard}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:

@@ -72,7 +72,7 @@ def completion_shares(scored: Sequence[ScoredGroup], headline: str) -> Row:
         "completions/truncated": _mean(completion.finish == "length" for completion in completions),
         "completions/unparseable": _mean(not found for found in parsed),
         "completions/unscored": _mean(reward is None for group in scored for reward in group.rewards),
-        **{f"completions/{kind}": number / len(completions) for kind, number in mishaps(scored).items()},
+        **{f"completions/{kind}": number / len(scores) for kind, number in mishaps(scored).items()},
         "completions/length_mean": _mean(lengths),
         "completions/length_max": max(lengths),
     }

@@ -29,7 +29,12 @@ class Finding:
 
 
 def check_rejected_golds(config: Config, problems: Sequence[Problem]) -> list[Finding]:
-    """Gold answers that the first reward, the one that says "solved", does not accept."""
+    """Gold answers that the first reward, the one that says "solved", does not accept.
+
+    For `code` the references were run when the problems were loaded.
+    """
+    if config.reward[0].use == "code":
+        return []
     some = [problem for problem in problems if problem.facts.get("answer")][:GOLDS]  # rewards may do without
     rejected = check_golds(config.reward[0], some, chat=config.data.chat)
     if not rejected:
@@ -48,6 +53,10 @@ def check_groups(config: Config, scored: Sequence[ScoredGroup]) -> list[Finding]
     truncated, unreadable = shares["completions/truncated"], shares["completions/unparseable"]
     limit, reason = config.sampling.max_tokens, _first_reason(scored)
     findings = []
+    for kind in ("deadline", "crash", "fault"):
+        if share := shares[f"completions/{kind}"]:
+            text = f"{share:.0%} of the rewards' calls ended in a {kind}; {_reason_of(scored, kind)}"
+            findings.append(Finding(text, certain=share >= 1))
     if truncated == 1:
         advice = "raise it, or give the model a text to stop at with sampling.stop"
         findings.append(Finding(f"no completion ended within sampling.max_tokens = {limit}; {advice}", certain=True))
@@ -71,6 +80,11 @@ def show_one(scored: Sequence[ScoredGroup]) -> str:
     reasons = "; ".join(f"{name}: {score.why}" for name, score in scores.items() if score.why)
     value = "unscored" if reward is None else f"{reward:g}"
     return f"sample: {group.group.prompt.problem.id} got {shown}, reward {value}" + (f" ({reasons})" if reasons else "")
+
+
+def _reason_of(scored: Sequence[ScoredGroup], kind: str) -> str:
+    scores = (score for group in scored for by_name in group.scores for score in by_name.values())
+    return next((score.why[:120] for score in scores if score.why.startswith(kind)), "see samples.jsonl")
 
 
 def _first_reason(scored: Sequence[ScoredGroup]) -> str:

@@ -20,7 +20,7 @@ from grpo import assemble, preflight
 from grpo.algorithm import Outcome, Trainer
 from grpo.assemble import ModelFiles, Place
 from grpo.config import Config
-from grpo.errors import GrpoError, Interrupted, LearningError
+from grpo.errors import GrpoError, Interrupted, LearningError, RewardError
 from grpo.evaluate import evaluate, write
 from grpo.interrupt import StopRequest
 from grpo.learning.loading import outline
@@ -98,6 +98,7 @@ class Run:
         trackers = open_trackers(config.run.trackers, folder.path.name, config.model_dump(mode="json"), folder.path)
         self.trackers = [stack.enter_context(closing(tracker)) for tracker in trackers]
         self.idle_steps = 0
+        self.mishaps: dict[str, float] = {}  # shares that were said, by kind
         start = _starting_model(config, folder, self.place, console, self.stop)
         self.progress, self.files, optimizer = self._restore(start)
         self.saved = self.progress
@@ -161,10 +162,19 @@ class Run:
                 if self.progress.step % self.config.run.save_every == 0:
                     self._save()
             self._save()
+            self._say_best()
         except GrpoError as error:
             self._end_early(error)
         finally:
             self.console.note(f"report: {write_report(self.folder.path)}")
+
+    def _say_best(self) -> None:
+        progress = self.progress
+        if progress.best_step:
+            place = self.folder.checkpoints / "best"
+            self.console.note(f"best: {progress.best_score:.1%} solved at step {progress.best_step}, kept in {place}")
+        elif self.held_out:
+            self.console.note("best: no step did better on the held-out problems than the model before the first")
 
     def _end_early(self, error: GrpoError) -> NoReturn:
         """Save what has been learned, unless a step is half done: then the last checkpoint is what there is."""
@@ -191,6 +201,7 @@ class Run:
             self.folder.append_samples(sample_rows(step, outcome.groups, texts))
             self._log(row, step)
             self.console.step(row)
+            self._check_rewards(row)
             self._check_updates(outcome)
             self._check_canary(outcome.gap, step)
             self.progress = replace(self.progress, step=step, tokens=self.progress.tokens + row["tokens"])
@@ -204,6 +215,19 @@ class Run:
             except Exception as error:  # noqa: BLE001  other people's network code, any exception
                 self.trackers.remove(tracker)
                 self.console.warn(f"{type(tracker).__name__.strip('_')} failed ({error}) and gets no more metrics")
+
+    def _check_rewards(self, row: Row) -> None:
+        """A reward that cannot answer looks like a model that cannot solve: it is said, and in full it ends the run."""
+        for kind in ("deadline", "crash", "fault"):
+            share = row[f"completions/{kind}"]
+            if share >= 1:
+                raise RewardError(
+                    f"every call of every reward ended in a {kind} in step {row['step']}: nothing was judged; see the "
+                    "reasons in samples.jsonl"
+                )
+            if share > self.mishaps.get(kind, 0.0):
+                self.console.warn(f"{share:.1%} of the rewards' calls ended in a {kind}; see samples.jsonl")
+                self.mishaps[kind] = 2 * share  # said again when it has doubled
 
     def _check_updates(self, outcome: Outcome) -> None:
         """Gradients that are not finite were not applied; a few in a row are a fault, not bad luck."""

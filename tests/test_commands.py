@@ -104,7 +104,7 @@ def test_a_problem_without_a_completion_counts_as_wrong_and_is_said(capsys):
 
 
 def test_a_completion_for_no_problem_is_refused():
-    with pytest.raises(DataError, match="1 completions name no problem of the data, '77' first"):
+    with pytest.raises(DataError, match="1 of 2 ids of completions name no problem of the data, '77' first"):
         score({"id": 77, "completion": "2"}, {"id": 1, "completion": "2"})
 
 
@@ -173,7 +173,7 @@ def test_problems_without_an_answer_are_left_out_and_said(tiny_model, capsys):
     rows("holes.jsonl", *ROWS, {"id": 9, "problem": "?", "answer": ""})
     given = options(max_tokens=4, changes=ON_TRANSFORMERS, out=Path("out"))
     commands.evaluate([str(tiny_model), "holes.jsonl"], given)
-    assert "1 of 5 problems have no answer and are left out (9)" in capsys.readouterr().out
+    assert "1 of 5 problems (9) have no answer and are left out" in capsys.readouterr().out
     assert json.loads(Path("out/results.json").read_text())["problems"] == 4
 
 
@@ -316,3 +316,15 @@ def test_numbers_of_samples_must_fit():
     assert options(n=8).ks(default=[8], most=8) == [8]
     with pytest.raises(ConfigError, match="must be between 1 and --n 8; sample more with --n 9"):
         options(n=8, k="9").ks(default=[8], most=8)
+
+
+def test_results_that_were_scored_differently_are_compared_with_a_warning(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text("def never(completion, problem):\n    return 0.0\n")
+    score({"id": 1, "completion": "\\boxed{2}"}, out=Path("a"))
+    score({"id": 1, "completion": "\\boxed{2}"}, out=Path("b"), rewards=["mine.py:never"])
+    score({"id": 1, "completion": "\\boxed{4}"}, out=Path("c"))
+    capsys.readouterr()
+    commands.compare("a", "b")
+    assert "warning: made differently, reward: " in capsys.readouterr().out
+    commands.compare("a", "c")
+    assert "warning" not in capsys.readouterr().out

@@ -147,7 +147,9 @@ def test_a_problem_without_a_completion_is_wrong_and_counted(scorer):
 
 
 def test_a_completion_for_no_problem_is_refused(scorer):
-    with pytest.raises(DataError, match="2 completions name no problem of the data, 'x' first; check their ids"):
+    with pytest.raises(
+        DataError, match=r"2 of 3 ids .* name no problem of the data, 'x' first; the data's ids are 'a', 'b', 'c'"
+    ):
         score_completions(scorer, PROMPTS, {"y": ["4"], "x": ["4"], "a": ["4"]})
 
 

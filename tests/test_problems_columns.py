@@ -191,3 +191,8 @@ def test_what_cannot_be_used_is_refused_with_its_place(rows, settings, says):
 def test_a_template_without_a_place_for_the_problem_is_refused():
     with pytest.raises(ConfigError, match=r"data.template: has no \{problem\}"):
         problems_of(ok, template="Solve this.")
+
+
+def test_a_gold_answer_of_nan_is_none_as_pandas_means_it():
+    [one, other] = problems_of({"problem": "?", "answer": float("nan")}, {"problem": "?", "answer": 2.5}, needs=())
+    assert (one.facts["answer"], other.facts["answer"]) == ("", "2.5")

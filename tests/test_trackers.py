@@ -48,11 +48,11 @@ def test_every_tracker_that_a_setting_may_name_exists() -> None:
 @pytest.mark.parametrize(
     ("name", "module"), [("tensorboard", "torch.utils.tensorboard"), ("wandb", "wandb"), ("trackio", "trackio")]
 )
-def test_a_missing_package_is_answered_with_the_extra_to_install(
+def test_a_missing_package_is_answered_with_what_to_install(
     name: str, module: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)  # what Python keeps for "import is forbidden"
-    with pytest.raises(ConfigError, match=rf"run\.trackers: {name} is not installed .* `pip install 'grpo\[{name}\]'`"):
+    with pytest.raises(ConfigError, match=rf"run\.trackers: {name} is not installed .* `pip install {name}`"):
         open_trackers([name], "quickstart", {}, tmp_path)
 
 

@@ -17,7 +17,8 @@ from transformers import AutoModelForCausalLM
 from grpo import train as module
 from grpo.algorithm import Trainer
 from grpo.config import Config
-from grpo.errors import CheckpointError, ConfigError, Interrupted, LearningError, SamplerError
+from grpo.errors import CheckpointError, ConfigError, Interrupted, LearningError, RewardError, SamplerError
+from grpo.interrupt import StopRequest
 from grpo.learning.policy import Policy, Terms
 from grpo.run import checkpoints
 from grpo.sampling.hf import TransformersSampler
@@ -241,6 +242,36 @@ def test_a_few_bad_gradients_are_skipped_and_counted_and_more_stop_the_run(
     steps = [row for row in runs.rows(tmp_path / "run" / "metrics.jsonl") if "solved" in row]
     assert [row["policy/skipped_updates"] for row in steps] == [2, 2, 2]
     assert (tmp_path / "run" / "failed-batch.pt").exists()
+
+
+def test_a_reward_that_never_answers_is_no_run_that_cannot_solve(config: Config, tmp_path: Path) -> None:
+    (tmp_path / "reward.py").write_text(
+        "import time\ndef digits(completion, problem):\n"
+        "    stated = 'answer' in completion or completion in ('', problem['answer'])\n"
+        "    return 1.0 if stated else time.sleep(9)\n"
+    )
+    hanging = config.reward[0].model_copy(update={"deadline": 0.05})
+    slow = config.model_copy(update={"reward": (hanging,)})
+    with pytest.raises(RewardError, match="every call of every reward ended in a deadline in step 1"):
+        train(slow, tmp_path / "run")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_terminal_that_goes_away_is_a_request_to_stop(number: signal.Signals) -> None:
+    with StopRequest() as stop:
+        os.kill(os.getpid(), number)
+        with pytest.raises(Interrupted, match=number.name) as stopped:
+            stop.check()
+    assert stopped.value.exit_code == 128 + number
+
+
+def test_a_reader_of_the_console_that_goes_away_does_not_end_the_run(config: Config, tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text(config.with_changes(run={"steps": 2}).to_toml())
+    grpo = f"{sys.executable} -c 'from grpo.cli import main; main()'"
+    command = f"{grpo} train {tmp_path}/settings.toml --out {tmp_path}/run | head -n 1"
+    piped = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, cwd=ROOT)
+    assert (piped.returncode, piped.stderr) == (0, "")
+    assert (tmp_path / "run" / "checkpoints" / "step-2").is_dir()
 
 
 def test_a_sampler_that_dies_in_a_step_loses_nothing(

@@ -85,10 +85,15 @@ def _check_place(name: str) -> None:
     """What a directory lacks is said before anything is made of it, for the samplers' sake too."""
     if os.path.isdir(name):
         _check_directory(Path(name))
-    elif not name or name.startswith(("/", ".", "~")) or name.count("/") > 1 or len(name) > 255:
+    elif not name or name.startswith(("/", ".", "~")) or name.count("/") > 1 or len(name) > 255 or _is_near(name):
         raise ModelError(
             f"{name}: no such directory; give a model in Hugging Face format or a Hub id like Qwen/Qwen3-0.6B"
         )
+
+
+def _is_near(name: str) -> bool:
+    """Whether `runs/nope` was meant as a directory: there is a `runs` here."""
+    return "/" in name and os.path.isdir(os.path.dirname(name))
 
 
 def _check_directory(path: Path) -> None:

@@ -9,6 +9,7 @@ All columns go on to the rewards as facts.  `facts["answer"]` is the gold answer
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -180,7 +181,7 @@ def _facts(row: Row, gold: str) -> dict[str, Any]:
 
 def _text(gold: Any) -> str:
     """A gold answer as text.  Several (OlympiadBench has lists) are joined by commas; numbers keep their digits."""
-    if gold is None:
+    if gold is None or (isinstance(gold, float) and math.isnan(gold)):  # NaN is how pandas writes "nothing"
         return ""
     if isinstance(gold, list):
         return ", ".join(_text(item) for item in gold)

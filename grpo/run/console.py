@@ -9,6 +9,7 @@ Anywhere else they are plain ASCII, flushed one by one.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -154,10 +155,19 @@ class Console:
         return max(len("step"), 2 * len(str(self._total)) + 1)
 
     def _print(self, plain: str, styled: Text) -> None:
-        if self._rich is None:
-            print(plain, file=self._file, flush=True)
-        else:
-            self._rich.print(styled, soft_wrap=True)
+        """To whoever still reads.  A reader that has gone (`| head`) must not end a run: the files have everything."""
+        try:
+            if self._rich is None:
+                print(plain, file=self._file, flush=True)
+            else:
+                self._rich.print(styled, soft_wrap=True)
+        except (BrokenPipeError, OSError) as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                raise
+            self.close()
+            self._rich, self._file = None, open(os.devnull, "w")  # noqa: SIM115  until the process ends
+            if sys.stdout.fileno() == 1:  # or Python complains once more when it flushes at its end
+                os.dup2(self._file.fileno(), 1)
 
     def _panel(self) -> RenderableType:
         """The live lines: how far the work is, when it will end, and how the last steps have gone."""

