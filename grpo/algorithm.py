@@ -36,7 +36,7 @@ from grpo.learning.policy import Policy, Terms
 from grpo.sampling import Sampler
 from grpo.sampling.canary import Canary
 from grpo.scoring import Scorer
-from grpo.types import Completion, Group, Prompt, SamplingParams, ScoredGroup
+from grpo.types import Prompt, SamplingParams, ScoredGroup
 
 # --- Advantages ---------------------------------------------------------------------------------------------------
 
@@ -256,10 +256,6 @@ def _rows(groups: Sequence[JudgedGroup], objective: Objective, max_tokens: int) 
         return []
     weights = WEIGHTS[objective.normalize]([len(completion.token_ids) for _, completion, _ in kept], max_tokens)
     return [
-        _row(group, completion, advantage, weight)
+        Row(group.prompt.token_ids, completion.token_ids, completion.logprobs, advantage, weight)
         for (group, completion, advantage), weight in zip(kept, weights, strict=True)
     ]
-
-
-def _row(group: Group, completion: Completion, advantage: float, weight: float) -> Row:
-    return Row(group.prompt.token_ids, completion.token_ids, completion.logprobs, advantage, weight)

@@ -58,8 +58,11 @@ def _unpacked(text: str) -> str:
     return content
 
 
-# All that unpickling was seen to raise on random bytes.
-_NOT_A_PICKLE = (pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError, OverflowError)
+# All that unpickling was seen to raise on random bytes; MemoryError where eight of them ask for an exabyte.
+_NOT_A_PICKLE = (
+    *(pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError, OverflowError),
+    *(MemoryError, SystemError),
+)
 
 
 class _NoClasses(pickle.Unpickler):

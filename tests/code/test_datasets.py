@@ -10,7 +10,7 @@ import zlib
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rewards.code_tests import AssertTests, BadTask, CallTest, CallTests, StdinTest, StdinTests, is_task, read_task
@@ -117,6 +117,8 @@ def test_a_decompression_bomb_is_refused(monkeypatch):
 
 
 @given(st.binary())
+@example(b"\x96" + b"\xff" * 7 + b"\x7f")  # a bytearray of nine exabytes
+@example(b"\x8e" + b"\xff" * 7 + b"\x7f")  # as many bytes
 def test_any_bytes_are_read_or_refused(data):
     for text in (base64.b64encode(zlib.compress(data)).decode(), base64.b64encode(data).decode()):
         with pytest.raises(BadTask):
