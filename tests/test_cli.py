@@ -162,12 +162,6 @@ def bad_data(name: str, text: str) -> str:
     [
         ("a.jsonl", '{"problem": "1", "answer": "1"}\n{"problem": \n', r"a.jsonl:2: not JSON \("),
         ("a.jsonl", "", r"a.jsonl: has no rows"),
-        (
-            "a.csv",
-            "problem,solved\n1,2\n",
-            r"a.csv: no (column looks|problem has a gold answer).*\(columns: problem, solved\)",
-        ),
-        ("a.jsonl", '{"problem": "1", "answer": ""}\n', r"1 of 1 problems have no answer|no problem has a gold answer"),
         ("a.jsonl", '{"problem": 3, "answer": "1"}\n', r"a.jsonl: problem a/0: column 'problem' is neither text nor"),
         ("a.parquet", "PAR", r"a.parquet: not a Parquet file"),
     ],
@@ -180,6 +174,24 @@ def test_data_that_cannot_be_used(refusal, command, name, text, sentence):
         "check": ["rewards", "check", "math", name],
     }
     assert re.search(sentence, refusal(*arguments[command]))
+
+
+@pytest.mark.parametrize("arguments", [("train", "mine.toml", "--data"), ("eval", "builtin:tiny")])
+def test_data_without_answers_cannot_be_learned_or_measured_with_math(refusal, arguments):
+    sentence = refusal(*arguments, bad_data("a.csv", "problem,solved\n1,2\n"))
+    assert "a.csv: no column looks like the answer (columns: problem, solved)" in sentence
+    sentence = refusal(*arguments, bad_data("a.jsonl", '{"problem": "1", "answer": ""}\n'))
+    assert "1 of 1 problems have no answer" in sentence
+
+
+def test_data_without_answers_has_nothing_to_check_a_reward_on(refusal):
+    for name, text, columns in (
+        ("a.csv", "problem,solved\n1,2\n", "problem, solved"),
+        ("a.jsonl", '{"problem": "1", "answer": ""}\n', "problem, answer"),
+    ):
+        sentence = refusal("rewards", "check", "math", bad_data(name, text))
+        assert f"{name}: no problem has a gold answer or a reference solution to try math on" in sentence
+        assert f"(columns: {columns})" in sentence
 
 
 def test_a_data_file_that_is_not_there(refusal):
