@@ -25,12 +25,12 @@ class Stopwatch:
     """Seconds per phase of one step.  `phase` is the one under way."""
 
     def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
         self.phase = ""
         self.seconds: dict[str, float] = {}
         self.started = time.perf_counter()
-
-    def restart(self) -> None:
-        self.__init__()  # type: ignore[misc]
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
