@@ -1,0 +1,124 @@
+"""Our side: `python -m scripts.benchmark.ours SPEC`.  SPEC is the JSON of a `Job`; one line of JSON per step.
+
+A user's step, through the same door as `grpo train`: settings, sampler, reward workers, `Trainer.step`.  The only thing
+changed is that completions do not end before their last token.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from grpo import assemble
+from grpo.algorithm import Outcome, Trainer
+from grpo.config import Config
+from grpo.metrics import Stopwatch
+from grpo.sampling import Sampler
+from grpo.types import Problem, Prompt
+from scripts.benchmark.memory import Gauge
+from scripts.benchmark.workloads import LEARNING_RATE, Workload, make_prompts, matrix_rate
+
+REWARD = Path(__file__).with_name("rewards.py")
+
+
+class Clock:
+    """The step's stopwatch; where the update begins and ends, memory is read too."""
+
+    def __init__(self) -> None:
+        self.watch = Stopwatch()
+        self.gauge = Gauge()
+        self.trimmed = False
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        if phase == "update":
+            self.gauge.update_starts(trimmed=self.trimmed)
+        with self.watch(phase):
+            yield
+        if phase == "update":
+            self.gauge.update_ends()
+
+
+def settings(work: Workload, folder: str, choices: dict[str, Any]) -> Config:
+    """Defaults, but for the size of the work and what the job chooses."""
+    base = Config.model_validate(
+        {
+            "model": {"name": folder},
+            "data": {"source": "builtin:arithmetic"},  # never read: the prompts are given
+            "sampling": {"problems_per_step": work.problems, "group_size": work.group, "max_tokens": work.new},
+            "reward": [{"use": f"{REWARD}:judge"}],
+            "optim": {"lr": LEARNING_RATE},
+        }
+    )
+    return assemble.resolved(base.with_changes(**{k: v for k, v in choices.items() if isinstance(v, dict)}))
+
+
+def never_ending(sampler: Sampler) -> Sampler:
+    """The same sampler, to whom no token is an end token."""
+    opened: Any = sampler
+    opened._vocabulary.end_tokens = frozenset()
+    if hasattr(opened, "_run"):  # vLLM has end tokens of its own
+        opened._run = partial(_ignoring_the_end, opened._run)
+    return sampler
+
+
+def _ignoring_the_end(run: Any, prompts: Any, request: Any, seed: int) -> Any:
+    request.ignore_eos = True
+    return run(prompts, request, seed)
+
+
+def row(step: int, outcome: Outcome, times: dict[str, float]) -> dict[str, Any]:
+    completions = [c for group in outcome.groups for c in group.scored.group.completions]
+    return {
+        "step": step,
+        "seconds": times["time/step"],
+        **{phase: times.get(f"time/{phase}", 0.0) for phase in ("sample", "score", "update", "sync")},
+        "tokens": sum(len(completion.token_ids) for completion in completions),
+        "learned": sum(update.tokens for update in outcome.updates),
+    }
+
+
+def main(spec: dict[str, Any]) -> None:
+    work = Workload(**spec["work"])
+    config = settings(work, spec["folder"], spec["choices"])
+    files, place = assemble.open_model(spec["folder"]), assemble.choose_place(config)
+    problems = [Problem(f"p{i}", ({"role": "user", "content": "?"},), {}) for i in range(work.problems)]
+    prompts = [Prompt(p, tuple(ids)) for p, ids in zip(problems, make_prompts(work), strict=True)]
+    context = work.prompt + work.new
+    with (
+        assemble.open_scorer(config, None) as scorer,
+        closing(never_ending(assemble.open_sampler(config, files, place, context=context))) as sampler,
+    ):
+        policy = assemble.make_policy(config, files, place)
+        if "threads" in spec["choices"]:
+            torch.set_num_threads(spec["choices"]["threads"])
+        sampler.load_weights(policy.weights(), 0)
+        clock = Clock()
+        trainer = Trainer(config, policy, sampler, scorer, policy.logprobs, clock, lambda done, total: None)
+        run(trainer, clock, prompts, spec["steps"])
+        facts = {"sampler": sampler.name, "threads": torch.get_num_threads(), **clock.gauge.row()}
+        say({**facts, "matrix_rate": matrix_rate(spec["cores"])})
+
+
+def run(trainer: Trainer, clock: Clock, prompts: Sequence[Prompt], steps: int) -> None:
+    """A step to warm up, `steps` that are timed, and one in which the update's memory is measured."""
+    for step in range(steps + 2):
+        clock.trimmed = step == steps + 1
+        clock.watch.restart()
+        outcome = trainer.step(step + 1, prompts, lr=LEARNING_RATE, seed=step)
+        say(row(step, outcome, clock.watch.row()))
+
+
+def say(line: dict[str, Any]) -> None:
+    print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
