@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpo.learning.batch import Batch, Row, collate, microbatches
+from grpo.learning.batch import Batch, Row, collate
 
 sizes = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1, max_size=20)
 
@@ -20,25 +20,6 @@ def rows_of(shapes: list[tuple[int, int]]) -> Batch:
             for i, (prompt, length) in enumerate(shapes)
         ]
     )
-
-
-@given(sizes, st.integers(1, 200))
-def test_every_row_is_in_exactly_one_microbatch(shapes: list[tuple[int, int]], tokens: int) -> None:
-    parts = list(microbatches(rows_of(shapes), tokens))
-    assert sorted(i for part in parts for i in part) == list(range(len(shapes)))
-
-
-@given(sizes, st.integers(1, 200))
-def test_a_microbatch_fits_the_budget_unless_it_is_one_row(shapes: list[tuple[int, int]], tokens: int) -> None:
-    for part in microbatches(rows_of(shapes), tokens):
-        padded = len(part) * max(sum(shapes[i]) for i in part)
-        assert padded <= tokens or len(part) == 1
-
-
-@given(sizes)
-def test_the_longest_rows_come_first_so_that_memory_fails_at_once(shapes: list[tuple[int, int]]) -> None:
-    first = next(microbatches(rows_of(shapes), 40))
-    assert sum(shapes[first[0]]) == max(map(sum, shapes))
 
 
 @given(sizes)

@@ -1,13 +1,13 @@
-"""From groups to tensors, and from a batch to micro-batches.
+"""From groups to tensors.
 
 A `Batch` holds completion positions only.  How the prompts in front of them are computed is the policy's private
-matter (`grpo.learning.logprobs`).  Every token of a row carries the *weight* with which it enters the loss, so the
+matter (`grpo.learning.packed`).  Every token of a row carries the *weight* with which it enters the loss, so the
 loss is a plain sum: whatever way a batch is split, the parts add up to the whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -93,20 +93,3 @@ def collate(rows: Sequence[Row]) -> Batch:
         advantages_B=torch.tensor([row.advantage for row in rows], dtype=torch.float32),
         logprobs={"sampler": padded([row.sampler_logprobs for row in rows], torch.float32)},
     )
-
-
-def microbatches(batch: Batch, tokens: int) -> Iterator[list[int]]:
-    """Indices of rows that together, padded, fill at most `tokens`; a longer row goes alone.
-
-    Sorted by length, longest first: little padding, and if memory does not suffice it shows at once.
-    """
-    sizes = [len(prompt) + length for prompt, length in zip(batch.prompts, batch.lengths, strict=True)]
-    order = sorted(range(len(sizes)), key=lambda i: (-sizes[i], i))
-    part: list[int] = []
-    for i in order:
-        if part and (len(part) + 1) * sizes[part[0]] > tokens:
-            yield part
-            part = []
-        part.append(i)
-    if part:
-        yield part

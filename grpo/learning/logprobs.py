@@ -1,79 +1,132 @@
-"""Log-probabilities of a batch's tokens under a causal language model.
+"""Log-probabilities of a batch's tokens under a causal language model: its body and its head, each the leanest that
+gives what the model itself gives.
 
-Rows are laid out as prompt + completion and padded on the right, so that causal attention needs no mask.  Only
-the hidden states that predict completion tokens go through the output head, a chunk at a time, and each chunk is
-computed again in the backward pass: logits never exist for more than `CHUNK` positions.  With 151,936 vocabulary
-entries a chunk is 0.6 GB in float32, where all logits of 16,384 tokens would be 10 GB, three times over.
+Neither is taken on faith.  Sharing prompts and taking the head apart from the body are tried on a few tokens, forward
+and backward, when a model is opened; what does not give the model's own numbers is done in the textbook's way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from grpo.learning.batch import Batch
+from grpo.learning.attention import Unsupported
+from grpo.learning.batch import Batch, Row, collate
+from grpo.learning.head import head_logprobs
+from grpo.learning.packed import SharedPrompts
+from grpo.learning.padded import Padded
 
-CHUNK = 1024  # positions
-
-HiddenStates = Callable[[Tensor], Tensor]  # input ids [B, L] → [B, L, D]
-Head = Callable[[Tensor], Tensor]  # hidden states [N, D] → logits [N, V]
+Head = Callable[[Tensor, Tensor, float], Tensor]  # states [N, D], tokens [N], temperature → log-probabilities [N]
 
 
-def split_model(model: nn.Module) -> tuple[HiddenStates, Head]:
-    """`model` as a body and a head, so that the head can be applied to a few positions at a time.
+class Body(Protocol):
+    def microbatches(self, batch: Batch, tokens: int) -> Iterator[list[int]]: ...
+    def hidden_states(self, rows: Batch, device: torch.device) -> tuple[Tensor, int]: ...
 
-    Some architectures do more after the body than apply the output layer (Gemma 2 caps its logits, Granite and Cohere
-    scale them).  So the split is tried on a few tokens, and where it does not give the model's own logits the "body"
-    hands on the logits themselves: slower, always right.
-    """
-    body, output_layer = model.base_model, model.get_output_embeddings()  # type: ignore[operator]
+
+@dataclass(frozen=True)
+class Computation:
+    """How a model's log-probabilities are computed.  `fallback` says why prompts are not shared; "" where they are."""
+
+    body: Body
+    head: Head
+    device: torch.device
+    fallback: str = ""
+
+    def logprobs(self, rows: Batch, temperature: float) -> tuple[Tensor, int]:
+        """log π(token | prompt, tokens before): float32 [B, T], with gradient, 0 in the padding; tokens computed."""
+        real_BT = rows.weights_BT > 0
+        states_ND, computed = self.body.hidden_states(rows, self.device)
+        logprobs_N = self.head(states_ND, rows.tokens_BT[real_BT].to(self.device), temperature)
+        zeros_BT = torch.zeros(real_BT.shape, dtype=torch.float32, device=self.device)
+        return zeros_BT.masked_scatter(real_BT.to(self.device), logprobs_N), computed
+
+
+def choose_computation(model: Any) -> Computation:
+    """The leanest computation that gives the model's own numbers."""
     device = next(model.parameters()).device
-    ids_BL = torch.arange(1, 9, device=device).unsqueeze(0) % output_layer.weight.shape[0]
+    output_layer = model.get_output_embeddings()
 
-    def hidden(input_ids: Tensor) -> Tensor:
-        states: Tensor = body(input_ids=input_ids, use_cache=False).last_hidden_state  # type: ignore[operator]
-        return states
+    def states(ids_BL: Tensor) -> Tensor:
+        found: Tensor = model.base_model(input_ids=ids_BL, use_cache=False).last_hidden_state
+        return found
 
-    def logits(input_ids: Tensor) -> Tensor:
-        values: Tensor = model(input_ids=input_ids, use_cache=False).logits
-        return values
+    def logits(ids_BL: Tensor) -> Tensor:
+        found: Tensor = model(input_ids=ids_BL, use_cache=False).logits
+        return found
 
-    with torch.no_grad():
-        same = torch.allclose(output_layer(hidden(ids_BL)), logits(ids_BL), rtol=1e-3, atol=1e-4)
-    return (hidden, output_layer) if same else (logits, nn.Identity())
-
-
-def token_logprobs(body: HiddenStates, head: Head, rows: Batch, *, temperature: float, device: torch.device) -> Tensor:
-    """log π(token | prompt, tokens before) at `temperature`: float32 [B, T], with gradient, 0 in the padding."""
-    lengths = rows.lengths
-    starts = [len(prompt) for prompt in rows.prompts]
-    L = max(start + length for start, length in zip(starts, lengths, strict=True))
-    ids_BL = torch.zeros(len(starts), L, dtype=torch.int64)
-    for row, prompt in enumerate(rows.prompts):
-        ids_BL[row, : starts[row]] = torch.tensor(prompt)
-        ids_BL[row, starts[row] : starts[row] + lengths[row]] = rows.tokens_BT[row, : lengths[row]]
-
-    real_BT = rows.weights_BT > 0
-    row_N, position_N = real_BT.nonzero(as_tuple=True)
-    # The state at position p predicts the token at p + 1.
-    source_N = torch.tensor(starts)[row_N] - 1 + position_N
-    hidden_BLD = body(ids_BL.to(device))
-    hidden_ND = hidden_BLD[row_N.to(device), source_N.to(device)]
-    logprobs_N = _chunked(head, hidden_ND, rows.tokens_BT[real_BT].to(device), temperature)
-    zeros_BT = torch.zeros(real_BT.shape, dtype=torch.float32, device=device)
-    return zeros_BT.masked_scatter(real_BT.to(device), logprobs_N)
+    # Some architectures do more after the body than apply the output layer: Gemma 2 caps its logits, Granite and
+    # Cohere scale them.  Then what goes for the body hands on the logits themselves: slower, always right.
+    if not _is_whole_head(output_layer, states, logits, device):
+        return Computation(Padded(logits), _logprobs_of_logits, device, "it does more to its logits than project them")
+    plain, head = Padded(states), partial(head_logprobs, output_layer)
+    try:
+        shared = _tried(model, plain, device)
+    except (Unsupported, TypeError, ValueError, RuntimeError) as error:  # from the architecture's own code, too
+        return Computation(plain, head, device, str(error).splitlines()[0])
+    return Computation(shared, head, device)
 
 
-def _chunked(head: Head, hidden_ND: Tensor, tokens_N: Tensor, temperature: float) -> Tensor:
-    def of_chunk(hidden: Tensor, tokens: Tensor) -> Tensor:
-        logits = head(hidden).float() / temperature
-        picked = logits.gather(1, tokens.unsqueeze(1)).squeeze(1)
-        return picked - logits.logsumexp(dim=1)
+def _logprobs_of_logits(logits_NV: Tensor, tokens_N: Tensor, temperature: float) -> Tensor:
+    logits_NV = logits_NV.float() / temperature
+    return logits_NV.gather(1, tokens_N.unsqueeze(1)).squeeze(1) - logits_NV.logsumexp(dim=1)
 
-    parts = zip(hidden_ND.split(CHUNK), tokens_N.split(CHUNK), strict=True)
-    if len(hidden_ND) <= CHUNK or not torch.is_grad_enabled():
-        return torch.cat([of_chunk(hidden, tokens) for hidden, tokens in parts])
-    return torch.cat([checkpoint(of_chunk, hidden, tokens, use_reentrant=False) for hidden, tokens in parts])
+
+@torch.no_grad()
+def _is_whole_head(
+    layer: nn.Module, states: Callable[[Tensor], Tensor], logits: Callable[[Tensor], Tensor], device: torch.device
+) -> bool:
+    if type(layer) is not nn.Linear:
+        return False
+    ids_BL = torch.arange(1, 9, device=device).unsqueeze(0) % layer.out_features
+    return torch.allclose(layer(states(ids_BL)), logits(ids_BL), rtol=1e-3, atol=1e-4)
+
+
+def _tried(model: Any, plain: Padded, device: torch.device) -> SharedPrompts:
+    """Shared prompts, if they give the states and the gradients that rows by themselves give."""
+    V = model.get_input_embeddings().weight.shape[0]
+    rows = collate(
+        [
+            Row(tuple(i % V for i in prompt), tuple(i % V for i in tokens), (0.0,) * len(tokens), 0.0, 1.0)
+            for prompt, tokens in (((1, 2, 3), (4, 5, 6)), ((7, 8), (9,)), ((1, 2, 3), (6, 4, 7, 5)))
+        ]
+    )
+    expected = _response(model, plain, rows, device)
+    before = model.config._attn_implementation
+    try:
+        shared = SharedPrompts(model)
+        found = _response(model, shared, rows, device)
+        tolerance = 1e-4 if next(model.parameters()).dtype == torch.float32 else 5e-2
+        if any(float((a - b).norm()) > tolerance * float(b.norm()) for a, b in zip(found, expected, strict=True)):
+            raise Unsupported("its tokens then see more or less than their own prompt and completion")
+    except Exception:
+        model.set_attn_implementation(before)
+        raise
+    return shared
+
+
+def _response(model: Any, body: Body, rows: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The hidden states of `rows`, and the gradient of a sum over them with respect to each token id's embedding."""
+    embedded: list[tuple[Tensor, Tensor]] = []
+
+    def catch(_: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        embedded.append((inputs[0].flatten(), output.detach().requires_grad_()))
+        return embedded[0][1]
+
+    hook = model.get_input_embeddings().register_forward_hook(catch)
+    try:
+        with torch.enable_grad():
+            states_ND, _ = body.hidden_states(rows, device)
+            ids_N, leaf = embedded[0]
+            # Not their plain sum or their squares': after a norm layer neither says much of what was put in.
+            draw_ND = torch.randn(states_ND.shape, generator=torch.Generator().manual_seed(0)).to(device)
+            (grad,) = torch.autograd.grad((states_ND.float() * draw_ND).sum(), leaf)
+    finally:
+        hook.remove()
+    by_id = torch.zeros(int(ids_N.max()) + 1, grad.shape[-1], device=device)
+    return states_ND.detach().float(), by_id.index_add_(0, ids_N, grad.flatten(0, -2).float())

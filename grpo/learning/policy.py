@@ -18,9 +18,10 @@ from transformers import PreTrainedModel
 
 from grpo.config import Optim
 from grpo.errors import LearningError
-from grpo.learning.batch import Batch, Row, collate, microbatches
-from grpo.learning.logprobs import split_model, token_logprobs
+from grpo.learning.batch import Batch, Row, collate
+from grpo.learning.logprobs import choose_computation
 from grpo.learning.optimizer import AdamW
+from grpo.learning.products import fast_products
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class LanguageModel:
         self.tokens_per_microbatch = tokens_per_microbatch
         self.device = next(model.parameters()).device
         _without_dropout(model)
-        self.body, self.head = split_model(model)
+        self.computation = choose_computation(model)
 
     @torch.no_grad()
     def logprobs(self, batch: Batch) -> Tensor:
@@ -68,13 +69,11 @@ class LanguageModel:
 
     def _of_all(self, batch: Batch, temperature: float) -> Tensor:
         logprobs_BT = torch.zeros(batch.tokens_BT.shape)
-        for index in microbatches(batch, self.tokens_per_microbatch):
-            part = self._logprobs(batch.rows(index), temperature)
-            logprobs_BT[index, : part.shape[1]] = part.cpu()
+        with fast_products():
+            for index in self.computation.body.microbatches(batch, self.tokens_per_microbatch):
+                part, _ = self.computation.logprobs(batch.rows(index), temperature)
+                logprobs_BT[index, : part.shape[1]] = part.cpu()
         return logprobs_BT
-
-    def _logprobs(self, rows: Batch, temperature: float) -> Tensor:
-        return token_logprobs(self.body, self.head, rows, temperature=temperature, device=self.device)
 
 
 class Policy(LanguageModel):
@@ -89,13 +88,18 @@ class Policy(LanguageModel):
             model.gradient_checkpointing_enable({"use_reentrant": False})
             model.train()  # transformers checkpoints in training mode only; dropout is off
 
+    @fast_products()
     def forward_backward(self, batch: Batch, loss: Loss) -> dict[str, float]:
-        """Adds the gradient of `loss`, micro-batch by micro-batch; returns its "loss", sums and peaks."""
-        totals: dict[str, float] = {"loss": 0.0}
-        for index in microbatches(batch, self.tokens_per_microbatch):
+        """Adds the gradient of `loss`, micro-batch by micro-batch; returns its "loss", sums and peaks.
+
+        "tokens/update" counts the tokens that were computed, prompts and padding included.
+        """
+        totals: dict[str, float] = {"loss": 0.0, "tokens/update": 0.0}
+        for index in self.computation.body.microbatches(batch, self.tokens_per_microbatch):
             rows = batch.rows(index)
             try:
-                terms = loss(self._logprobs(rows, self.temperature), _to(rows, self.device))
+                logprobs_BT, computed = self.computation.logprobs(rows, self.temperature)
+                terms = loss(logprobs_BT, _to(rows, self.device))
                 terms.loss.backward()
             except torch.OutOfMemoryError:
                 raise LearningError(
@@ -104,6 +108,7 @@ class Policy(LanguageModel):
                     "model.gradient_checkpointing = true"
                 ) from None
             totals["loss"] += float(terms.loss.detach())
+            totals["tokens/update"] += computed
             for name, value in terms.sums.items():
                 totals[name] = totals.get(name, 0.0) + float(value)
             for name, value in terms.peaks.items():

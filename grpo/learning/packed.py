@@ -1,0 +1,114 @@
+"""Hidden states of a batch's tokens, each prompt computed once for all the completions that continue it.
+
+The rows of a micro-batch become one row without padding (`grpo.learning.attention` says how it is laid out and what
+keeps neighbours apart).  With S prompt and T completion tokens a group of G costs S + G·T tokens instead of G·(S + T),
+in time and in memory: for 256 + 64 tokens and G = 8 that is 3.3 times less.  A completion's last token predicts
+nothing, so it is not computed at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from grpo.learning.attention import NAME, Layout, Unsupported
+from grpo.learning.batch import Batch
+
+LAYERS = {"full_attention", "sliding_attention"}  # other kinds mix tokens in other ways
+
+
+class SharedPrompts:
+    """The body of a model, over rows that share their prompts."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ()) - LAYERS
+        if kinds:
+            raise Unsupported(f"it has layers of {', '.join(sorted(kinds))}")
+        self.model = model
+        model.set_attn_implementation(NAME)
+
+    def microbatches(self, batch: Batch, tokens: int) -> Iterator[list[int]]:
+        """Indices of rows that together take at most `tokens`; a longer row goes alone.
+
+        Whole groups where they fit, the largest first: if memory does not suffice it shows at once.
+        """
+        lengths = batch.lengths
+        pieces = [piece for group in _groups(batch) for piece in _split(group, batch, lengths, tokens)]
+        sizes = [len(batch.prompts[piece[0]]) + sum(lengths[i] - 1 for i in piece) for piece in pieces]
+        part: list[int] = []
+        filled = 0
+        for i in sorted(range(len(pieces)), key=lambda i: (-sizes[i], i)):
+            if part and filled + sizes[i] > tokens:
+                yield part
+                part, filled = [], 0
+            part, filled = part + pieces[i], filled + sizes[i]
+        if part:
+            yield part
+
+    def hidden_states(self, rows: Batch, device: torch.device) -> tuple[Tensor, int]:
+        """The states [N, D] that predict the N tokens of `rows`, row by row, and how many tokens were computed."""
+        lengths, groups = rows.lengths, _groups(rows)
+        layout = Layout(
+            tuple(len(rows.prompts[group[0]]) for group in groups),
+            tuple(tuple(lengths[i] - 1 for i in group) for group in groups),
+        )
+        prompts = [torch.tensor(rows.prompts[group[0]]) for group in groups]
+        completions = [rows.tokens_BT[i, : lengths[i] - 1] for group in groups for i in group]
+        positions = [torch.arange(S) for S in layout.prompts]
+        positions += [
+            torch.arange(S, S + T) for S, group in zip(layout.prompts, layout.completions, strict=True) for T in group
+        ]
+        body: Any = self.model.base_model
+        states_1ND = body(
+            input_ids=torch.cat([*prompts, *completions]).unsqueeze(0).to(device),
+            position_ids=torch.cat(positions).unsqueeze(0).to(device),
+            attention_mask=torch.ones(
+                1, 1, 1, 1, dtype=torch.bool, device=device
+            ),  # keeps transformers from making one
+            use_cache=False,
+            layout=layout,
+        ).last_hidden_state
+        sources = _sources(layout, groups)
+        index_N = torch.cat([sources[row] for row in range(len(rows.prompts))])
+        return states_1ND[0, index_N.to(device)], len(torch.cat(positions))
+
+
+def _groups(batch: Batch) -> list[list[int]]:
+    """Rows with the same prompt, the longest first so that equal lengths are neighbours."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    lengths = batch.lengths
+    for row in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
+        groups.setdefault(batch.prompts[row], []).append(row)
+    return list(groups.values())
+
+
+def _split(group: Sequence[int], batch: Batch, lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
+    """A group in pieces of at most `tokens`, each of which computes the prompt again."""
+    piece: list[int] = []
+    filled = prompt = len(batch.prompts[group[0]])
+    for row in group:
+        if piece and filled + lengths[row] - 1 > tokens:
+            yield piece
+            piece, filled = [], prompt
+        piece.append(row)
+        filled += lengths[row] - 1
+    yield piece
+
+
+def _sources(layout: Layout, groups: Sequence[Sequence[int]]) -> dict[int, Tensor]:
+    """For each row, where in the packed row the states are that predict its tokens.
+
+    The first token is predicted by the prompt's last, each other one by the token before it.
+    """
+    sources = {}
+    prompt_end, start = 0, layout.prompt_tokens
+    for S, lengths, group in zip(layout.prompts, layout.completions, groups, strict=True):
+        prompt_end += S
+        for row, length in zip(group, lengths, strict=True):
+            sources[row] = torch.cat([torch.tensor([prompt_end - 1]), torch.arange(start, start + length)])
+            start += length
+    return sources

@@ -1,0 +1,178 @@
+"""The policy on a GPU against the plain computation on the CPU, in float32 and in bfloat16.
+
+Each test runs on the CPU too, where it takes a moment and shows that the test itself is sound; the runs on "cuda" carry
+the marker `gpu` and are skipped where there is no such device.  `pytest -m gpu tests/gpu` runs those alone.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import random
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from grpo.algorithm import policy_loss
+from grpo.config import Objective, Optim
+from grpo.learning.batch import Batch, Row, collate
+from grpo.learning.policy import Policy
+from tests.tiny import make_model
+
+NO_GPU = "there is no CUDA device"
+CUDA = pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason=NO_GPU)])
+on_each_device = pytest.mark.parametrize("device", ["cpu", CUDA])
+on_cuda = pytest.mark.parametrize("device", [CUDA])
+in_each_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+
+# Largest |Δ log-probability|, and |Δ gradient| / |gradient|.  float32: another order of summation, ten times what it
+# comes to between two ways of computing on one CPU.  bfloat16 keeps 8 bits, so each of a layer's dozen roundings is off
+# by up to 1/256, and the model's weights are ten times larger than usual: 0.05 and 0.02 are what they come to here.
+TOLERANCE = {torch.float32: (1e-4, 1e-4), torch.bfloat16: (0.3, 0.1)}
+
+
+def groups(count: int = 3, size: int = 4) -> Batch:
+    """Groups whose completions share a prompt of 5 to 40 tokens and have 1 to 60 of their own."""
+    draw = random.Random(0)
+
+    def tokens(least: int, most: int) -> tuple[int, ...]:
+        return tuple(draw.randint(4, 90) for _ in range(draw.randint(least, most)))
+
+    rows = []
+    for prompt in [tokens(5, 40) for _ in range(count)]:
+        for completion in [tokens(1, 60) for _ in range(size)]:
+            logprobs = tuple(-4 * draw.random() for _ in completion)
+            rows.append(Row(prompt, completion, logprobs, draw.gauss(0, 1), 0.01))
+    return collate(rows)
+
+
+def make_policy(device: str, dtype: torch.dtype, *, checkpointing: bool = False, **optim: Any) -> Policy:
+    model = make_model(tied=True).to(device, dtype)
+    return Policy(model, Optim(**optim), temperature=0.8, gradient_checkpointing=checkpointing)
+
+
+def gradient(policy: Policy, batch: Batch) -> Tensor:
+    """Of all weights in a row, float32 on the CPU.  Those of weights in lower precision are with the optimizer."""
+    policy.forward_backward(batch, partial(policy_loss, settings=Objective()))
+    sums = policy.optimizer.sums
+    parts = [sums.get(name, weight.grad) for name, weight in policy.model.named_parameters()]
+    return torch.cat([part.detach().float().flatten().cpu() for part in parts if part is not None])
+
+
+def plain(batch: Batch) -> tuple[list[Tensor], Tensor]:
+    """Log-probabilities of each row and the gradient: row by row, from all logits, in float32 on the CPU."""
+    model = make_model(tied=True)
+    logprobs = []
+    for row, (prompt, length) in enumerate(zip(batch.prompts, batch.lengths, strict=True)):
+        tokens = batch.tokens_BT[row, :length]
+        logits = model(input_ids=torch.tensor([[*prompt, *tokens.tolist()]])).logits[0, len(prompt) - 1 : -1]
+        of_all = (logits / 0.8).log_softmax(-1)
+        logprobs.append(of_all.gather(1, tokens.unsqueeze(1)).squeeze(1))
+        padded = torch.zeros(1, length).index_copy(1, torch.arange(length), logprobs[-1].unsqueeze(0))
+        policy_loss(padded, batch.rows([row]), settings=Objective()).loss.backward()
+    grads = [weight.grad.flatten() for weight in model.parameters() if weight.grad is not None]
+    return [row.detach() for row in logprobs], torch.cat(grads)
+
+
+def apart(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).norm() / expected.norm())
+
+
+@on_each_device
+@in_each_dtype
+def test_logprobs_are_those_of_the_plain_computation(device: str, dtype: torch.dtype) -> None:
+    batch = groups()
+    found_BT = make_policy(device, dtype, tokens_per_microbatch=300).logprobs(batch)
+    for row, expected in zip(found_BT, plain(batch)[0], strict=True):
+        assert float((row[: len(expected)] - expected).abs().max()) < TOLERANCE[dtype][0]
+
+
+@on_each_device
+@in_each_dtype
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_gradients_are_those_of_the_plain_computation(device: str, dtype: torch.dtype, checkpointing: bool) -> None:
+    batch = groups()
+    found = gradient(make_policy(device, dtype, checkpointing=checkpointing, tokens_per_microbatch=300), batch)
+    assert apart(found, plain(batch)[1]) < TOLERANCE[dtype][1]
+
+
+@on_each_device
+@in_each_dtype
+def test_gradient_checkpointing_changes_no_gradient(device: str, dtype: torch.dtype) -> None:
+    """The same operations in the same order; only sums by atomic additions may come out another way."""
+    batch = groups()
+    without, with_it = (gradient(make_policy(device, dtype, checkpointing=c), batch) for c in (False, True))
+    assert apart(with_it, without) < (1e-6 if dtype == torch.float32 else 1e-2)
+
+
+@on_each_device
+@in_each_dtype
+@pytest.mark.parametrize("tokens", [1, 150, 700])
+def test_microbatches_of_any_size_add_up_to_the_same_gradient(device: str, dtype: torch.dtype, tokens: int) -> None:
+    batch = groups()
+    whole, split = (gradient(make_policy(device, dtype, tokens_per_microbatch=n), batch) for n in (100_000, tokens))
+    assert apart(split, whole) < (1e-5 if dtype == torch.float32 else 0.05)
+
+
+@on_each_device
+@in_each_dtype
+def test_offloading_the_optimizer_changes_no_weight(device: str, dtype: torch.dtype) -> None:
+    """Beyond what AdamW makes of the last bit of a gradient near zero, whose direction alone decides about a step."""
+    batch, lr = groups(), 1e-3
+    weights = []
+    for offload in (False, True):
+        policy = make_policy(device, dtype, offload=offload, lr=lr)
+        for _ in range(3):
+            policy.forward_backward(batch, partial(policy_loss, settings=Objective()))
+            assert math.isfinite(policy.optim_step(lr))
+        weights.append(torch.cat([weight.float().flatten().cpu() for _, weight in policy.weights()]))
+    start = torch.cat([w.float().flatten().cpu() for _, w in make_policy(device, dtype).weights()])
+    assert float((weights[0] - start).abs().mean()) > lr / 2  # they went somewhere, and together
+    assert float((weights[1] - weights[0]).abs().mean()) < lr / 100
+
+
+@on_each_device
+@in_each_dtype
+def test_a_policy_goes_on_from_its_saved_state_where_it_stopped(device: str, dtype: torch.dtype) -> None:
+    batch = groups()
+
+    def step(policy: Policy) -> None:
+        policy.forward_backward(batch, partial(policy_loss, settings=Objective()))
+        policy.optim_step(1e-3)
+
+    first = make_policy(device, dtype)
+    step(first)
+    second = make_policy(device, dtype)
+    second.model.load_state_dict(first.model.state_dict())
+    second.load_state(copy.deepcopy(first.state()))
+    for policy in (first, second):
+        step(policy)
+    for (name, one), (_, other) in zip(first.weights(), second.weights(), strict=True):
+        assert torch.allclose(one, other, atol=1e-5), name
+
+
+@on_cuda
+def test_released_memory_is_the_gpus_again(device: str) -> None:
+    policy = make_policy(device, torch.bfloat16)
+    policy.forward_backward(groups(count=20, size=8), partial(policy_loss, settings=Objective()))
+    policy.optim_step(1e-6)
+    kept = torch.cuda.memory_reserved()
+    policy.release_memory()
+    assert torch.cuda.memory_reserved() < kept
+    assert torch.cuda.memory_reserved() - torch.cuda.memory_allocated() < 2**26
+
+
+@on_cuda
+def test_with_offloading_masters_and_moments_are_not_on_the_gpu(device: str) -> None:
+    def resident(offload: bool) -> int:
+        before = torch.cuda.memory_allocated()
+        policy = make_policy(device, torch.bfloat16, offload=offload)
+        policy.forward_backward(groups(), partial(policy_loss, settings=Objective()))
+        policy.optim_step(1e-6)
+        return torch.cuda.memory_allocated() - before
+
+    parameters = make_model(tied=True).num_parameters()
+    assert resident(False) - resident(True) > 11 * parameters  # 12 bytes each, in blocks of 512
