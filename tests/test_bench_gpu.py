@@ -101,12 +101,12 @@ def test_an_error_that_is_not_about_memory_ends_the_benchmark() -> None:
         bench_gpu.tried(lambda setting: Hungry(setting, error), Setting("float32", True, 8), make_work(TINY, 8), CPU)
 
 
-def test_of_settings_about_as_fast_the_leanest_is_kept() -> None:
-    def trial(seconds: float, peak: int) -> Trial:
+def test_of_settings_about_as_fast_the_leanest_that_learns_is_kept() -> None:
+    def trial(seconds: float, peak: int, weights: str = "float32") -> Trial:
         sample = Sample(seconds, 0.1, 1.0, 1, peak)
-        return Trial(Setting("float32", True, peak), sample, sample)
+        return Trial(Setting(weights, True, peak), sample, sample)
 
-    trials = [trial(1.0, 90), trial(1.04, 50), trial(1.06, 10)]
+    trials = [trial(1.0, 90), trial(1.04, 50), trial(1.06, 10), trial(0.9, 5, "bfloat16")]
     assert bench_gpu.best(trials).setting.at_a_time == 50
 
 

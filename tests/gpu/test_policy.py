@@ -7,6 +7,7 @@ the marker `gpu` and are skipped where there is no such device.  `pytest -m gpu 
 from __future__ import annotations
 
 import copy
+import gc
 import math
 import random
 from functools import partial
@@ -28,10 +29,11 @@ on_each_device = pytest.mark.parametrize("device", ["cpu", CUDA])
 on_cuda = pytest.mark.parametrize("device", [CUDA])
 in_each_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 
-# Largest |Δ log-probability|, and |Δ gradient| / |gradient|.  float32: another order of summation, ten times what it
-# comes to between two ways of computing on one CPU.  bfloat16 keeps 8 bits, so each of a layer's dozen roundings is off
-# by up to 1/256, and the model's weights are ten times larger than usual: 0.05 and 0.02 are what they come to here.
-TOLERANCE = {torch.float32: (1e-4, 1e-4), torch.bfloat16: (0.3, 0.1)}
+# Largest |Δ log-probability|, and |Δ gradient| / |gradient|.  In float32 only the order of summation differs: 5e-6 and
+# 1.5e-6 on a CPU, with log-probabilities down to -9; a GPU's exp and its order differ more.  bfloat16 keeps 8 bits, so
+# each of some dozen roundings on the way is off by up to 1/256, and these weights are ten times as large as usual: 0.13
+# and 0.033 on a CPU.
+TOLERANCE = {torch.float32: (1e-4, 2e-5), torch.bfloat16: (0.3, 0.1)}
 
 
 def groups(count: int = 3, size: int = 4) -> Batch:
@@ -77,6 +79,10 @@ def plain(batch: Batch) -> tuple[list[Tensor], Tensor]:
     return [row.detach() for row in logprobs], torch.cat(grads)
 
 
+def flat(policy: Policy) -> Tensor:
+    return torch.cat([weight.float().flatten().cpu() for _, weight in policy.weights()])
+
+
 def apart(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).norm() / expected.norm())
 
@@ -110,7 +116,7 @@ def test_gradient_checkpointing_changes_no_gradient(device: str, dtype: torch.dt
 
 @on_each_device
 @in_each_dtype
-@pytest.mark.parametrize("tokens", [1, 150, 700])
+@pytest.mark.parametrize("tokens", [1, 60, 250])
 def test_microbatches_of_any_size_add_up_to_the_same_gradient(device: str, dtype: torch.dtype, tokens: int) -> None:
     batch = groups()
     whole, split = (gradient(make_policy(device, dtype, tokens_per_microbatch=n), batch) for n in (100_000, tokens))
@@ -120,7 +126,7 @@ def test_microbatches_of_any_size_add_up_to_the_same_gradient(device: str, dtype
 @on_each_device
 @in_each_dtype
 def test_offloading_the_optimizer_changes_no_weight(device: str, dtype: torch.dtype) -> None:
-    """Beyond what AdamW makes of the last bit of a gradient near zero, whose direction alone decides about a step."""
+    """But for gradients near zero: AdamW's first steps go by their sign alone, which the last bit decides."""
     batch, lr = groups(), 1e-3
     weights = []
     for offload in (False, True):
@@ -128,30 +134,29 @@ def test_offloading_the_optimizer_changes_no_weight(device: str, dtype: torch.dt
         for _ in range(3):
             policy.forward_backward(batch, partial(policy_loss, settings=Objective()))
             assert math.isfinite(policy.optim_step(lr))
-        weights.append(torch.cat([weight.float().flatten().cpu() for _, weight in policy.weights()]))
-    start = torch.cat([w.float().flatten().cpu() for _, w in make_policy(device, dtype).weights()])
+        weights.append(flat(policy))
+    start = flat(make_policy(device, dtype))
     assert float((weights[0] - start).abs().mean()) > lr / 2  # they went somewhere, and together
-    assert float((weights[1] - weights[0]).abs().mean()) < lr / 100
+    assert float((weights[1] - weights[0]).abs().mean()) < lr / 20
 
 
 @on_each_device
 @in_each_dtype
 def test_a_policy_goes_on_from_its_saved_state_where_it_stopped(device: str, dtype: torch.dtype) -> None:
-    batch = groups()
+    """Bit for bit on a CPU; on a GPU some sums are atomic additions, in no fixed order."""
+    batch, lr = groups(), 1e-3
 
-    def step(policy: Policy) -> None:
+    def stepped(policy: Policy) -> Tensor:
         policy.forward_backward(batch, partial(policy_loss, settings=Objective()))
-        policy.optim_step(1e-3)
+        policy.optim_step(lr)
+        return flat(policy)
 
-    first = make_policy(device, dtype)
-    step(first)
-    second = make_policy(device, dtype)
+    first, second = make_policy(device, dtype), make_policy(device, dtype)
+    stepped(first)
     second.model.load_state_dict(first.model.state_dict())
     second.load_state(copy.deepcopy(first.state()))
-    for policy in (first, second):
-        step(policy)
-    for (name, one), (_, other) in zip(first.weights(), second.weights(), strict=True):
-        assert torch.allclose(one, other, atol=1e-5), name
+    difference = (stepped(first) - stepped(second)).abs()
+    assert float(difference.max()) == 0 if device == "cpu" else float(difference.mean()) < lr / 20
 
 
 @on_cuda
@@ -168,6 +173,7 @@ def test_released_memory_is_the_gpus_again(device: str) -> None:
 @on_cuda
 def test_with_offloading_masters_and_moments_are_not_on_the_gpu(device: str) -> None:
     def resident(offload: bool) -> int:
+        gc.collect()  # a policy and its hooks point at each other
         before = torch.cuda.memory_allocated()
         policy = make_policy(device, torch.bfloat16, offload=offload)
         policy.forward_backward(groups(), partial(policy_loss, settings=Objective()))
