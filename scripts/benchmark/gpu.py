@@ -68,7 +68,7 @@ SIZES = {
         group_size=8,
         prompt=512,
         new=1024,
-        tokens=(8192, 16_384, 32_768),
+        tokens=(8704, 17_408, 34_816),  # one, two and four groups
         rows=(4, 8, 16),
         matrices=(4096, 8192, 16_384),
     ),
