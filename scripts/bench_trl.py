@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from scripts.benchmark import choices, report
-from scripts.benchmark.running import Measured, SideFailed, find_trl, run_side
+from scripts.benchmark.running import Measured, SideFailed, find_trl, positive, run_side
 from scripts.benchmark.workloads import WORKLOADS, Workload, make_model
 
 
@@ -39,12 +39,16 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench trl", description=__doc__)
-    parser.add_argument("workload", nargs="*", choices=[[], *WORKLOADS], help="default: all of them")
-    parser.add_argument("--rounds", type=int, default=5, help="of both sides; default 5")
-    parser.add_argument("--steps", type=int, default=2, help="timed steps of each process; default 2")
+    parser.add_argument("workload", nargs="*", metavar="WORKLOAD", help=f"{', '.join(WORKLOADS)}; default: all of them")
+    parser.add_argument("--rounds", type=positive, default=5, help="of both sides; default 5")
+    parser.add_argument("--steps", type=positive, default=2, help="timed steps of each process; default 2")
     parser.add_argument("--tune", action="store_true", help="try TRL's settings, one run of each, instead of comparing")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep every step of every process, a line each")
-    return parser.parse_args()
+    given = parser.parse_args()
+    for name in given.workload:
+        if name not in WORKLOADS:
+            parser.error(f"{name} is not a workload; there are {', '.join(WORKLOADS)}")
+    return given
 
 
 def compare(name: str, work: Workload, folder: Path, given: argparse.Namespace) -> list[dict[str, object]]:
@@ -66,17 +70,17 @@ def compare(name: str, work: Workload, folder: Path, given: argparse.Namespace) 
 
 def tune(name: str, work: Workload, folder: Path, given: argparse.Namespace) -> list[dict[str, object]]:
     """TRL's settings, one process each.  What cannot run on this machine is part of the answer."""
-    kept: list[dict[str, object]] = []
+    done: dict[str, Measured] = {}
     print(report.TUNE_HEAD, flush=True)
     for label, chosen in choices.tried(work, choices.TRL[name]):
         try:
-            measured = run_side("theirs", work, folder, chosen, given.steps)
+            done[label] = run_side("theirs", work, folder, chosen, given.steps)
         except SideFailed as error:
             print(report.tune_failed(label, error), flush=True)
             continue
-        print(report.tune_row(label, measured), flush=True)
-        kept += [{"workload": name, "tried": label, **line} for line in measured.lines]
-    return kept
+        print(report.tune_row(label, done[label]), flush=True)
+    print(report.tune_verdict(done))
+    return [{"workload": name, "tried": label, **line} for label, one in done.items() for line in one.lines]
 
 
 if __name__ == "__main__":

@@ -6,11 +6,13 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scripts.bench_growth import table
 from scripts.benchmark import report, running
 from scripts.benchmark.running import ROOT, Measured, SideFailed, read, run_side
 from scripts.benchmark.workloads import Workload, make_model, make_prompts, operations
@@ -110,3 +112,15 @@ def test_every_workload_says_what_trl_is_told_and_what_is_to_be_reached() -> Non
         assert work.completions % choices.TRL[name]["micro"] == 0
         assert json.dumps(dict(choices.tried(work, choices.TRL[name])))
     assert running.cores() >= 1
+
+
+def test_growth_is_compared_with_the_base_of_the_same_round() -> None:
+    twice = replace(SMALL, problems=2 * SMALL.problems)
+    rounds = [
+        {"base": measured("ours", seconds, 0), "twice": replace(measured("ours", double, 0), update_growth=3 * 2**20)}
+        for seconds, double in ((2.0, 3.0), (3.0, 5.0), (5.0, 7.0))
+    ]
+    rows = table({"base": SMALL, "twice": twice}, rounds).splitlines()
+    # Updates 1, 2, 4 and 2, 4, 6 seconds: ratios 2, 2, 1.5.  Memory 1 MiB and 3.
+    assert rows[2] == "| base | 1.00 | 2.00 | 1.00 | 1 | 1.00 |"
+    assert rows[3] == "| twice | 2.00 | 4.00 | 2.00 | 3 | 3.00 |"

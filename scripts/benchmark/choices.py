@@ -12,6 +12,9 @@ from scripts.benchmark.workloads import Workload
 
 Choices = dict[str, Any]
 
+# glibc gives tensors beyond these sizes back to the system at once, and pages that come anew must be cleared.
+KEEP_FREED = {"MALLOC_TRIM_THRESHOLD_": "2000000000", "MALLOC_MMAP_THRESHOLD_": "1000000000"}  # bytes
+
 PLAIN: Choices = {
     "micro": 8,  # completions in one forward and backward pass (per_device_train_batch_size)
     "threads": 2,
@@ -39,8 +42,9 @@ def tried(work: Workload, best: Choices) -> Iterator[tuple[str, Choices]]:
             yield f"micro-batch {micro}", {**best, "micro": micro}
         micro *= 2
     yield "1 thread", {**best, "threads": 1}
-    yield "bf16", {**best, "bf16": True}
+    yield ("float32" if best["bf16"] else "bf16"), {**best, "bf16": not best["bf16"]}
     yield "eager attention", {**best, "attention": "eager"}
     yield "continuous batching", {**best, "generation": "continuous"}
-    yield "torch.compile", {**best, "compile": True}
     yield "vLLM in process", {**best, "generation": "vllm"}
+    yield "freed memory kept", {**best, "environment": KEEP_FREED}
+    yield "torch.compile", {**best, "compile": True}

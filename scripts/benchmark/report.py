@@ -102,6 +102,13 @@ def tune_row(label: str, one: Measured) -> str:
     return f"| {label} | {' | '.join(cells)} | {one.growth / MIB:.0f} |"
 
 
+def tune_verdict(tried: Mapping[str, Measured]) -> str:
+    """The fastest, and what takes least memory of those nearly as fast."""
+    fastest = min(tried, key=lambda label: tried[label].times["seconds"])
+    near = [label for label in tried if tried[label].times["seconds"] <= 1.1 * tried[fastest].times["seconds"]]
+    return f"\nFastest: {fastest}; leanest within 10 %: {min(near, key=lambda label: tried[label].growth)}\n"
+
+
 def tune_failed(label: str, why: object) -> str:
     return f"| {label} | does not run: {str(why).partition('code ')[2]} | | | |"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
@@ -44,7 +45,7 @@ def run_side(side: str, work: Workload, folder: Path, choices: Mapping[str, Any]
     python = sys.executable if side == "ours" else str(TRL_PYTHON)
     spec = {"work": asdict(work), "folder": str(folder), "choices": choices, "steps": steps, "cores": cores()}
     command = [python, "-m", f"scripts.benchmark.{side}", json.dumps(spec)]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", **choices.get("environment", {})}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
@@ -74,3 +75,10 @@ def find_trl() -> None:
 
 def cores() -> int:
     return len(os.sched_getaffinity(0))
+
+
+def positive(text: str) -> int:
+    """A number of rounds or steps from the command line."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 on")
+    return int(text)
