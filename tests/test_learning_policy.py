@@ -120,7 +120,7 @@ def test_a_longer_neighbour_changes_nothing_for_a_row() -> None:
 def test_gradient_checkpointing_and_chunked_logits_change_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     _, plain = gradients(ragged())
     _, checkpointed = gradients(ragged(), checkpointing=True)
-    monkeypatch.setattr(head, "CHUNK", {"cpu": 1600})  # four rows of logits
+    monkeypatch.setattr(head, "TILE", {"cpu": 1600})
     _, chunked = gradients(ragged())
     assert float((checkpointed - plain).norm() / plain.norm()) < 1e-5
     assert float((chunked - plain).norm() / plain.norm()) < 1e-5

@@ -84,13 +84,14 @@ class Part:
             query, key = query + count * queries, key + count * keys
         return runs
 
-    def ends(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Where the pieces of queries and of keys end, counted from 0 on: int32 [pieces + 1] each."""
-        queries, keys = ([0, *accumulate(lengths)] for lengths in (self.queries, self.keys))
-        return (
-            torch.tensor(queries, dtype=torch.int32, device=device),
-            torch.tensor(keys, dtype=torch.int32, device=device),
+    @cached_property
+    def ends(self) -> tuple[Tensor, Tensor]:
+        """Where the pieces of queries and of keys end, counted from 0 on: int32 [pieces + 1] each, on the GPU."""
+        queries, keys = (
+            torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device="cuda")
+            for lengths in (self.queries, self.keys)
         )
+        return queries, keys
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ class _Cuda:
 
     @staticmethod
     def forward(q_NHd: Tensor, k_NHd: Tensor, v_NHd: Tensor, part: Part, scale: float) -> tuple[Tensor, Tensor]:
-        ends_q, ends_k = part.ends(q_NHd.device)
+        ends_q, ends_k = part.ends
         out_NHd, lse_HN, *_ = torch.ops.aten._flash_attention_forward(
             q_NHd, k_NHd, v_NHd, ends_q, ends_k, max(part.queries), max(part.keys), 0.0, part.causal, False, scale=scale
         )
@@ -199,7 +200,7 @@ class _Cuda:
         grad_NHd: Tensor, q_NHd: Tensor, k_NHd: Tensor, v_NHd: Tensor, out_NHd: Tensor, lse_HN: Tensor,
         part: Part, scale: float,
     ) -> list[Tensor]:  # fmt: skip
-        ends_q, ends_k = part.ends(q_NHd.device)
+        ends_q, ends_k = part.ends
         no_dropout = torch.zeros(2, dtype=torch.uint64, device=q_NHd.device), q_NHd.new_empty(0)
         return list(
             torch.ops.aten._flash_attention_backward(
@@ -216,8 +217,9 @@ def _kernel(q_NHd: Tensor) -> type[_Cpu] | type[_Cuda]:
 def _has_kernel(q_NHd: Tensor) -> bool:
     if not q_NHd.is_cuda:
         return q_NHd.device.type == "cpu"
-    half = q_NHd.dtype in (torch.bfloat16, torch.float16)
-    return half and q_NHd.shape[2] <= 256 and torch.cuda.get_device_capability(q_NHd.device) >= (8, 0)
+    head_size = q_NHd.shape[2]
+    fits = q_NHd.dtype in (torch.bfloat16, torch.float16) and head_size <= 256 and head_size % 8 == 0
+    return fits and torch.cuda.get_device_capability(q_NHd.device) >= (8, 0)
 
 
 def completion_by_completion(
@@ -268,10 +270,11 @@ def shared_prompts(
     if more or not getattr(module, "is_causal", True):
         raise Unsupported(f"its attention has {', '.join(more)}" if more else "its attention is not causal")
     q, k, v = (x.squeeze(0).transpose(0, 1) for x in (q_1HNd, k_1HNd, v_1HNd))
-    if k.shape[1] < q.shape[1]:  # several heads of queries to one of keys
-        k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for x in (k, v))
     scale = q.shape[-1] ** -0.5 if scaling is None else scaling
-    if _has_kernel(q) and (sliding_window is None or layout.longest <= sliding_window):
+    with_kernel = _has_kernel(q) and (sliding_window is None or layout.longest <= sliding_window)
+    if not (with_kernel and q.is_cuda):  # FlashAttention knows of several heads of queries to one of keys
+        k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for x in (k, v))
+    if with_kernel:
         out: Tensor = _Attention.apply(q, k, v, layout, scale)  # type: ignore[no-untyped-call]
     else:
         out = completion_by_completion(q, k, v, layout, scale, sliding_window)

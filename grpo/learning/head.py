@@ -1,33 +1,34 @@
 """Log-probabilities of tokens from the hidden states that predict them; the logits never exist as a whole.
 
-log π(y) = l_y - log Σ_v e^{l_v}, with logits l = W h / temperature, needs a row of V logits for a moment only.  So the
-rows are taken a few at a time, and again in the backward pass, which has for each row
+log π(y) = l_y - log Σ_v e^{l_v} with logits l = W h / temperature needs no more of the logits than their sum, so they
+are made for a *tile* of the vocabulary at a time, forward, and once more backward, where
 
-    ∂ log π(y) / ∂l = onehot(y) - softmax(l)        ∂/∂h = Wᵀ ∂/∂l / temperature        ∂/∂W += ∂/∂l hᵀ / temperature
+    ∂ log π(y) / ∂l = onehot(y) - softmax(l)        ∂/∂h = Wᵀ ∂/∂l / temperature        ∂/∂W = ∂/∂l hᵀ / temperature
 
-A third more arithmetic than keeping the logits, for `CHUNK` bytes instead of 4·N·V, which would be 10 GB for 16,384
-tokens of 151,936 entries, three times over.  The gradient of W is added up in float32, in place, whatever W is.
+A third more arithmetic than keeping them, for `TILE` bytes instead of 4·N·V, which would be 10 GB for 16,384 tokens of
+151,936 entries, three times over.  Tiles of the vocabulary rather than of the tokens, because then each row of W is
+read once and the gradient of each is written once: nothing is added up over tiles that is as large as W.
 
 Fused losses of other libraries do not fit here: Liger's GRPO loss is a loss of its own, and PyTorch's
-`linear_cross_entropy` (2.13) has no temperature and rounds the gradient of W to its type in every micro-batch.
+`linear_cross_entropy` (2.13) has no temperature.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
-# Bytes of logits at a time.  On CPUs 32 MB are 15 % slower with 151,936 entries, 256 MB no faster; a GPU wants
-# a thousand rows, which are 0.6 GB.
-CHUNK = {"cpu": 128 * 2**20, "cuda": 640 * 2**20}
+# Bytes of float32 logits at a time.  What a CPU does to them should find them in its cache; a GPU wants large products.
+TILE = {"cpu": 16 * 2**20, "cuda": 512 * 2**20}
 
 
 def head_logprobs(layer: nn.Linear, states_ND: Tensor, tokens_N: Tensor, temperature: float) -> Tensor:
     """log π of each token after its state: float32 [N], with gradient."""
-    logprobs_N: Tensor = _HeadLogprobs.apply(states_ND, layer.weight, layer.bias, tokens_N, temperature)  # type: ignore[no-untyped-call]
+    arguments = states_ND, layer.weight, layer.bias, tokens_N, temperature
+    logprobs_N: Tensor = _HeadLogprobs.apply(*arguments)  # type: ignore[no-untyped-call]
     return logprobs_N
 
 
@@ -36,59 +37,74 @@ class _HeadLogprobs(torch.autograd.Function):
     def forward(
         ctx: Any, states_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, tokens_N: Tensor, temperature: float
     ) -> Tensor:
-        logprobs_N, lse_N = (states_ND.new_empty(len(states_ND), dtype=torch.float32) for _ in range(2))
-        for part in _parts(states_ND, weight_VD):
-            logits_nV = _logits(states_ND[part], weight_VD, bias_V, temperature)
-            picked_n = logits_nV.gather(1, tokens_N[part].unsqueeze(1)).squeeze(1)
-            highest_n1 = logits_nV.amax(dim=1, keepdim=True)
-            lse_N[part] = logits_nV.sub_(highest_n1).exp_().sum(dim=1).log_().add_(highest_n1.squeeze(1))
-            logprobs_N[part] = picked_n - lse_N[part]
+        lse_N = states_ND.new_full(tokens_N.shape, -torch.inf, dtype=torch.float32)
+        picked_N = torch.zeros_like(lse_N)
+        for tile, logits_Nv in _tiles(states_ND, weight_VD, bias_V, temperature):
+            column_N, inside_N = _columns(tokens_N, tile)
+            picked_N += logits_Nv.gather(1, column_N.unsqueeze(1)).squeeze(1) * inside_N
+            lse_N = torch.logaddexp(lse_N, logits_Nv.logsumexp(dim=1))
         ctx.save_for_backward(states_ND, weight_VD, bias_V, tokens_N, lse_N)
         ctx.temperature = temperature
-        return logprobs_N
+        return picked_N - lse_N
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         states_ND, weight_VD, bias_V, tokens_N, lse_N = ctx.saved_tensors
-        grad_N = grads[0] / ctx.temperature
         of_states, of_weight, of_bias = ctx.needs_input_grad[:3]
-        grad_ND = torch.empty_like(states_ND) if of_states else None
-        grad_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if of_weight else None
-        grad_V = torch.zeros_like(bias_V, dtype=torch.float32) if of_bias else None
-        for part in _parts(states_ND, weight_VD):
-            d_nV = _logits(states_ND[part], weight_VD, bias_V, ctx.temperature)
-            d_nV.sub_(lse_N[part].unsqueeze(1)).exp_().mul_(-grad_N[part].unsqueeze(1))
-            d_nV[torch.arange(len(d_nV), device=d_nV.device), tokens_N[part]] += grad_N[part]
+        grad_N1 = -grads[0].unsqueeze(1) / ctx.temperature
+        scaled_ND = (states_ND * grad_N1).to(states_ND.dtype)
+        grad_ND = torch.zeros_like(states_ND, dtype=torch.float32) if of_states else None
+        grad_VD = torch.empty_like(weight_VD) if of_weight else None
+        grad_V = torch.empty_like(bias_V) if of_bias else None
+        for tile, logits_Nv in _tiles(states_ND, weight_VD, bias_V, ctx.temperature):
+            probs_Nv = logits_Nv.sub_(lse_N.unsqueeze(1)).exp_()
+            column_N, inside_N = _columns(tokens_N, tile)
+            probs_Nv.scatter_add_(1, column_N.unsqueeze(1), -inside_N.float().unsqueeze(1))  # softmax - onehot
             if grad_V is not None:
-                grad_V += d_nV.sum(dim=0)
-            d_nV = d_nV.to(weight_VD.dtype)
+                grad_V[tile] = (probs_Nv * grad_N1).sum(dim=0)
+            rounded_Nv = probs_Nv.to(weight_VD.dtype)
             if grad_ND is not None:
-                torch.mm(d_nV, weight_VD, out=grad_ND[part])
+                _add_product(grad_ND, rounded_Nv, weight_VD[tile])
             if grad_VD is not None:
-                _add_product(grad_VD, d_nV.t(), states_ND[part])
-        return grad_ND, _as(weight_VD, grad_VD), _as(bias_V, grad_V), None, None
+                torch.mm(rounded_Nv.t(), scaled_ND, out=grad_VD[tile])
+        return grad_ND if grad_ND is None else grad_ND.mul_(grad_N1).to(states_ND.dtype), grad_VD, grad_V, None, None
 
 
-def _parts(states_ND: Tensor, weight_VD: Tensor) -> list[slice]:
-    n = max(1, CHUNK.get(states_ND.device.type, CHUNK["cpu"]) // (4 * len(weight_VD)))
-    return [slice(start, start + n) for start in range(0, len(states_ND), n)]
+def _tiles(
+    states_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, temperature: float
+) -> Iterator[tuple[slice, Tensor]]:
+    """Rows of W, and the float32 logits [N, v] that they give: good until the next are asked for, for the caller to
+    spoil.
+
+    One buffer serves all, because a fresh one of this size costs as much as the product: the system clears its pages.
+    """
+    N, V = len(states_ND), len(weight_VD)
+    width = min(V, max(1, TILE.get(states_ND.device.type, TILE["cpu"]) // (4 * N)))
+    products = states_ND.new_empty(N * width)
+    logits = products if products.dtype == torch.float32 else products.float()
+    for start in range(0, V, width):
+        tile = slice(start, min(V, start + width))
+        products_Nv, logits_Nv = (x[: N * (tile.stop - start)].view(N, -1) for x in (products, logits))
+        torch.mm(states_ND, weight_VD[tile].t(), out=products_Nv)
+        if bias_V is not None:
+            products_Nv += bias_V[tile]
+        if logits is not products or temperature != 1:
+            torch.div(products_Nv, temperature, out=logits_Nv)
+        yield tile, logits_Nv
 
 
-def _logits(states_nD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, temperature: float) -> Tensor:
-    """float32 [n, V], a tensor of its own."""
-    logits_nV = linear(states_nD, weight_VD, bias_V).float()
-    return logits_nV.div_(temperature) if temperature != 1 else logits_nV
+def _columns(tokens_N: Tensor, tile: slice) -> tuple[Tensor, Tensor]:
+    """Where each token lies in the tile, and whether it does; where not, the column is one that exists."""
+    column_N = tokens_N - tile.start
+    width = tile.stop - tile.start
+    return column_N.clamp(0, width - 1), (column_N >= 0) & (column_N < width)
 
 
-def _add_product(sum_VD: Tensor, a_Vn: Tensor, b_nD: Tensor) -> None:
+def _add_product(sum_ND: Tensor, a_Nv: Tensor, b_vD: Tensor) -> None:
     """sum += a b, where the sum is float32 and the factors may be less."""
-    if a_Vn.dtype == torch.float32:
-        sum_VD.addmm_(a_Vn, b_nD)
-    elif a_Vn.is_cuda:  # keeps the float32 in which the GPU adds up anyway
-        torch.addmm(sum_VD, a_Vn, b_nD, out_dtype=torch.float32, out=sum_VD)
+    if a_Nv.dtype == torch.float32:
+        sum_ND.addmm_(a_Nv, b_vD)
+    elif a_Nv.is_cuda:  # keeps the float32 in which the GPU adds up anyway
+        torch.addmm(sum_ND, a_Nv, b_vD, out_dtype=torch.float32, out=sum_ND)
     else:
-        sum_VD.add_(a_Vn @ b_nD)
-
-
-def _as(like: Tensor | None, grad: Tensor | None) -> Tensor | None:
-    return grad if like is None or grad is None else grad.to(like.dtype)
+        sum_ND.add_(a_Nv @ b_vD)

@@ -82,7 +82,8 @@ class Policy(LanguageModel):
     def __init__(
         self, model: PreTrainedModel, optim: Optim, *, temperature: float, gradient_checkpointing: bool
     ) -> None:
-        super().__init__(model, temperature=temperature, tokens_per_microbatch=optim.tokens_per_microbatch)
+        tokens = optim.tokens_at_a_time(next(model.parameters()).device.type)
+        super().__init__(model, temperature=temperature, tokens_per_microbatch=tokens)
         self.optimizer = AdamW(model, optim)
         if gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
