@@ -52,7 +52,11 @@ def resolved(config: Config) -> Config:
     A run folder holds these, so a run that is resumed where "auto" would come to something else is told.
     """
     place, backend = choose_place(config), choose_backend(config.sampling.backend)
-    return config.with_changes(model={"device": place.device, "dtype": place.dtype}, sampling={"backend": backend})
+    return config.with_changes(
+        model={"device": place.device, "dtype": place.dtype},
+        sampling={"backend": backend},
+        optim={"tokens_per_microbatch": config.optim.tokens_at_a_time(place.device)},
+    )
 
 
 def find_model(config: Config, made: Path) -> ModelFiles:
@@ -95,7 +99,7 @@ def make_reference(config: Config, files: ModelFiles, place: Place) -> LanguageM
     return LanguageModel(
         load_model(files.name, files.revision, dtype=place.dtype, device=place.device).requires_grad_(False),
         temperature=config.sampling.temperature,
-        tokens_per_microbatch=config.optim.tokens_per_microbatch,
+        tokens_per_microbatch=config.optim.tokens_at_a_time(place.device),
     )
 
 

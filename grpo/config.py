@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 # Numbers are strict, because `true` is not 1 and "3" is not 3.
 Count = Annotated[int, Field(ge=1, strict=True)]
@@ -20,6 +21,16 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 PositiveOrOff = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 Share = Annotated[float, Field(gt=0, le=1, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]  # what every random generator takes
+
+
+def _count_or_auto(given: Any) -> Any:
+    if given != "auto" and (type(given) is not int or given < 1):
+        # Of a choice of types pydantic would say what each of them misses.
+        raise PydanticCustomError("count_or_auto", 'must be "auto" or a whole number from 1 on')
+    return given
+
+
+CountOrAuto = Annotated[int | Literal["auto"], BeforeValidator(_count_or_auto)]
 
 
 class _Settings(BaseModel):
@@ -143,11 +154,22 @@ class Optim(_Settings):
     """Largest gradient norm; gradients beyond it are scaled down."""
     updates_per_step: Count = 1
     """Optimizer updates per step, each on its own share of the step's groups.  1 is strictly on-policy."""
-    tokens_per_microbatch: Count = 16384
-    """Prompt and completion tokens, padding included, in one forward and backward pass.  Changes memory and speed,
-    never the gradient."""
+    tokens_per_microbatch: CountOrAuto = "auto"
+    """Tokens that are computed together: a prompt once for all completions of its group, and the completions.  A model
+    that cannot share prompts computes whole rows, padding included.  Changes memory and speed, never the gradient.
+    auto: 2048 on CPUs, 16384 on CUDA devices."""
     offload: bool = False
     """Keep the optimizer's float32 weights and moments in host memory: 12 bytes per parameter less on the GPU."""
+
+    def tokens_at_a_time(self, device: str) -> int:
+        """`tokens_per_microbatch` as a number.
+
+        On CPUs 16,384 take four times the memory and a fifth more time than 2,048: tensors of that size leave the
+        cache, and are given back to the system, which clears them before it hands them out again.
+        """
+        if self.tokens_per_microbatch != "auto":
+            return self.tokens_per_microbatch
+        return 16384 if device == "cuda" else 2048
 
 
 class Eval(_Settings):

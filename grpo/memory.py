@@ -54,7 +54,7 @@ def estimate_memory(config: Config, outline: nn.Module, place: Place, longest_ro
     models = 2 if config.objective.kl else 1
     masters = 4 if width < 4 else 0
     kept = 0 if on_gpu and config.optim.offload else numbers * (8 + masters)  # two moments, and masters
-    learning = 4 * numbers + activations(config, outline, longest_row)  # gradients are float32 in any case
+    learning = 4 * numbers + activations(config, outline, place, longest_row)  # gradients are float32 in any case
     vllm = choose_backend(config.sampling.backend) == "vllm"
     if on_gpu and vllm:
         sampling = config.sampling.memory * gpu_memory()
@@ -69,7 +69,7 @@ def estimate_memory(config: Config, outline: nn.Module, place: Place, longest_ro
     )
 
 
-def activations(config: Config, outline: nn.Module, longest_row: int) -> float:
+def activations(config: Config, outline: nn.Module, place: Place, longest_row: int) -> float:
     """Bytes kept for the backward pass of one micro-batch.
 
     A layer keeps about 12 values per token and unit of width (two norms, attention, residuals) and 4 per unit of the
@@ -82,7 +82,7 @@ def activations(config: Config, outline: nn.Module, longest_row: int) -> float:
     layer = width * (12 * hidden + 4 * (getattr(shape, "intermediate_size", None) or 4 * hidden))
     per_token = layers * hidden * width + layer if config.model.gradient_checkpointing else layers * layer
     outside = 4 * hidden * width  # the embedding, the last norm
-    tokens = max(config.optim.tokens_per_microbatch, longest_row)
+    tokens = max(config.optim.tokens_at_a_time(place.device), longest_row)
     return float(tokens * (per_token + outside) + 3 * 4 * 1024 * shape.vocab_size)
 
 

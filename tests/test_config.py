@@ -181,6 +181,12 @@ def test_rewards_on_the_command_line_replace_those_of_the_file(load):
     ]
 
 
+def test_tokens_at_a_time_are_the_devices_unless_they_are_said(load):
+    auto, said = load().optim, load(MINIMAL, "optim.tokens_per_microbatch=9").optim
+    assert (auto.tokens_at_a_time("cpu"), auto.tokens_at_a_time("cuda")) == (2048, 16384)
+    assert (said.tokens_at_a_time("cpu"), said.tokens_at_a_time("cuda")) == (9, 9)
+
+
 # --- Refusals -----------------------------------------------------------------------------------------------------
 
 
@@ -220,6 +226,9 @@ def test_an_unknown_setting_of_a_reward_is_refused_with_the_nearest(refusal):
         ("model.name=5", "model.name = 5: must be a valid string"),
         ("data.chat=maybe", "data.chat = 'maybe': must be a valid boolean"),
         ("optim=5", "optim = 5: must be a table of settings for Optim"),
+        ("optim.tokens_per_microbatch=0", 'optim.tokens_per_microbatch = 0: must be "auto" or a whole number from 1'),
+        ("optim.tokens_per_microbatch=true", 'optim.tokens_per_microbatch = True: must be "auto" or a whole number'),
+        ("optim.tokens_per_microbatch=all", "optim.tokens_per_microbatch = 'all': must be \"auto\" or a whole number"),
         ("run.trackers=wandb", "run.trackers = 'wandb': must be a list"),
         ("reward=math", "reward: must be one [[reward]] table, in double brackets, for each reward"),
     ],

@@ -34,7 +34,7 @@ def test_weights_and_optimizer_are_counted_by_hand() -> None:
     memory = estimate_memory(config(), model, CPU, 100)
     assert memory.always == pytest.approx(PROCESS + (4 + 8) * numbers(model) / GIB)  # weights and two moments
     assert memory.sampling == pytest.approx(4 * numbers(model) / GIB)  # the sampler's own copy
-    assert memory.learning == pytest.approx((4 * numbers(model) + activations(config(), model, 100)) / GIB)
+    assert memory.learning == pytest.approx((4 * numbers(model) + activations(config(), model, CPU, 100)) / GIB)
 
 
 def test_half_the_width_needs_float32_masters_and_a_penalty_another_model() -> None:
@@ -67,7 +67,7 @@ def test_vllm_on_a_cpu_has_its_cache_beside_the_learner(monkeypatch: pytest.Monk
 def test_a_larger_batch_never_needs_less(one: int, other: int) -> None:
     model = make_model(tied=True)
     few, many = (
-        activations(config(optim={"tokens_per_microbatch": tokens}), model, 1) for tokens in sorted((one, other))
+        activations(config(optim={"tokens_per_microbatch": tokens}), model, CPU, 1) for tokens in sorted((one, other))
     )
     assert few <= many
 
@@ -77,7 +77,7 @@ def test_activations_are_counted_by_hand() -> None:
     # 50 tokens (one row is longer than a micro-batch) · 4 bytes · (2 layers of 12 · 64 wide + 4 · 128 in the MLP, and
     # 4 · 64 outside of them)
     expected = 50 * 4 * (2 * (12 * 64 + 4 * 128) + 4 * 64) + 3 * 4 * 1024 * len(CHARACTERS)
-    assert activations(small, model, 50) == expected
+    assert activations(small, model, CPU, 50) == expected
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -100,7 +100,7 @@ def test_the_estimate_is_near_what_autograd_keeps(checkpointing: bool) -> None:
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         states = model.base_model(input_ids=torch.ones(1, tokens, dtype=torch.int64), use_cache=False)
     settings = config(optim={"tokens_per_microbatch": tokens}, model={"gradient_checkpointing": checkpointing})
-    estimate = activations(settings, model, 1) - 3 * 4 * 1024 * len(CHARACTERS)
+    estimate = activations(settings, model, CPU, 1) - 3 * 4 * 1024 * len(CHARACTERS)
     if checkpointing:
         estimate -= tokens * 4 * (12 * 64 + 4 * 128)  # the layer that the backward pass computes again
     assert states is not None

@@ -204,6 +204,7 @@ def test_a_run_folder_says_what_auto_came_to(whole: tuple[Config, Path]) -> None
     text = (whole[1] / "config.toml").read_text()
     assert 'device = "cpu"' in text
     assert 'dtype = "float32"' in text
+    assert "tokens_per_microbatch = 2048" in text
     assert '"auto"' not in text
 
 
