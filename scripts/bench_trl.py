@@ -42,6 +42,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("workload", nargs="*", metavar="WORKLOAD", help=f"{', '.join(WORKLOADS)}; default: all of them")
     parser.add_argument("--rounds", type=positive, default=5, help="of both sides; default 5")
     parser.add_argument("--steps", type=positive, default=2, help="timed steps of each process; default 2")
+    parser.add_argument("--dtype", choices=choices.DTYPES, help="of both sides; default: for each what is best for it")
     parser.add_argument("--tune", action="store_true", help="try TRL's settings, one run of each, instead of comparing")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep every step of every process, a line each")
     given = parser.parse_args()
@@ -55,7 +56,7 @@ def compare(name: str, work: Workload, folder: Path, given: argparse.Namespace) 
     """Rounds of both sides; the side that begins alternates."""
     rounds: list[dict[str, Measured]] = []
     for number in range(given.rounds):
-        sides = {"ours": choices.OURS[name], "theirs": choices.TRL[name]}
+        sides = choices.of_both(name, given.dtype)
         order = sides if number % 2 == 0 else reversed(sides)
         rounds.append({side: run_side(side, work, folder, sides[side], given.steps) for side in order})
         print(report.progress(number, rounds[-1]), file=sys.stderr, flush=True)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,12 @@ import torch
 from grpo import assemble
 from grpo.algorithm import Outcome, Trainer
 from grpo.config import Config
+from grpo.learning.products import fast_products
 from grpo.metrics import Stopwatch
 from grpo.sampling import Sampler
 from grpo.types import Problem, Prompt
 from scripts.benchmark.memory import Gauge
-from scripts.benchmark.workloads import LEARNING_RATE, Workload, make_prompts, matrix_rate
+from scripts.benchmark.workloads import LEARNING_RATE, Workload, make_prompts
 
 REWARD = Path(__file__).with_name("rewards.py")
 
@@ -114,6 +116,28 @@ def run(trainer: Trainer, clock: Clock, prompts: Sequence[Prompt], steps: int) -
         clock.watch.restart()
         outcome = trainer.step(step + 1, prompts, lr=LEARNING_RATE, seed=step)
         say(row(step, outcome, clock.watch.row()))
+
+
+def matrix_rate(threads: int) -> float:
+    """Operations per second of a float32 matrix product here and now: the best of several sizes, by PyTorch's own
+    choice of library and by ours."""
+    torch.set_num_threads(threads)
+    best = 0.0
+    for size, times in ((512, 40), (1024, 10), (2048, 3), (4096, 1)):
+        left, right = torch.randn(size, size), torch.randn(size, size)
+        for library in (nullcontext, fast_products):
+            with library():
+                best = max(best, *(2 * size**3 / seconds(left, right, times) for _ in range(3)))
+    return best
+
+
+def seconds(left: torch.Tensor, right: torch.Tensor, times: int) -> float:
+    """Of one product, after one to warm up."""
+    torch.mm(left, right)
+    started = time.perf_counter()
+    for _ in range(times):
+        torch.mm(left, right)
+    return (time.perf_counter() - started) / times
 
 
 def say(line: dict[str, Any]) -> None:

@@ -142,6 +142,8 @@ def main(spec: dict[str, Any]) -> None:
     transformers.logging.disable_progress_bar()
     work, choices = Workload(**spec["work"]), spec["choices"]
     torch.set_num_threads(choices["threads"])
+    if choices["onednn"]:  # MKL is slow on AMD's processors; this switch is the way to the other library
+        torch.backends.mkldnn.matmul.fp32_precision = "bf16"
     with tempfile.TemporaryDirectory() as folder:
         trainer = Timed(
             model=spec["folder"],

@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 
 import torch
 from tokenizers import Tokenizer
@@ -118,20 +117,3 @@ def make_prompts(work: Workload) -> list[list[int]]:
     """Token ids of each problem; those of the first three entries of the vocabulary are never among them."""
     draw = random.Random(SEED)
     return [[draw.randrange(3, work.vocabulary) for _ in range(work.prompt)] for _ in range(work.problems)]
-
-
-def matrix_rate(threads: int) -> float:
-    """Operations per second of a float32 matrix product here and now: the best of several sizes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    best = 0.0
-    for size, times in ((512, 40), (1024, 10), (2048, 3), (4096, 1)):
-        left, right = torch.randn(size, size), torch.randn(size, size)
-        torch.mm(left, right)
-        for _ in range(3):
-            started = perf_counter()
-            for _ in range(times):
-                torch.mm(left, right)
-            best = max(best, 2 * size**3 * times / (perf_counter() - started))
-    torch.set_num_threads(before)
-    return best
