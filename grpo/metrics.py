@@ -1,6 +1,8 @@
 """What a step says about itself: one flat row of numbers, and one row per completion.
 
-Shares are between 0 and 1, times in seconds, lengths in tokens.  The names are those of the types on the path.
+Shares are between 0 and 1, times in seconds, lengths in tokens.  The names are those of the types on the path.  What a
+phase took is `time/<phase>`, what it worked on `tokens/<phase>`: those of all completions in "sample", those of one
+forward and backward pass, prompts and padding included, in "update".
 """
 
 from __future__ import annotations
@@ -30,18 +32,27 @@ class Stopwatch:
     def restart(self) -> None:
         self.phase = ""
         self.seconds: dict[str, float] = {}
-        self.started = time.perf_counter()
+        self.started = self.since = time.perf_counter()
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
-        self.phase, start = phase, time.perf_counter()
+        self.phase, self.since = phase, time.perf_counter()
         yield
-        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
+        self.seconds = self._until(time.perf_counter())
         self.phase = ""
 
     def row(self) -> Row:
-        times = {f"time/{phase}": seconds for phase, seconds in self.seconds.items()}
-        return {**times, "time/step": time.perf_counter() - self.started}
+        """Of the step so far, the phase under way included: the row is made in one, the last."""
+        now = time.perf_counter()
+        return {
+            **{f"time/{phase}": seconds for phase, seconds in self._until(now).items()},
+            "time/step": now - self.started,
+        }
+
+    def _until(self, now: float) -> dict[str, float]:
+        if not self.phase:
+            return self.seconds
+        return {**self.seconds, self.phase: self.seconds.get(self.phase, 0.0) + now - self.since}
 
 
 def step_row(step: int, outcome: Outcome, *, reward_names: Sequence[str]) -> Row:
@@ -55,7 +66,7 @@ def step_row(step: int, outcome: Outcome, *, reward_names: Sequence[str]) -> Row
         **_update_metrics(outcome.updates),
         "policy/entropy": entropy(scored),
         "sync/logprob_gap": outcome.gap,
-        "tokens": sum(len(completion.token_ids) for completion in _completions(scored)),
+        "tokens/sample": sum(len(completion.token_ids) for completion in _completions(scored)),
         "memory/peak_gib": peak_memory(),
     }
 
@@ -128,11 +139,17 @@ def peak_memory() -> float:
 
 
 def _update_metrics(updates: Sequence[Update]) -> Row:
-    row: Row = {"policy/updates": len(updates), "policy/skipped_updates": sum(not update.moved for update in updates)}
+    computed, padding = (sum(u.totals[name] for u in updates) for name in ("tokens/update", "tokens/padding"))
+    row: Row = {
+        "policy/updates": len(updates),
+        "policy/skipped_updates": sum(not update.moved for update in updates),
+        "tokens/update": int(computed),
+        "update/padded": padding / max(1, computed),
+    }
     if not updates:
         return row
     tokens = sum(update.tokens for update in updates)
-    names = updates[0].totals
+    names = [name for name in updates[0].totals if not name.startswith("tokens/")]
     row |= {name: sum(u.totals[name] for u in updates) / tokens for name in names if not name.endswith("_max")}
     row |= {name: max(u.totals[name] for u in updates) for name in names if name.endswith("_max")}
     row["policy/loss"] = sum(update.totals["loss"] for update in updates) / len(updates)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from grpo.algorithm import WEIGHTS, policy_loss
 from grpo.config import Objective, Optim
 from grpo.learning import head
 from grpo.learning.batch import Batch, Row, collate
+from grpo.learning.padded import Padded
 from grpo.learning.policy import LanguageModel, Policy, Terms
 from tests.tiny import make_model
 
@@ -134,6 +136,17 @@ def test_the_update_raises_the_probability_of_what_did_better_than_its_group() -
     learner.optim_step(1e-4)
     gain = ((learner.logprobs(batch) - before) * batch.weights_BT * batch.advantages_B[:, None]).sum()
     assert float(gain) > 0
+
+
+def test_tokens_of_an_update_are_counted_and_its_padding_too() -> None:
+    rows = [Row((5, 6, 7), (8,) * T, (-1.0,) * T, 1.0, 0.1) for T in (2, 3)] + [Row((9,), (8,), (-1.0,), 1.0, 0.1)]
+    learner = policy(make_model(True))
+    shared = learner.forward_backward(collate(rows), partial(policy_loss, settings=Objective()))
+    # a prompt of 3 with 1 and 2 tokens that predict something, and a prompt of 1
+    assert (shared["tokens/update"], shared["tokens/padding"]) == (3 + 1 + 2 + 1, 0)
+    learner.computation = replace(learner.computation, body=Padded(lambda ids_BL: learner.model.base_model(ids_BL)[0]))
+    padded = learner.forward_backward(collate(rows), partial(policy_loss, settings=Objective()))
+    assert (padded["tokens/update"], padded["tokens/padding"]) == (3 * 5, 15 - (3 + 1) - (3 + 2) - 1)
 
 
 def test_gradients_that_are_not_finite_move_nothing_and_are_forgotten() -> None:

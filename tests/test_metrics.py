@@ -33,7 +33,8 @@ UNJUDGED = {"math": Score.none("down")}
 
 
 def update(grad_norm=1.0, tokens=10, **totals) -> Update:
-    return Update(tokens, 1e-6, grad_norm, {"loss": 0.5, **totals}, batch=SimpleNamespace())
+    totals = {"loss": 0.5, "tokens/update": 0.0, "tokens/padding": 0.0, **totals}
+    return Update(tokens, 1e-6, grad_norm, totals, batch=SimpleNamespace())
 
 
 # --- Shares -------------------------------------------------------------------------------------------------------
@@ -95,8 +96,10 @@ def outcome(*updates: Update) -> Outcome:
 
 def test_a_step_by_hand():
     updates = [
-        update(2.0, 10, **{"policy/clipped": 1.0, "policy/ratio_max": 1.2}),
-        update(4.0, 30, **{"policy/clipped": 7.0, "policy/ratio_max": 1.5}),
+        update(2.0, 10, **{"policy/clipped": 1.0, "policy/ratio_max": 1.2, "tokens/update": 14.0}),
+        update(
+            4.0, 30, **{"policy/clipped": 7.0, "policy/ratio_max": 1.5, "tokens/update": 36.0, "tokens/padding": 5.0}
+        ),
     ]
     row = step_row(7, outcome(*updates), reward_names=["math"])
     assert (
@@ -105,7 +108,9 @@ def test_a_step_by_hand():
             "step": 7,
             "solved": 0.75,
             "groups/useful": 0.5,
-            "tokens": 12,
+            "tokens/sample": 12,
+            "tokens/update": 50,  # a sum over tokens that no token divides
+            "update/padded": 5 / 50,
             "sync/logprob_gap": 0.003,
             "policy/clipped": 8 / 40,  # a sum over tokens, by all tokens
             "policy/ratio_max": 1.5,
@@ -118,12 +123,12 @@ def test_a_step_by_hand():
         }
         == row
     )
-    assert "loss" not in row
+    assert not {"loss", "tokens/padding"} & row.keys()
 
 
 def test_a_step_without_a_signal_has_no_loss():
     row = step_row(1, outcome(), reward_names=["math"])
-    assert row["policy/updates"] == 0
+    assert (row["policy/updates"], row["tokens/update"], row["update/padded"]) == (0, 0, 0)
     assert "policy/loss" not in row
 
 
@@ -170,6 +175,17 @@ def test_phases_add_up_and_say_which_is_under_way():
     row = watch.row()
     assert set(row) == {"time/sample", "time/score", "time/step"}
     assert 0 <= row["time/sample"] + row["time/score"] <= row["time/step"]
+
+
+def test_a_row_made_within_a_phase_has_what_that_phase_took_so_far():
+    watch = Stopwatch()
+    with watch("sample"):
+        pass
+    with watch("books"):
+        row = watch.row()
+        assert set(row) == {"time/sample", "time/books", "time/step"}
+        assert 0 < row["time/books"] <= row["time/step"] - row["time/sample"]
+    assert watch.row()["time/books"] > row["time/books"]
 
 
 def test_a_phase_that_broke_off_is_still_the_one_under_way():

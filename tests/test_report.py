@@ -78,7 +78,7 @@ def metrics(step: int, **changes: Any) -> dict[str, Any]:
         "policy/ratio_max": 1.3,
         "policy/skipped_updates": 0,
         "sync/logprob_gap": 3e-6,
-        "tokens": 5000,
+        "tokens/sample": 5000,
         "time/sample": 1.0,
         "time/score": 0.2,
         "time/update": 0.8,

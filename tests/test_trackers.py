@@ -16,8 +16,15 @@ from grpo.config import Run
 from grpo.errors import ConfigError
 from grpo.run.trackers import _TRACKERS, open_trackers
 
-ROW = {"step": 7, "reward/mean": 0.5, "policy/loss": float("nan"), "policy/kl": None, "note": "text", "tokens": 12}
-NUMBERS = {"reward/mean": 0.5, "tokens": 12}
+ROW = {
+    "step": 7,
+    "reward/mean": 0.5,
+    "policy/loss": float("nan"),
+    "policy/kl": None,
+    "note": "text",
+    "tokens/sample": 12,
+}
+NUMBERS = {"reward/mean": 0.5, "tokens/sample": 12}
 
 
 class Recorder:

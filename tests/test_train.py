@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from statistics import median
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM
 
 from grpo import train as module
 from grpo.algorithm import Trainer
@@ -56,10 +59,66 @@ def test_a_run_leaves_its_settings_metrics_samples_models_and_report(whole: tupl
     assert 'use = "' in (path / "config.toml").read_text()
 
 
+def test_what_a_step_takes_its_phases_take(whole: tuple[Config, Path]) -> None:
+    steps = [json.loads(line) for line in (whole[1] / "metrics.jsonl").read_text().splitlines()]
+    shares = [
+        sum(value for name, value in row.items() if name.startswith("time/") and name != "time/step") / row["time/step"]
+        for row in steps
+        if "time/step" in row
+    ]
+    assert len(shares) == 6
+    assert 0.95 <= median(shares) <= 1
+    assert all(
+        row["tokens/update"] > row["tokens/sample"] > 0 == row["update/padded"] for row in steps if "solved" in row
+    )
+
+
 def test_a_checkpoint_opens_with_from_pretrained(whole: tuple[Config, Path]) -> None:
     model = AutoModelForCausalLM.from_pretrained(whole[1] / "checkpoints" / "step-6")
     stored = load_file(whole[1] / "checkpoints" / "step-6" / "model.safetensors")
     assert torch.equal(model.state_dict()["model.norm.weight"], stored["model.norm.weight"])
+
+
+def test_a_model_that_cannot_share_prompts_says_why_once(
+    config: Config, tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capped = shutil.copytree(tiny_model, tmp_path / "capped")
+    vocabulary = json.loads((tiny_model / "config.json").read_text())["vocab_size"]
+    shape = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "head_dim": 16,
+    }
+    Gemma2ForCausalLM(
+        Gemma2Config(vocab_size=vocabulary, num_key_value_heads=1, final_logit_softcapping=5.0, **shape)
+    ).save_pretrained(capped)
+    train(config.with_changes(model={"name": str(capped)}, run={"steps": 2}), tmp_path / "run")
+    said = capsys.readouterr().out
+    assert said.count("computes each prompt once per completion") == 1
+    assert (
+        f"warning: {capped}: computes each prompt once per completion, because it does more to its logits than project "
+        "them; updates are slower and take more memory"
+    ) in said
+    steps = [row for row in runs.rows(tmp_path / "run" / "metrics.jsonl") if "solved" in row]
+    assert all(0 < row["update/padded"] < 1 for row in steps)
+
+
+def test_what_is_open_is_spared_by_the_collector_until_the_run_ends(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts, step = [], module.Run._step
+
+    def counted(self: module.Run) -> None:
+        counts.append(gc.get_freeze_count())
+        step(self)
+
+    monkeypatch.setattr(module.Run, "_step", counted)
+    before = gc.get_freeze_count()
+    train(config.with_changes(run={"steps": 1}), tmp_path / "run")
+    assert counts[0] > before + 100_000
+    assert gc.get_freeze_count() <= before
 
 
 def test_the_reward_it_is_paid_for_goes_up(tmp_path: Path, tiny_model: Path) -> None:
@@ -192,7 +251,9 @@ def test_a_dry_run_stops_before_the_first_step_and_leaves_nothing(
 ) -> None:
     train(config, tmp_path / "run", dry_run=True)
     assert not (tmp_path / "run").exists()
-    assert "dry run" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "dry run" in said
+    assert "once per completion" not in said  # this model shares prompts
 
 
 def test_a_second_run_into_the_same_folder_is_refused(whole: tuple[Config, Path]) -> None:

@@ -26,7 +26,7 @@ Head = Callable[[Tensor, Tensor, float], Tensor]  # states [N, D], tokens [N], t
 
 class Body(Protocol):
     def microbatches(self, batch: Batch, tokens: int) -> Iterator[list[int]]: ...
-    def hidden_states(self, rows: Batch, device: torch.device) -> tuple[Tensor, int]: ...
+    def hidden_states(self, rows: Batch, device: torch.device) -> tuple[Tensor, int, int]: ...
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,14 @@ class Computation:
     device: torch.device
     fallback: str = ""
 
-    def logprobs(self, rows: Batch, temperature: float) -> tuple[Tensor, int]:
-        """log π(token | prompt, tokens before): float32 [B, T], with gradient, 0 in the padding; tokens computed."""
+    def logprobs(self, rows: Batch, temperature: float) -> tuple[Tensor, int, int]:
+        """log π(token | prompt, tokens before): float32 [B, T], with gradient, 0 in the padding; tokens computed;
+        padding among them."""
         real_BT = rows.weights_BT > 0
-        states_ND, computed = self.body.hidden_states(rows, self.device)
+        states_ND, computed, padding = self.body.hidden_states(rows, self.device)
         logprobs_N = self.head(states_ND, rows.tokens_BT[real_BT].to(self.device), temperature)
         zeros_BT = torch.zeros(real_BT.shape, dtype=torch.float32, device=self.device)
-        return zeros_BT.masked_scatter(real_BT.to(self.device), logprobs_N), computed
+        return zeros_BT.masked_scatter(real_BT.to(self.device), logprobs_N), computed, padding
 
 
 def choose_computation(model: Any) -> Computation:
@@ -121,7 +122,7 @@ def _response(model: Any, body: Body, rows: Batch, device: torch.device) -> tupl
     hook = model.get_input_embeddings().register_forward_hook(catch)
     try:
         with torch.enable_grad():
-            states_ND, _ = body.hidden_states(rows, device)
+            states_ND, *_ = body.hidden_states(rows, device)
             ids_N, leaf = embedded[0]
             # Not their plain sum or their squares': after a norm layer neither says much of what was put in.
             draw_ND = torch.randn(states_ND.shape, generator=torch.Generator().manual_seed(0)).to(device)

@@ -49,8 +49,8 @@ class SharedPrompts:
         if part:
             yield part
 
-    def hidden_states(self, rows: Batch, device: torch.device) -> tuple[Tensor, int]:
-        """The states [N, D] that predict the N tokens of `rows`, row by row, and how many tokens were computed."""
+    def hidden_states(self, rows: Batch, device: torch.device) -> tuple[Tensor, int, int]:
+        """The states [N, D] that predict the N tokens of `rows`, row by row; tokens computed; padding among them: 0."""
         lengths, groups = rows.lengths, _groups(rows)
         layout = Layout(
             tuple(len(rows.prompts[group[0]]) for group in groups),
@@ -74,7 +74,7 @@ class SharedPrompts:
         ).last_hidden_state
         sources = _sources(layout, groups)
         index_N = torch.cat([sources[row] for row in range(len(rows.prompts))])
-        return states_1ND[0, index_N.to(device)], len(torch.cat(positions))
+        return states_1ND[0, index_N.to(device)], states_1ND.shape[1], 0
 
 
 def _groups(batch: Batch) -> list[list[int]]:

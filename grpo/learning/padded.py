@@ -35,8 +35,8 @@ class Padded:
         if part:
             yield part
 
-    def hidden_states(self, rows: Batch, device: torch.device) -> tuple[Tensor, int]:
-        """The states [N, D] that predict the N tokens of `rows`, row by row, and how many tokens were computed."""
+    def hidden_states(self, rows: Batch, device: torch.device) -> tuple[Tensor, int, int]:
+        """The states [N, D] that predict the N tokens of `rows`, row by row; tokens computed; padding among them."""
         sizes, lengths = _sizes(rows), rows.lengths
         ids_BL = torch.zeros(len(sizes), max(sizes), dtype=torch.int64)
         for row, (prompt, length) in enumerate(zip(rows.prompts, lengths, strict=True)):
@@ -44,7 +44,7 @@ class Padded:
         states_BLD = self.states(ids_BL.to(device))
         # What predicts a completion's tokens are the last states of its row before the padding.
         pieces = [states_BLD[row, size - lengths[row] : size] for row, size in enumerate(sizes)]
-        return torch.cat(pieces), ids_BL.numel()
+        return torch.cat(pieces), ids_BL.numel(), ids_BL.numel() - sum(sizes)
 
 
 def _sizes(batch: Batch) -> list[int]:

@@ -71,7 +71,7 @@ class LanguageModel:
         logprobs_BT = torch.zeros(batch.tokens_BT.shape)
         with fast_products():
             for index in self.computation.body.microbatches(batch, self.tokens_per_microbatch):
-                part, _ = self.computation.logprobs(batch.rows(index), temperature)
+                part, *_ = self.computation.logprobs(batch.rows(index), temperature)
                 logprobs_BT[index, : part.shape[1]] = part.cpu()
         return logprobs_BT
 
@@ -93,13 +93,13 @@ class Policy(LanguageModel):
     def forward_backward(self, batch: Batch, loss: Loss) -> dict[str, float]:
         """Adds the gradient of `loss`, micro-batch by micro-batch; returns its "loss", sums and peaks.
 
-        "tokens/update" counts the tokens that were computed, prompts and padding included.
+        "tokens/update" counts the tokens that were computed, "tokens/padding" those among them that are of no row.
         """
-        totals: dict[str, float] = {"loss": 0.0, "tokens/update": 0.0}
+        totals: dict[str, float] = {"loss": 0.0, "tokens/update": 0.0, "tokens/padding": 0.0}
         for index in self.computation.body.microbatches(batch, self.tokens_per_microbatch):
             rows = batch.rows(index)
             try:
-                logprobs_BT, computed = self.computation.logprobs(rows, self.temperature)
+                logprobs_BT, computed, padding = self.computation.logprobs(rows, self.temperature)
                 terms = loss(logprobs_BT, _to(rows, self.device))
                 terms.loss.backward()
             except torch.OutOfMemoryError:
@@ -110,6 +110,7 @@ class Policy(LanguageModel):
                 ) from None
             totals["loss"] += float(terms.loss.detach())
             totals["tokens/update"] += computed
+            totals["tokens/padding"] += padding
             for name, value in terms.sums.items():
                 totals[name] = totals.get(name, 0.0) + float(value)
             for name, value in terms.peaks.items():

@@ -129,7 +129,7 @@ def _tiles(steps: Sequence[Row]) -> Iterator[tuple[str, str]]:
         return
     last = int(steps[-1]["step"])
     yield f"{last:,}", "step" if last == 1 else "steps"
-    times, tokens = _known(steps, "time/step"), _known(steps, "tokens")
+    times, tokens = _known(steps, "time/step"), _known(steps, "tokens/sample")
     if times:
         yield duration(sum(times)), f"in steps, {sum(times) / len(times):.1f} s each"
     if tokens:
@@ -210,7 +210,7 @@ def _parts(steps: Sequence[Row]) -> list[Line]:
 
 
 def _phases(steps: Sequence[Row]) -> list[Line]:
-    """The phases of a step, and what of its time none of them covers."""
+    """The phases that work, and the rest of a step: the books above all."""
     columns = {name: _column(steps, f"time/{name}") for name in ("sample", "score", "update", "sync")}
     named = [sum(value or 0.0 for value in parts) for parts in zip(*columns.values(), strict=True)]
     whole = _column(steps, "time/step")
