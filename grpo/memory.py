@@ -12,6 +12,7 @@ from torch import nn
 
 from grpo.assemble import Place
 from grpo.config import Config
+from grpo.learning.head import TILE
 from grpo.sampling import choose_backend
 
 GIB = 2**30
@@ -54,7 +55,8 @@ def estimate_memory(config: Config, outline: nn.Module, place: Place, longest_ro
     models = 2 if config.objective.kl else 1
     masters = 4 if width < 4 else 0
     kept = 0 if on_gpu and config.optim.offload else numbers * (8 + masters)  # two moments, and masters
-    learning = 4 * numbers + activations(config, outline, place, longest_row)  # gradients are float32 in any case
+    update = activations(config, outline, place, longest_row) + output_layer(config, outline, place, longest_row)
+    learning = 4 * numbers + update  # gradients are added up in float32 in any case
     vllm = choose_backend(config.sampling.backend) == "vllm"
     if on_gpu and vllm:
         sampling = config.sampling.memory * gpu_memory()
@@ -70,20 +72,42 @@ def estimate_memory(config: Config, outline: nn.Module, place: Place, longest_ro
 
 
 def activations(config: Config, outline: nn.Module, place: Place, longest_row: int) -> float:
-    """Bytes kept for the backward pass of one micro-batch.
+    """Bytes kept for the backward pass of one micro-batch: what autograd saves of Qwen2 and Llama layers, counted.
 
-    A layer keeps about 12 values per token and unit of width (two norms, attention, residuals) and 4 per unit of the
-    gated MLP: what autograd saves of a Qwen2 layer, counted.  With checkpointing one value per layer, and one layer in
-    full.  The logits of a chunk of 1,024 positions exist three times over in float32.
+    A norm keeps its input in float32 and twice its output, attention its queries, keys, values (repeated for every
+    head of queries) and output, and their log-sum in float32, the gated MLP four times its width.  With checkpointing
+    it is one value per layer and unit of width, and one layer in full.
     """
     shape = outline.config.get_text_config()  # type: ignore[operator, union-attr]
     width = next(outline.parameters()).element_size()
-    layers, hidden = shape.num_hidden_layers, shape.hidden_size
-    layer = width * (12 * hidden + 4 * (getattr(shape, "intermediate_size", None) or 4 * hidden))
+    layers, hidden, heads = shape.num_hidden_layers, shape.hidden_size, shape.num_attention_heads
+    head = getattr(shape, "head_dim", None) or hidden // heads
+    mlp = getattr(shape, "intermediate_size", None) or 4 * hidden
+    # A layer has two norms or four, and some norm queries and keys, too.
+    wide = {"q_norm": heads * head, "k_norm": (getattr(shape, "num_key_value_heads", None) or heads) * head}
+    norms = [name.split(".") for name, _ in outline.named_parameters() if name.endswith("norm.weight")]
+    normed = sum(wide.get(parents[-2], hidden) for parents in norms if "layers" in parents) / layers
+    layer = (4 + 2 * width) * normed + width * 4 * (heads * head + mlp) + 4 * heads
     per_token = layers * hidden * width + layer if config.model.gradient_checkpointing else layers * layer
-    outside = 4 * hidden * width  # the embedding, the last norm
-    tokens = max(config.optim.tokens_at_a_time(place.device), longest_row)
-    return float(tokens * (per_token + outside) + 3 * 4 * 1024 * shape.vocab_size)
+    outside = (4 + 2 * width) * hidden + 2 * width * head + 64  # the last norm, positions, ids, what the loss keeps
+    return float(_tokens(config, place, longest_row) * (per_token + outside))
+
+
+def output_layer(config: Config, outline: nn.Module, place: Place, longest_row: int) -> float:
+    """Bytes that `grpo.learning.head` takes besides, and gives back: a tile of logits and its exponentials, where
+    weights are narrower than float32 their product, too; gradients of the states; and those of the output layer, and
+    of the embedding where it is the same matrix, before they are added up."""
+    shape = outline.config.get_text_config()  # type: ignore[operator, union-attr]
+    width = next(outline.parameters()).element_size()
+    tokens, hidden, vocabulary = _tokens(config, place, longest_row), shape.hidden_size, shape.vocab_size
+    tile = min(TILE[place.device] // 4, tokens * vocabulary) * (4 + 4 + (width if width < 4 else 0))
+    gradients = (2 if shape.tie_word_embeddings else 1) * width * vocabulary * hidden
+    return float(tile + tokens * (4 + 2 * width) * hidden + gradients)
+
+
+def _tokens(config: Config, place: Place, longest_row: int) -> int:
+    """Of the largest micro-batch: a row that is longer than the budget goes alone."""
+    return max(config.optim.tokens_at_a_time(place.device), longest_row)
 
 
 def gpu_memory() -> float:

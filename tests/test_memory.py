@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
+from grpo.algorithm import policy_loss
 from grpo.assemble import Place
-from grpo.config import Config
+from grpo.config import Config, Objective, Optim
 from grpo.config_file import validate
-from grpo.memory import CPU_CACHE, GIB, PROCESS, Memory, activations, estimate_memory
+from grpo.learning.batch import Row, collate
+from grpo.learning.head import TILE
+from grpo.learning.policy import Policy
+from grpo.memory import CPU_CACHE, GIB, PROCESS, Memory, activations, estimate_memory, output_layer
 from tests.tiny import CHARACTERS, make_model
 
 CPU = Place("cpu", "float32")
@@ -34,7 +48,8 @@ def test_weights_and_optimizer_are_counted_by_hand() -> None:
     memory = estimate_memory(config(), model, CPU, 100)
     assert memory.always == pytest.approx(PROCESS + (4 + 8) * numbers(model) / GIB)  # weights and two moments
     assert memory.sampling == pytest.approx(4 * numbers(model) / GIB)  # the sampler's own copy
-    assert memory.learning == pytest.approx((4 * numbers(model) + activations(config(), model, CPU, 100)) / GIB)
+    update = activations(config(), model, CPU, 100) + output_layer(config(), model, CPU, 100)
+    assert memory.learning == pytest.approx((4 * numbers(model) + update) / GIB)
 
 
 def test_half_the_width_needs_float32_masters_and_a_penalty_another_model() -> None:
@@ -74,37 +89,74 @@ def test_a_larger_batch_never_needs_less(one: int, other: int) -> None:
 
 def test_activations_are_counted_by_hand() -> None:
     small, model = config(optim={"tokens_per_microbatch": 10}), make_model(tied=True)
-    # 50 tokens (one row is longer than a micro-batch) · 4 bytes · (2 layers of 12 · 64 wide + 4 · 128 in the MLP, and
-    # 4 · 64 outside of them)
-    expected = 50 * 4 * (2 * (12 * 64 + 4 * 128) + 4 * 64) + 3 * 4 * 1024 * len(CHARACTERS)
-    assert activations(small, model, CPU, 50) == expected
+    # 50 tokens (one row is longer than a micro-batch) · (2 layers: two norms that keep 12 bytes of each of 64 units, 4
+    # float32 of 64 in attention and of 128 in the MLP, one of each of 2 heads; the last norm; 2 · 32 of positions; 64)
+    layer = 2 * 12 * 64 + 4 * 4 * (64 + 128) + 4 * 2
+    assert activations(small, model, CPU, 50) == 50 * (2 * layer + 12 * 64 + 4 * 2 * 32 + 64)
+
+
+def test_the_output_layer_is_counted_by_hand() -> None:
+    small, V = config(optim={"tokens_per_microbatch": 50}), len(CHARACTERS)
+    # logits of so few tokens are no whole tile: 8 bytes each; 12 of each state; the gradient, in the embedding's shape
+    expected = 50 * V * 8 + 50 * 12 * 64 + 4 * 64 * V
+    assert output_layer(small, make_model(tied=False), CPU, 1) == expected
+    assert output_layer(small, make_model(tied=True), CPU, 1) == expected + 4 * 64 * V
+    half = make_model(tied=False).to(torch.bfloat16)
+    assert output_layer(small, half, CPU, 1) == 50 * V * 10 + 50 * 8 * 64 + 2 * 64 * V
+    large = config(optim={"tokens_per_microbatch": 10**6})
+    assert output_layer(large, half, CPU, 1) == TILE["cpu"] * 10 / 4 + 10**6 * 8 * 64 + 2 * 64 * V
+
+
+SHAPE = {
+    "vocab_size": 100,
+    "hidden_size": 64,
+    "intermediate_size": 160,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_the_estimate_is_near_what_autograd_keeps(checkpointing: bool) -> None:
-    model = make_model(tied=True)
-    model.eval()
-    if checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-        model.train()
-    own = {weight.data_ptr() for weight in model.parameters()}
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Qwen2ForCausalLM(Qwen2Config(**SHAPE)),
+        lambda: LlamaForCausalLM(LlamaConfig(**SHAPE | {"intermediate_size": 96, "num_key_value_heads": 4})),
+        lambda: Qwen3ForCausalLM(Qwen3Config(**SHAPE, head_dim=20)),
+    ],
+    ids=["qwen2", "llama", "qwen3"],
+)
+def test_the_estimate_is_a_little_more_than_autograd_keeps(
+    make: Callable[[], Any], dtype: torch.dtype, checkpointing: bool
+) -> None:
+    model = make().to(dtype)
+    policy = Policy(model, Optim(), temperature=1.0, gradient_checkpointing=checkpointing)
+    assert not policy.computation.fallback
+    rows = [Row((5,) * 32, (6,) * length, (-1.0,) * length, 1.0, 0.1) for length in (57, 57, 50, 64)]
+    own = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
     kept: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        if tensor.data_ptr() not in own:
+        if storage.data_ptr() not in own:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    tokens = 256
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        states = model.base_model(input_ids=torch.ones(1, tokens, dtype=torch.int64), use_cache=False)
-    settings = config(optim={"tokens_per_microbatch": tokens}, model={"gradient_checkpointing": checkpointing})
-    estimate = activations(settings, model, CPU, 1) - 3 * 4 * 1024 * len(CHARACTERS)
-    if checkpointing:
-        estimate -= tokens * 4 * (12 * 64 + 4 * 128)  # the layer that the backward pass computes again
-    assert states is not None
-    assert 0.7 * sum(kept.values()) < estimate < 2 * sum(kept.values())
+        totals = policy.forward_backward(collate(rows), partial(policy_loss, settings=Objective()))
+    tokens = int(totals["tokens/update"])
+    plain, checkpointed = (
+        activations(
+            config(optim={"tokens_per_microbatch": tokens}, model={"gradient_checkpointing": on}), model, CPU, 1
+        )
+        for on in (False, True)
+    )
+    # The layer that is computed again is seen by nobody: 3 layers + the rest, less 3 states + a layer + the rest.
+    layer = (plain - checkpointed + 3 * tokens * 64 * dtype.itemsize) / 2
+    estimate = checkpointed - layer if checkpointing else plain
+    assert sum(kept.values()) <= estimate <= 1.15 * sum(kept.values())
 
 
 def test_a_sum_is_said_in_words() -> None:
