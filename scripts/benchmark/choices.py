@@ -28,7 +28,7 @@ PLAIN: Choices = {
 
 TRL: dict[str, Choices] = {
     "short": {**PLAIN, "micro": 16},
-    "prompt-heavy": {**PLAIN, "micro": 4},
+    "prompt-heavy": {**PLAIN, "micro": 2},
     "long": {**PLAIN, "micro": 2},
     "vocabulary": {**PLAIN, "micro": 4},
 }
