@@ -33,7 +33,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from grpo.learning.products import plain_products
+from grpo.products import plain_products
 
 NAME = "grpo_shared_prompts"  # transformers knows this attention by it
 

@@ -21,7 +21,7 @@ from grpo.errors import LearningError
 from grpo.learning.batch import Batch, Row, collate
 from grpo.learning.logprobs import choose_computation
 from grpo.learning.optimizer import AdamW
-from grpo.learning.products import fast_products
+from grpo.products import fast_products
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,42 @@ from typing import Any
 
 import torch
 import transformers
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from grpo.errors import ModelError, SamplerError
+from grpo.products import fast_products
 from grpo.sampling import Dtype, Sequences
 from grpo.sampling.tokens import Vocabulary
 from grpo.types import Completion, Group, Prompt, SamplingParams
 
 BATCH_TOKENS = 65536  # prompt and completion tokens, padding included, held in the key-value cache at a time
+
+
+class _RoomyLayer(DynamicLayer):
+    """Keys and values with room for `room` more tokens: transformers' own copies all it holds for each new one."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.room = room
+        self.buffers: list[torch.Tensor] = []
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        length, end = self.get_seq_length(), self.get_seq_length() + key_states.shape[-2]
+        if not length:
+            return super().update(key_states, value_states)
+        held: Any = (self.keys, self.values)
+        fits = self.buffers and len(self.buffers[0]) == len(held[0]) and self.buffers[0].shape[-2] >= end
+        if not fits:  # the first token, or rows have left
+            B, H, _, d = held[0].shape
+            self.buffers = [states.new_empty(B, H, end + self.room, d) for states in held]
+        for buffer, states, new in zip(self.buffers, held, (key_states, value_states), strict=True):
+            if not fits:
+                buffer[..., :length, :] = states
+            buffer[..., length:end, :] = new
+        self.keys, self.values = (buffer[..., :end, :] for buffer in self.buffers)
+        return self.keys, self.values
 
 
 @dataclass(slots=True)
@@ -64,11 +93,15 @@ class TransformersSampler:
                 yield index, Group(prompt, tuple(completions[row * n : (row + 1) * n]), self._step)
 
     @torch.inference_mode()
+    @fast_products()
     def _complete(
         self, prompts: Sequence[Prompt], n: int, params: SamplingParams, draws: torch.Generator
     ) -> list[Completion]:
         """The completions of all prompts, those of the first prompt first."""
-        cache, logits_BV, mask_BS = self._run_prompts(prompts, n)
+        cache = DynamicCache(config=self._model.config)
+        own = [_RoomyLayer(params.max_tokens) if type(layer) is DynamicLayer else layer for layer in cache.layers]
+        cache.layers = own
+        logits_BV, mask_BS = self._run_prompts(prompts, n, cache)
         rows = [_Row() for _ in range(len(prompts) * n)]
         alive = list(range(len(rows)))  # alive[b]: the row that position b of the batch belongs to
         for length in range(1, params.max_tokens + 1):
@@ -87,7 +120,7 @@ class TransformersSampler:
             logits_BV = self._run_token(tokens_B, mask_BS, cache)
         return [self._vocabulary.completion(row.token_ids, row.logprobs, row.stopped) for row in rows]
 
-    def _run_prompts(self, prompts: Sequence[Prompt], n: int) -> tuple[Any, torch.Tensor, torch.Tensor]:
+    def _run_prompts(self, prompts: Sequence[Prompt], n: int, cache: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """The prompts, padded on the left, run once; cache, next-token logits and mask repeated for n completions."""
         longest = max(len(prompt.token_ids) for prompt in prompts)
         pads = [longest - len(prompt.token_ids) for prompt in prompts]
@@ -98,11 +131,12 @@ class TransformersSampler:
             input_ids=ids_PS,
             attention_mask=mask_PS,
             position_ids=(mask_PS.cumsum(1) - 1).clamp(min=0),
+            past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
         )
-        out.past_key_values.batch_repeat_interleave(n)
-        return out.past_key_values, out.logits[:, -1].repeat_interleave(n, 0), mask_PS.repeat_interleave(n, 0)
+        cache.batch_repeat_interleave(n)
+        return out.logits[:, -1].repeat_interleave(n, 0), mask_PS.repeat_interleave(n, 0)
 
     def _run_token(self, tokens_B: torch.Tensor, mask_BS: torch.Tensor, cache: Any) -> torch.Tensor:
         out = self._model(
@@ -194,8 +228,20 @@ def _draw(logits_BV: torch.Tensor, params: SamplingParams, draws: torch.Generato
         logprobs_BV = logits_BV.log_softmax(-1)
     else:
         logprobs_BV = _keep(logits_BV / params.temperature, params.top_p, params.top_k).log_softmax(-1)
-        tokens_B = torch.multinomial(logprobs_BV.exp(), 1, generator=draws)[:, 0]
+        tokens_B = _draw_from(logprobs_BV.exp(), draws)
     return tokens_B, logprobs_BV.gather(1, tokens_B[:, None])[:, 0]
+
+
+def _draw_from(probs_BV: torch.Tensor, draws: torch.Generator) -> torch.Tensor:
+    """One token per row: where a uniform number falls among the summed probabilities.
+
+    `torch.multinomial` draws a number for each of the V entries, which took a third of a small model's sampling.
+    Sums are float64, because in float32 the last of many small probabilities would vanish beside their sum.
+    """
+    sums_BV = probs_BV.cumsum(dim=-1, dtype=torch.float64)
+    uniform_B1 = torch.rand(len(sums_BV), 1, generator=draws, dtype=torch.float64, device=sums_BV.device)
+    # The first entry whose sum lies above: never one of probability 0.
+    return torch.searchsorted(sums_BV, uniform_B1 * sums_BV[:, -1:], right=True)[:, 0].clamp(max=probs_BV.shape[1] - 1)
 
 
 def _keep(logits_BV: torch.Tensor, top_p: float, top_k: int) -> torch.Tensor:
