@@ -20,8 +20,8 @@ import torch
 from grpo import assemble
 from grpo.algorithm import Outcome, Trainer
 from grpo.config import Config
-from grpo.learning.products import fast_products
 from grpo.metrics import Stopwatch
+from grpo.products import fast_products
 from grpo.sampling import Sampler
 from grpo.types import Problem, Prompt
 from scripts.benchmark.memory import Gauge
