@@ -78,8 +78,8 @@ def _folder(config: Config, path: Path, *, resume: bool, dry_run: bool) -> Itera
 
 @contextmanager
 def _spared_by_the_collector() -> Iterator[None]:
-    """What is open by now stays open.  Python's collector would walk it again and again: the 700,000 objects of an open
-    vLLM alone take it a fifth of a small model's update."""
+    """What is open by now stays open.  Python's collector would walk its hundreds of thousands of objects again and
+    again, which can be a fifth of a small model's update."""
     gc.collect()
     gc.freeze()
     try:
