@@ -90,7 +90,8 @@ def activations(config: Config, outline: nn.Module, place: Place, longest_row: i
     layer = (4 + 2 * width) * normed + width * 4 * (heads * head + mlp) + 4 * heads
     per_token = layers * hidden * width + layer if config.model.gradient_checkpointing else layers * layer
     outside = (4 + 2 * width) * hidden + 2 * width * head + 64  # the last norm, positions, ids, what the loss keeps
-    return float(_tokens(config, place, longest_row) * (per_token + outside))
+    rounding = 64 * hidden * width  # the rows of the output layer are a multiple of 64
+    return float(_tokens(config, place, longest_row) * (per_token + outside) + rounding)
 
 
 def output_layer(config: Config, outline: nn.Module, place: Place, longest_row: int) -> float:

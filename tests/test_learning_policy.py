@@ -108,6 +108,8 @@ def test_microbatches_of_any_size_add_up_to_the_same_loss_and_gradient(tokens: i
     batch = ragged(seed=seed, normalize=normalize)
     whole_totals, whole = gradients(batch, tokens_per_microbatch=10_000)
     split_totals, split = gradients(batch, tokens_per_microbatch=tokens)
+    for totals in (whole_totals, split_totals):  # how much is computed depends on the split, what comes of it does not
+        del totals["tokens/update"], totals["tokens/padding"]
     assert split_totals == pytest.approx(whole_totals, rel=1e-4, abs=1e-5)
     assert float((split - whole).norm() / whole.norm()) < 1e-5
 
@@ -142,8 +144,8 @@ def test_tokens_of_an_update_are_counted_and_its_padding_too() -> None:
     rows = [Row((5, 6, 7), (8,) * T, (-1.0,) * T, 1.0, 0.1) for T in (2, 3)] + [Row((9,), (8,), (-1.0,), 1.0, 0.1)]
     learner = policy(make_model(True))
     shared = learner.forward_backward(collate(rows), partial(policy_loss, settings=Objective()))
-    # a prompt of 3 with 1 and 2 tokens that predict something, and a prompt of 1
-    assert (shared["tokens/update"], shared["tokens/padding"]) == (3 + 1 + 2 + 1, 0)
+    # a prompt of 3 with 1 and 2 tokens that predict something, and a prompt of 1; 64 in all
+    assert (shared["tokens/update"], shared["tokens/padding"]) == (64, 64 - (3 + 1 + 2 + 1))
     learner.computation = replace(learner.computation, body=Padded(lambda ids_BL: learner.model.base_model(ids_BL)[0]))
     padded = learner.forward_backward(collate(rows), partial(policy_loss, settings=Objective()))
     assert (padded["tokens/update"], padded["tokens/padding"]) == (3 * 5, 15 - (3 + 1) - (3 + 2) - 1)

@@ -179,7 +179,7 @@ def test_merged_attention_is_that_of_each_completion_by_itself(shapes: list[tupl
 
 
 def test_a_packed_row_by_hand() -> None:
-    """Prompt of 2, completions of 3 and 1: their last tokens predict nothing, so 2 + 2 + 0 tokens are computed."""
+    """Prompt of 2, completions of 3 and 1: their last tokens predict nothing, so 2 + 2 + 0 tokens and padding."""
     batch = collate(
         [
             Row((5, 6), (7, 8, 9), (0.0,) * 3, 0.0, 1.0),
@@ -197,11 +197,11 @@ def test_a_packed_row_by_hand() -> None:
     shared = SharedPrompts(make_model(True))
     shared.model = type("Model", (), {"base_model": Body()})()  # type: ignore[assignment]
     found = shared.hidden_states(batch, torch.device("cpu"))
-    assert seen[0]["input_ids"].tolist() == [[5, 6, 7, 8]]
-    assert seen[0]["position_ids"].tolist() == [[0, 1, 2, 3]]
-    assert seen[0]["layout"] == Layout((2,), ((2, 0),))
+    assert seen[0]["input_ids"].tolist() == [[5, 6, 7, 8, *[0] * 60]]
+    assert seen[0]["position_ids"].tolist() == [[0, 1, 2, 3, *range(2, 62)]]
+    assert seen[0]["layout"] == Layout((2,), ((2, 0, 60),))
     assert found[0][:, 0].tolist() == [6, 7, 8, 6]  # the tokens whose states predict 7, 8, 9 and 9
-    assert found[1] == 4
+    assert found[1:] == (64, 60)
 
 
 shapes = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 30)), min_size=1, max_size=20)
@@ -219,7 +219,7 @@ def test_microbatches_hold_every_row_once_and_fit_unless_one_row_does_not(
     for part in parts:
         computed = sum({p: 2 + 5 * p for p, _ in (rows[i] for i in part)}.values()) + sum(rows[i][1] - 1 for i in part)
         assert computed <= tokens or len(part) == 1
-        assert computed == len(shared_tokens(shared, batch.rows(part)))
+        assert computed + -computed % 64 == len(shared_tokens(shared, batch.rows(part)))
 
 
 def shared_tokens(shared: SharedPrompts, rows: Batch) -> list[int]:

@@ -20,16 +20,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 # Bytes of float32 logits at a time.  What a CPU does to them should find them in its cache; a GPU wants large products.
 TILE = {"cpu": 16 * 2**20, "cuda": 512 * 2**20}
 
 
 def head_logprobs(layer: nn.Linear, states_ND: Tensor, tokens_N: Tensor, temperature: float) -> Tensor:
-    """log π of each token after its state: float32 [N], with gradient."""
+    """log π of each token after its state: float32 [N], with gradient.
+
+    N is padded to a multiple of 64: libraries keep compiled code for every number of rows that they meet.
+    """
+    N, padding = len(tokens_N), -len(tokens_N) % 64
+    states_ND, tokens_N = pad(states_ND, (0, 0, 0, padding)), pad(tokens_N, (0, padding))
     arguments = states_ND, layer.weight, layer.bias, tokens_N, temperature
     logprobs_N: Tensor = _HeadLogprobs.apply(*arguments)  # type: ignore[no-untyped-call]
-    return logprobs_N
+    return logprobs_N[:N]
 
 
 class _HeadLogprobs(torch.autograd.Function):

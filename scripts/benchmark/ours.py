@@ -6,6 +6,7 @@ changed is that completions do not end before their last token.
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import time
@@ -102,6 +103,8 @@ def main(spec: dict[str, Any]) -> None:
         if "threads" in spec["choices"]:
             torch.set_num_threads(spec["choices"]["threads"])
         sampler.load_weights(policy.weights(), 0)
+        gc.collect()
+        gc.freeze()  # as `grpo train` does
         clock = Clock()
         trainer = Trainer(config, policy, sampler, scorer, policy.logprobs, clock, lambda done, total: None)
         run(trainer, clock, prompts, spec["steps"])
