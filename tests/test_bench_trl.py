@@ -44,7 +44,15 @@ def step(number: int, seconds: float, tokens: int = 16) -> dict[str, Any]:
     return {"step": number, "seconds": seconds, **phases, "tokens": tokens, "learned": tokens}
 
 
-FACTS = {"before": 0, "peak": 2**22, "growth": 2**21, "update_growth": 2**20, "matrix_rate": 1e9, "threads": 2}
+FACTS = {
+    "before": 0,
+    "peak": 2**22,
+    "growth": 2**21,
+    "update_growth": 2**20,
+    "matrix_rate": 1e9,
+    "threads": 2,
+    "dtype": "float32",
+}
 
 
 def test_the_first_and_the_last_step_are_not_timed() -> None:

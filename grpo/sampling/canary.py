@@ -47,7 +47,7 @@ class Canary:
         return logprob_gap(self._last[1], self._last[2])
 
 
-def probe(groups: Sequence[Group], *, seed: int, count: int = 8, max_tokens: int = 256) -> Sequences:
+def probe(groups: Sequence[Group], *, seed: int, count: int = 4, max_tokens: int = 128) -> Sequences:
     """`count` completions, or all if there are fewer, each cut to its first `max_tokens`, with their prompts."""
     everyone = [(group.prompt.token_ids, completion.token_ids) for group in groups for completion in group.completions]
     chosen = random.Random(seed).sample(everyone, min(count, len(everyone)))

@@ -109,7 +109,7 @@ def main(spec: dict[str, Any]) -> None:
         trainer = Trainer(config, policy, sampler, scorer, policy.logprobs, clock, lambda done, total: None)
         run(trainer, clock, prompts, spec["steps"])
         facts = {"sampler": sampler.name, "threads": torch.get_num_threads(), **clock.gauge.row()}
-        say({**facts, "matrix_rate": matrix_rate(spec["cores"])})
+        say({**facts, "dtype": place.dtype, "matrix_rate": matrix_rate(spec["cores"], place.dtype)})
 
 
 def run(trainer: Trainer, clock: Clock, prompts: Sequence[Prompt], steps: int) -> None:
@@ -121,13 +121,13 @@ def run(trainer: Trainer, clock: Clock, prompts: Sequence[Prompt], steps: int) -
         say(row(step, outcome, clock.watch.row()))
 
 
-def matrix_rate(threads: int) -> float:
-    """Operations per second of a float32 matrix product here and now: the best of several sizes, by PyTorch's own
+def matrix_rate(threads: int, dtype: str) -> float:
+    """Operations per second of a matrix product in `dtype` here and now: the best of several sizes, by PyTorch's own
     choice of library and by ours."""
     torch.set_num_threads(threads)
     best = 0.0
     for size, times in ((512, 40), (1024, 10), (2048, 3), (4096, 1)):
-        left, right = torch.randn(size, size), torch.randn(size, size)
+        left, right = (torch.randn(size, size).to(getattr(torch, dtype)) for _ in range(2))
         for library in (nullcontext, fast_products):
             with library():
                 best = max(best, *(2 * size**3 / seconds(left, right, times) for _ in range(3)))

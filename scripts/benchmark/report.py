@@ -62,7 +62,9 @@ def comparison(name: str, work: Workload, rounds: Sequence[Round]) -> str:
     lines.append(share_row(name, work, [both["ours"] for both in rounds]))
     facts = {side: one.facts for side, one in rounds[0].items()}
     sampler, threads = facts["ours"]["sampler"], facts["ours"]["threads"]
-    lines.append(f"\nOurs: {sampler}, {threads} threads.  TRL: {facts['theirs']['choices']}\n")
+    lines.append(
+        f"\nOurs: {facts['ours']['dtype']}; {sampler}; {threads} threads.  TRL: {facts['theirs']['choices']}\n"
+    )
     return "\n".join(lines)
 
 
