@@ -46,18 +46,21 @@ SHARING = {
     "qwen3": {"head_dim": 32},
     "gemma3_text": {"head_dim": 16, "sliding_window": 7, "layer_types": ["sliding_attention", "full_attention"]},
     "mistral": {"sliding_window": 9},
+    "mistral with a wide window": {"sliding_window": 128},
 }
 # Each with a word of how it is said.
 NOT_SHARING = {
     "gemma2": ({"head_dim": 16}, "logits"),
     "granite": ({"logits_scaling": 3.0}, "logits"),
+    "gemma2 with small weights": ({"head_dim": 16, "initializer_range": 0.02}, "logits"),
+    "qwen2_moe": ({"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 0}, "mask alone"),
     "gemma2 with plain logits": ({"head_dim": 16, "final_logit_softcapping": None}, "softcap"),
 }
 
 
 def build(kind: str, **options: Any) -> Any:
     torch.manual_seed(0)
-    config = transformers.AutoConfig.for_model(kind.split()[0], **SIZES, **options)
+    config = transformers.AutoConfig.for_model(kind.split()[0], **{**SIZES, **options})
     return transformers.AutoModelForCausalLM.from_config(config).eval()
 
 
@@ -155,6 +158,17 @@ def test_a_layer_that_mixes_tokens_past_attention_is_found_out() -> None:
     computation = choose_computation(model)
     assert "more or less than their own prompt" in computation.fallback
     assert isinstance(computation.body, Padded)
+
+
+def test_a_kernel_that_gives_no_numbers_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = attention._Cpu.forward
+
+    def broken(*arguments: Any) -> tuple[Tensor, Tensor]:
+        out_NHd, lse_HN = real(*arguments)
+        return out_NHd * torch.nan, lse_HN
+
+    monkeypatch.setattr(attention._Cpu, "forward", broken)
+    assert isinstance(choose_computation(make_model(True)).body, Padded)
 
 
 @settings(max_examples=40, deadline=None)

@@ -189,9 +189,10 @@ class _Cuda:
 
     @staticmethod
     def forward(q_NHd: Tensor, k_NHd: Tensor, v_NHd: Tensor, part: Part, scale: float) -> tuple[Tensor, Tensor]:
+        longest_q = max(2, *part.queries)  # of 1 the kernel would conclude that every piece has exactly one
         ends_q, ends_k = part.ends
         out_NHd, lse_HN, *_ = torch.ops.aten._flash_attention_forward(
-            q_NHd, k_NHd, v_NHd, ends_q, ends_k, max(part.queries), max(part.keys), 0.0, part.causal, False, scale=scale
+            q_NHd, k_NHd, v_NHd, ends_q, ends_k, longest_q, max(part.keys), 0.0, part.causal, False, scale=scale
         )
         return out_NHd, lse_HN
 
@@ -266,6 +267,9 @@ def shared_prompts(
     if layout is None:
         options |= {"scaling": scaling, "sliding_window": sliding_window}
         return sdpa_attention_forward(module, q_1HNd, k_1HNd, v_1HNd, attention_mask, **options)
+    window = getattr(module, "sliding_window", getattr(getattr(module, "config", None), "sliding_window", None))
+    if window is not None and window != sliding_window:
+        raise Unsupported("its sliding window is in its mask alone")
     more = sorted(name for name, value in options.items() if value is not None and name not in HARMLESS)
     if more or not getattr(module, "is_causal", True):
         raise Unsupported(f"its attention has {', '.join(more)}" if more else "its attention is not causal")

@@ -5,12 +5,13 @@ are made for a *tile* of the vocabulary at a time, forward, and once more backwa
 
     ∂ log π(y) / ∂l = onehot(y) - softmax(l)        ∂/∂h = Wᵀ ∂/∂l / temperature        ∂/∂W = ∂/∂l hᵀ / temperature
 
-A third more arithmetic than keeping them, for `TILE` bytes instead of 4·N·V, which would be 10 GB for 16,384 tokens of
-151,936 entries, three times over.  Tiles of the vocabulary rather than of the tokens, because then each row of W is
-read once and the gradient of each is written once: nothing is added up over tiles that is as large as W.
+A third more arithmetic than keeping them, for a few times `TILE` bytes instead of 4·N·V, which would be 10 GB for
+16,384 tokens of 151,936 entries, three times over.  Tiles of the vocabulary rather than of the tokens, because then W
+is read once in each product and its gradient written once: nothing as large as W is added up over tiles.
 
 Fused losses of other libraries do not fit here: Liger's GRPO loss is a loss of its own, and PyTorch's
-`linear_cross_entropy` (2.13) has no temperature.
+`linear_cross_entropy` (2.13) saves memory where it can make its gradients in the forward pass, when a policy loss has
+not yet said what each token counts.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class _HeadLogprobs(torch.autograd.Function):
         picked_N = torch.zeros_like(lse_N)
         for tile, logits_Nv in _tiles(states_ND, weight_VD, bias_V, temperature):
             column_N, inside_N = _columns(tokens_N, tile)
-            picked_N += logits_Nv.gather(1, column_N.unsqueeze(1)).squeeze(1) * inside_N
+            picked_N += torch.where(inside_N, logits_Nv.gather(1, column_N.unsqueeze(1)).squeeze(1), 0.0)
             lse_N = torch.logaddexp(lse_N, logits_Nv.logsumexp(dim=1))
         ctx.save_for_backward(states_ND, weight_VD, bias_V, tokens_N, lse_N)
         ctx.temperature = temperature

@@ -36,7 +36,7 @@ class SharedPrompts:
         model.set_attn_implementation(NAME)
 
     def microbatches(self, batch: Batch, tokens: int) -> Iterator[list[int]]:
-        """Indices of rows that together take at most `tokens`; a longer row goes alone.
+        """Indices of rows that together take at most `tokens`, before the end is padded; a longer row goes alone.
 
         Whole groups where they fit, the largest first: if memory does not suffice it shows at once.
         """

@@ -166,5 +166,6 @@ def _without_dropout(model: PreTrainedModel) -> None:
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-        if isinstance(getattr(module, "attention_dropout", None), float):
-            setattr(module, "attention_dropout", 0.0)  # noqa: B010  a Module types its attributes as tensors
+        for name, value in list(vars(module).items()):  # of functional dropout, layerdrop, Mixtral's jitter
+            if isinstance(value, float) and ("drop" in name or name == "jitter_noise"):
+                setattr(module, name, 0.0)

@@ -106,6 +106,11 @@ class TransformersSampler:
         alive = list(range(len(rows)))  # alive[b]: the row that position b of the batch belongs to
         for length in range(1, params.max_tokens + 1):
             tokens_B, logprobs_B = _draw(logits_BV, params, draws)
+            if bool(logprobs_B.isnan().any()):
+                raise SamplerError(
+                    f"{self.name}: the model's logits are not numbers, so its weights are damaged or have diverged; "
+                    "go back to an earlier checkpoint, or lower optim.lr"
+                )
             drawn = zip(alive, tokens_B.tolist(), logprobs_B.tolist(), strict=True)
             for row, token, logprob in drawn:
                 self._append(rows[row], token, logprob, params.stop)
