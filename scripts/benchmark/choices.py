@@ -38,7 +38,7 @@ TRL: dict[str, Choices] = {
 OURS: dict[str, Choices] = {
     "short": {"sampling": {"backend": "transformers"}, "model": {"dtype": "bfloat16"}},
     "prompt-heavy": {"model": {"dtype": "bfloat16"}},
-    "long": {},
+    "long": {"model": {"dtype": "bfloat16"}},
     "vocabulary": {},
 }
 
