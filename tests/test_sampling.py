@@ -523,3 +523,18 @@ def test_asking_for_vllm_where_it_is_not_installed_says_how_to_install_it(monkey
 def test_choosing_a_sampler_imports_neither_torch_nor_vllm() -> None:
     program = "import sys, grpo.sampling, grpo.sampling.canary; assert not {'torch', 'vllm'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parent.parent)
+
+
+def test_a_draw_follows_the_probabilities_and_never_takes_what_has_none() -> None:
+    probs_BV = torch.tensor([0.0, 0.5, 0.0, 0.3, 0.2, 0.0]).repeat(20_000, 1)
+    drawn_B = hf._draw_from(probs_BV, torch.Generator().manual_seed(0))
+    assert (drawn_B.bincount(minlength=6) / len(drawn_B)).tolist() == pytest.approx([0, 0.5, 0, 0.3, 0.2, 0], abs=0.02)
+    assert drawn_B.bincount(minlength=6)[[0, 2, 5]].tolist() == [0, 0, 0]
+
+
+def test_logits_that_are_not_numbers_stop_the_sampling(tmp_path: Path) -> None:
+    broken = start("transformers", save_model(tmp_path))
+    weights = [(name, torch.full_like(weight, torch.nan)) for name, weight in make_model(True).named_parameters()]
+    broken.load_weights(weights, 1)
+    with pytest.raises(SamplerError, match="the model's logits are not numbers"):
+        list(broken.sample(PROMPTS[:1], 2, SamplingParams(4, 1.0, seed=0)))

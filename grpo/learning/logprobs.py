@@ -66,11 +66,13 @@ def choose_computation(model: Any) -> Computation:
     if not _is_whole_head(output_layer, states, logits, device):
         return Computation(Padded(logits), _logprobs_of_logits, device, "it does more to its logits than project them")
     plain, head = Padded(states), partial(head_logprobs, output_layer)
+    attention = model.config._attn_implementation
     try:
         shared = _tried(model, plain, device)
     except torch.OutOfMemoryError:
         raise
     except (Unsupported, TypeError, ValueError, RuntimeError) as error:  # from the architecture's own code, too
+        model.set_attn_implementation(attention)
         return Computation(plain, head, device, (str(error).strip() or type(error).__name__).splitlines()[0])
     return Computation(shared, head, device)
 
@@ -118,17 +120,12 @@ def _tried(model: Any, plain: Padded, device: torch.device) -> SharedPrompts:
         ]
     )
     expected = _response(model, plain, rows, device)
-    before = model.config._attn_implementation
-    try:
-        shared = SharedPrompts(model)
-        found = _response(model, shared, rows, device)
-        tolerance = 1e-4 if next(model.parameters()).dtype == torch.float32 else 5e-2
-        # Written so that NaN is not the same as anything.
-        if not all(float((a - b).norm()) <= tolerance * float(b.norm()) for a, b in zip(found, expected, strict=True)):
-            raise Unsupported("its tokens then see more or less than their own prompt and completion")
-    except Exception:
-        model.set_attn_implementation(before)
-        raise
+    shared = SharedPrompts(model)
+    found = _response(model, shared, rows, device)
+    tolerance = 1e-4 if next(model.parameters()).dtype == torch.float32 else 5e-2
+    # Written so that NaN is not the same as anything.
+    if not all(float((a - b).norm()) <= tolerance * float(b.norm()) for a, b in zip(found, expected, strict=True)):
+        raise Unsupported("its tokens then see more or less than their own prompt and completion")
     return shared
 
 

@@ -1,0 +1,45 @@
+"""Float32 stays float32, whatever library multiplies, and the switch stands afterwards as it stood before."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from grpo import products
+
+
+def switch() -> str:
+    found: str = products._switch.fp32_precision
+    return found
+
+
+def test_a_product_keeps_the_precision_of_float32() -> None:
+    torch.manual_seed(0)
+    a, b = torch.randn(300, 200), torch.randn(200, 100)
+    with products.fast_products():
+        found = a @ b
+    exact = a.double() @ b.double()
+    assert float((found - exact).norm() / exact.norm()) < 1e-6
+
+
+def test_the_switch_is_on_inside_and_off_in_what_asks_for_plain_products() -> None:
+    if not products.onednn_is_exact():
+        pytest.skip("oneDNN rounds float32 to bfloat16 on this processor, or is not there")
+    before, inside = switch(), products.plain_products()(switch)
+    with products.fast_products():
+        assert (switch(), inside(), switch()) == ("bf16", "ieee", "bf16")
+    assert switch() == before
+
+
+def test_where_onednn_rounds_the_switch_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "onednn_is_exact", lambda: False)
+    before = switch()
+    with products.fast_products():
+        assert switch() == before
+
+
+def test_the_switch_goes_back_after_a_failure() -> None:
+    before = switch()
+    with pytest.raises(ZeroDivisionError), products.fast_products():
+        raise ZeroDivisionError
+    assert switch() == before
