@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
@@ -11,12 +12,15 @@ from typing import Literal, cast
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from grpo.config import Config, Data, Eval, Sft
+from grpo import objectives
+from grpo.config import Config, Data, Eval, Model, Optim, Reward, Sampling, Sft
+from grpo.engine import Engine, Whose
+from grpo.engine.local import LocalEngine
 from grpo.errors import ConfigError, DataError
 from grpo.learning.loading import choose_device, choose_dtype, context_length, load_model, load_tokenizer
 from grpo.learning.policy import LanguageModel, Policy
 from grpo.problems import load_problems, render_prompts
-from grpo.sampling import Dtype, Sampler, choose_backend, make_sampler
+from grpo.sampling import Dtype, Sampler, canary, choose_backend, make_sampler
 from grpo.scoring import Scorer, check_golds
 from grpo.types import Problem, Prompt
 
@@ -41,32 +45,35 @@ class ModelFiles:
     context: int  # tokens
 
 
-def choose_place(config: Config) -> Place:
-    device = choose_device(config.model)
-    return Place(cast(Literal["cpu", "cuda"], device), cast(Dtype, choose_dtype(config.model, device)))
+def choose_place(model: Model) -> Place:
+    device = choose_device(model)
+    return Place(cast(Literal["cpu", "cuda"], device), cast(Dtype, choose_dtype(model, device)))
 
 
 def resolved(config: Config) -> Config:
-    """The settings with every "auto" replaced by what it comes to on this machine.
+    """The settings with every "auto", and every part of the objective, replaced by what it comes to here.
 
     A run folder holds these, so a run that is resumed where "auto" would come to something else is told.
     """
-    place, backend = choose_place(config), choose_backend(config.sampling.backend)
+    place, backend = choose_place(config.model), choose_backend(config.sampling.backend)
+    objective = objectives.resolved(config.objective)
+    objectives.check(objective, config.sampling.group_size)
     return config.with_changes(
         model={"device": place.device, "dtype": place.dtype},
         sampling={"backend": backend},
+        objective=objective.model_dump(),
         optim={"tokens_per_microbatch": config.optim.tokens_at_a_time(place.device)},
     )
 
 
-def find_model(config: Config, made: Path) -> ModelFiles:
+def find_model(model: Model, made: Path, *, seed: int) -> ModelFiles:
     """The model that the settings name.  "builtin:tiny" is made in the folder `made`, unless it stands there."""
-    name, revision = config.model.name, config.model.revision
+    name, revision = model.name, model.revision
     if name == TINY:
         from grpo.learning.tiny_model import make_tiny_model
 
         if not (made / "config.json").exists():
-            make_tiny_model(made, config.run.seed)
+            make_tiny_model(made, seed)
         name, revision = str(made), None
     elif name.startswith("builtin:"):
         raise ConfigError(f'model.name = "{name}": the only built-in model is "{TINY}"')
@@ -83,43 +90,66 @@ def open_model(name: str, revision: str | None = None) -> ModelFiles:
 ONE_THREAD = 1_000_000
 
 
-def make_policy(config: Config, files: ModelFiles, place: Place) -> Policy:
+def make_policy(
+    files: ModelFiles, place: Place, optim: Optim, *, temperature: float, gradient_checkpointing: bool
+) -> Policy:
     model = load_model(files.name, files.revision, dtype=place.dtype, device=place.device)
     if model.num_parameters() < ONE_THREAD:
         torch.set_num_threads(1)
-    return Policy(
-        model,
-        config.optim,
-        temperature=config.sampling.temperature,
-        gradient_checkpointing=config.model.gradient_checkpointing,
-    )
+    return Policy(model, optim, temperature=temperature, gradient_checkpointing=gradient_checkpointing)
 
 
-def make_reference(config: Config, files: ModelFiles, place: Place) -> LanguageModel:
-    """The frozen model that the KL penalty pulls towards."""
+def make_frozen(files: ModelFiles, place: Place, optim: Optim, *, temperature: float) -> LanguageModel:
+    """A model that says what sequences are worth to it and never learns: the reference of a KL penalty."""
     return LanguageModel(
         load_model(files.name, files.revision, dtype=place.dtype, device=place.device).requires_grad_(False),
-        temperature=config.sampling.temperature,
-        tokens_per_microbatch=config.optim.tokens_at_a_time(place.device),
+        temperature=temperature,
+        tokens_per_microbatch=optim.tokens_at_a_time(place.device),
     )
 
 
-def open_sampler(config: Config, files: ModelFiles, place: Place, *, context: int) -> Sampler:
+def open_sampler(sampling: Sampling, files: ModelFiles, place: Place, *, context: int, seed: int) -> Sampler:
     """A sampler with room for `context` tokens of prompt and completion together."""
     return make_sampler(
-        config.sampling,
+        sampling,
         files.name,
         revision=files.revision,
         dtype=place.dtype,
         device=place.device,
         context=min(context, files.context),
-        seed=config.run.seed,
+        seed=seed,
     )
 
 
-def open_scorer(config: Config, failed: Path | None) -> Scorer:
-    workers = config.run.reward_workers or min(8, os.cpu_count() or 1)
-    return Scorer(config.reward, workers=workers, chat=config.data.chat, failed=failed)
+def open_engine(
+    config: Config, files: ModelFiles, start: ModelFiles, *, context: int, step: int, checkpoint: Path | None
+) -> Engine:
+    """The engine with the model in `files`, as it stands after `step`, ready to sample.
+
+    `start` is what the run began from, to which a KL penalty pulls; `checkpoint` holds the optimizer, if there is one.
+    The sampler comes first: vLLM measures what memory is free before the policy takes any.
+    """
+    place, temperature = choose_place(config.model), config.sampling.temperature
+    with ExitStack() as undo:
+        sampler = open_sampler(config.sampling, files, place, context=context, seed=config.run.seed)
+        undo.callback(sampler.close)
+        checkpointing = config.model.gradient_checkpointing
+        policy = make_policy(files, place, config.optim, temperature=temperature, gradient_checkpointing=checkpointing)
+        frozen: dict[Whose, LanguageModel] = {}
+        if config.objective.kl_coef:
+            frozen["reference"] = make_frozen(start, place, config.optim, temperature=temperature)
+        tolerance = canary.tolerance(place.dtype, config.sampling.sync_tolerance)
+        engine = LocalEngine(policy, sampler, files.tokenizer, frozen=frozen, tolerance=tolerance)
+        if checkpoint is not None:
+            engine.restore(checkpoint)
+        engine.load(step)
+        undo.pop_all()
+    return engine
+
+
+def open_scorer(rewards: Sequence[Reward], *, chat: bool, workers: int | None = None, failed: Path | None) -> Scorer:
+    """`workers`: default one per core, at most 8."""
+    return Scorer(rewards, workers=workers or min(8, os.cpu_count() or 1), chat=chat, failed=failed)
 
 
 def needed_facts(config: Config) -> tuple[str, ...]:
@@ -157,14 +187,14 @@ def _without(problems: list[Problem], left_out: set[str], sentence: str, warn: C
     return [problem for problem in problems if problem.id not in left_out]
 
 
-def held_out(config: Config) -> Data | None:
+def held_out(data: Data, settings: Eval) -> Data | None:
     """[eval]'s problems, asked as [data]'s are."""
-    return _other_source(config.data, config.eval, "test") if config.eval.source else None
+    return _other_source(data, settings, "test") if settings.source else None
 
 
-def worked_examples(config: Config) -> Data | None:
+def worked_examples(data: Data, settings: Sft) -> Data | None:
     """[sft]'s examples, asked as [data]'s are."""
-    return _other_source(config.data, config.sft, "train") if config.sft.source else None
+    return _other_source(data, settings, "train") if settings.source else None
 
 
 def _other_source(data: Data, other: Eval | Sft, split: str) -> Data:
@@ -176,7 +206,6 @@ def _other_source(data: Data, other: Eval | Sft, split: str) -> Data:
         "limit": other.limit if isinstance(other, Eval) else None,
         "problem": data.problem if same else None,
         "answer": data.answer if same else None,
-        "shuffle": isinstance(other, Sft),
     }
     return data.model_copy(update=changes)
 

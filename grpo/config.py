@@ -8,6 +8,7 @@ An unknown key is refused with the nearest name, a value out of range with what 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import Annotated, Any, Literal
 
 import tomli_w
@@ -72,8 +73,6 @@ class Data(_Settings):
     """Use the tokenizer's chat template.  false: give the model the plain text (base models, R1-Zero)."""
     limit: Count | None = None
     """Use the first so many rows.  Default: all."""
-    shuffle: bool = True
-    """Draw problems in an order that `run.seed` fixes, a new one each epoch."""
 
 
 class Sampling(_Settings):
@@ -88,12 +87,15 @@ class Sampling(_Settings):
     """Of sampling while training; the policy's log-probabilities use the same.  vLLM has nothing between 0 and 0.01."""
     stop: tuple[str, ...] = ()
     """Texts that end a completion besides the model's own end token; for base models, "</answer>" say."""
-    memory: Share = 0.45
+    max_num_gen_batches: Count = 1
+    """Dynamic sampling (DAPO, arXiv 2503.14476): rounds of sampling in a step at most.  Each after the first asks new
+    problems until problems_per_step groups carry a signal.  1: what the first round gives."""
+    gpu_memory_utilization: Share = 0.45
     """Share of the GPU's memory that vLLM may take while it samples.  On CPUs: share of 8 GiB, for its key-value
     cache."""
-    canary: PositiveOrOff | None = None
-    """Largest mean |Δ log-probability| between sampler and policy after a weight transfer; beyond it the run stops.
-    Default: 0.001 in float32, 0.1 in bfloat16.  0 turns the check off."""
+    sync_tolerance: PositiveOrOff | None = None
+    """Largest mean |Δ log-probability| between sampler and policy after a weight transfer (the canary); beyond it the
+    run stops.  Default: 0.001 in float32, 0.1 in bfloat16.  0 turns the check off."""
 
 
 class Reward(_Settings):
@@ -119,45 +121,104 @@ class Reward(_Settings):
 
 
 class Objective(_Settings):
-    normalize: Literal["sequence", "token", "constant"] = "token"
-    """What a completion's summed loss is divided by: "sequence" its own length, then the number of completions (GRPO,
-    arXiv 2402.03300 eq. 3); "token" all tokens of the update (DAPO, arXiv 2503.14476 eq. 8); "constant"
-    completions × sampling.max_tokens (Dr. GRPO, arXiv 2503.20783)."""
-    scale_by_std: bool = True
-    """Divide advantages by the group's standard deviation (GRPO).  false: Dr. GRPO."""
-    clip_low: Share = 0.2
-    """The ratio's gain is clipped below 1 - clip_low."""
-    clip_high: Positive = 0.28
-    """… and above 1 + clip_high.  0.28: DAPO's "clip higher"."""
-    kl: PositiveOrOff = 0.0
-    """Weight of the KL penalty (k3 estimator) to the model the run starts from.  0: no reference model is loaded."""
-    importance_cap: PositiveOrOff = 2.0
-    """Tokens are weighted by min(π_policy / π_sampler, cap), which corrects for the sampler's slightly different
-    arithmetic (truncated importance sampling).  0: off."""
-    drop_agreeing: bool = True
-    """Leave groups whose rewards are all equal out of the update and its denominators (they carry no advantage).
-    false: they count in the denominators."""
-    drop_truncated: bool = False
+    """What is maximised.  `name` picks advantages, weights and surrogate at once; each may be set on its own, and so
+    may their constants.  `grpo.objectives` has the tables, docs/objectives.md the formulas and their sources."""
+
+    name: str = "dapo"
+    """"grpo", "dapo", "dr_grpo", "bnpo", "gspo", "cispo", "sapo", "rloo", "reinforce_pp", "max_rl", "gdpo", "dppo"."""
+    advantages: str | None = None
+    """How a group's rewards become advantages: "group_std", "group_mean", "leave_one_out", "batch_std", "whitened",
+    "max_rl", "pass_at_k" or "gdpo".  Default, here and where None stands below: the named objective's."""
+    weights: str | None = None
+    """How much a token counts: "sequence" 1 / its completion's length / completions (GRPO, arXiv 2402.03300 eq. 3);
+    "token" 1 / tokens of the update (DAPO, 2503.14476 eq. 8); "constant" 1 / (completions × sampling.max_tokens)
+    (Dr. GRPO, 2503.20783); "sum" 1 / completions."""
+    surrogate: str | None = None
+    """What is maximised per token, and its trust region: "clip", "cispo", "sapo" or "dppo"."""
+    ratio: Literal["token", "sequence"] | None = None
+    """Importance ratio of each token, or one per completion: the geometric mean of its tokens' (GSPO, 2507.18071)."""
+    clip_low: PositiveOrOff | None = None
+    """The trust region: a ratio's gain is clipped below 1 - clip_low …"""
+    clip_high: PositiveOrOff | None = None
+    """… and above 1 + clip_high.  For "cispo" the bounds of the ratio as a weight, for "dppo" of the change of a
+    token's probability."""
+    dual_clip: PositiveOrOff = 0.0
+    """Largest ratio where the clip does not bind, which bounds the loss of tokens with a negative advantage: TRL's
+    `delta`, verl's `clip_ratio_c` (3 there).  0: off."""
+    pass_k: Count = 4
+    """k of "pass_at_k" (2508.10751)."""
+    top_entropy_quantile: Share = 1.0
+    """Learn from this share of the update's tokens only: those drawn with the highest entropy (2506.01939: 0.2)."""
+    kl_coef: PositiveOrOff = 0.0
+    """Weight of the KL penalty to the model the run starts from.  0: no reference model is loaded."""
+    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    """Of the KL divergence from one sample: http://joschu.net/blog/kl-approx.html."""
+    kl_unbiased: bool = False
+    """Multiply the estimate by the importance ratio, so that its gradient is that of KL(π ‖ reference) (DeepSeek-V3.2,
+    2512.02556; TRL's `use_bias_correction_kl`)."""
+    kl_in: Literal["loss", "reward"] = "loss"
+    """"reward": take kl_coef · Σ k1 of a completion from its reward, before its group is compared (verl, RLOO)."""
+    correction: str | None = None
+    """For a sampler whose arithmetic is not quite the policy's, from ρ = π_old / π_sampler: "off", "token_truncate"
+    (TIS), "token_mask" (IcePop), "sequence_truncate", "sequence_mask" (by the product of ρ) or "geometric_mask" (by
+    its geometric mean).  Default: "token_truncate"; "off" for dppo, whose own ratio is to the sampler."""
+    correction_min: PositiveOrOff | None = None
+    correction_max: Positive | None = None
+    """Bounds of ρ.  Default: those of the correction; 0 and 2 for "token_truncate"."""
+    veto: PositiveOrOff = 0.0
+    """Leave completions out in which any ρ is below this (verl: 1e-4).  0: off."""
+    filter_groups: bool = True
+    """Leave zero-variance groups, whose rewards are all equal, out of the update and its denominators (they carry no
+    advantage).  false: they count in the denominators."""
+    mask_truncated_completions: bool = False
     """Leave completions that ran out of room out of the loss and its denominators (DAPO's over-long filtering); they
     still count in their group's baseline."""
+
+    @property
+    def trust_region(self) -> tuple[float, float]:
+        """(clip_low, clip_high), once `grpo.objectives.resolved` has filled them in."""
+        assert self.clip_low is not None and self.clip_high is not None
+        return self.clip_low, self.clip_high
+
+    @property
+    def correction_bounds(self) -> tuple[float, float]:
+        """Likewise, of ρ; without a correction there are none."""
+        return self.correction_min or 0.0, inf if self.correction_max is None else self.correction_max
+
+
+class Curriculum(_Settings):
+    """Which problems a step draws, by how often they were solved when they were drawn before."""
+
+    easy: Share | None = None
+    """Share of a step's problems that are drawn among those solved in more than 3/4 of completions …"""
+    hard: Share | None = None
+    """… and in at most 1/4; the rest are between, or new.  Default: problems are drawn without regard to it."""
+    retire_after: CountOrOff = 0
+    """Draw a problem no more that was solved by all completions in so many visits in a row.  0: never."""
+
+    @property
+    def is_on(self) -> bool:
+        return self.easy is not None or self.hard is not None or self.retire_after > 0
 
 
 class Optim(_Settings):
     lr: Positive = 1e-6
     """Peak learning rate of AdamW."""
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    lr_scheduler_type: Literal["constant", "linear", "cosine"] = "constant"
     """After the warm-up: stay, or fall to zero at run.steps."""
     warmup_steps: CountOrOff = 0
     """Steps over which the learning rate rises from 0."""
-    weight_decay: PositiveOrOff = 0.0
-    grad_clip: Positive = 1.0
-    """Largest gradient norm; gradients beyond it are scaled down."""
+    max_grad_norm: Positive = 1.0
+    """Gradients of a larger norm are scaled down to it."""
     updates_per_step: Count = 1
-    """Optimizer updates per step, each on its own share of the step's groups.  1 is strictly on-policy."""
+    """Optimizer updates per pass over a step's data, each on its own share of the groups (mini-batches).  1, with one
+    pass, is strictly on-policy."""
+    num_iterations: Count = 1
+    """Passes over a step's data (verl's `ppo_epochs`)."""
     tokens_per_microbatch: CountOrAuto = "auto"
-    """Tokens that are computed together: a prompt once for all completions of its group, and the completions.  A model
-    that cannot share prompts computes whole rows, padding included.  Changes memory and speed, never the gradient.
-    auto: 2048 on CPUs, 16384 on CUDA devices."""
+    """Tokens that are computed together; gradients are accumulated.  A prompt counts once for all completions of its
+    group.  A model that cannot share prompts computes whole rows, padding included.  Changes memory and speed, never
+    the gradient.  auto: 2048 on CPUs, 16384 on CUDA devices."""
     offload: bool = False
     """Keep the optimizer's float32 weights and moments in host memory: 12 bytes per parameter less on the GPU."""
 
@@ -192,11 +253,10 @@ class Sft(_Settings):
     """Supervised fine-tuning: `grpo sft`, and the cold start of `grpo train` where steps > 0."""
 
     source: str | None = None
-    """Worked examples, as data.source.  Rows have the problem's columns and `target`."""
+    """Worked examples, as data.source.  Rows have the problem's columns and `solution`: all that the model should
+    write."""
     subset: str | None = None
     split: str | None = None
-    target: str = "solution"
-    """Column with the whole text that the model should write."""
     steps: CountOrOff = 0
     """Optimizer updates.  0: no cold start."""
     batch_size: Count = 32
@@ -228,6 +288,7 @@ class Config(_Settings):
     sampling: Sampling = Sampling()
     reward: Annotated[tuple[Reward, ...], Field(min_length=1)] = (Reward(use="math"),)
     objective: Objective = Objective()
+    curriculum: Curriculum = Curriculum()
     optim: Optim = Optim()
     eval: Eval = Eval()
     sft: Sft = Sft()

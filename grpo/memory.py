@@ -11,13 +11,12 @@ import torch
 from torch import nn
 
 from grpo.assemble import Place
-from grpo.config import Config
+from grpo.config import Optim, Sampling
 from grpo.learning.head import TILE
-from grpo.sampling import choose_backend
 
 GIB = 2**30
 PROCESS = 2.0  # GiB that Python, PyTorch and vLLM take on the host before they do anything
-CPU_CACHE = 8.0  # GiB that sampling.memory is a share of on CPUs
+CPU_CACHE = 8.0  # GiB that gpu_memory_utilization is a share of on CPUs
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,32 +46,44 @@ class Memory:
         )
 
 
-def estimate_memory(config: Config, outline: nn.Module, place: Place, longest_row: int) -> Memory:
-    """For a model of this outline, weights on the "meta" device or any, and rows of at most `longest_row` tokens."""
+def estimate_memory(
+    outline: nn.Module,
+    place: Place,
+    longest_row: int,
+    *,
+    sampling: Sampling,
+    optim: Optim,
+    gradient_checkpointing: bool,
+    models: int,
+    available: float,
+) -> Memory:
+    """For a model of this outline, weights on the "meta" device or any, and rows of at most `longest_row` tokens.
+
+    `models`: the policy, and a reference where there is one.  `available`: GiB, see `device_memory`.
+    """
     weights = list(outline.parameters())
     numbers, width = sum(weight.numel() for weight in weights), weights[0].element_size()
-    on_gpu = place.device == "cuda"
-    models = 2 if config.objective.kl else 1
+    on_gpu, with_vllm = place.device == "cuda", sampling.backend == "vllm"
     masters = 4 if width < 4 else 0
-    kept = 0 if on_gpu and config.optim.offload else numbers * (8 + masters)  # two moments, and masters
-    update = activations(config, outline, place, longest_row) + output_layer(config, outline, place, longest_row)
+    kept = 0 if on_gpu and optim.offload else numbers * (8 + masters)  # two moments, and masters
+    tokens = max(optim.tokens_at_a_time(place.device), longest_row)  # a row that is longer than the budget goes alone
+    update = activations(outline, tokens, checkpointing=gradient_checkpointing) + output_layer(outline, tokens, place)
     learning = 4 * numbers + update  # gradients are added up in float32 in any case
-    vllm = choose_backend(config.sampling.backend) == "vllm"
-    if on_gpu and vllm:
-        sampling = config.sampling.memory * gpu_memory()
+    if on_gpu and with_vllm:
+        room = sampling.gpu_memory_utilization * available
     else:
-        sampling = numbers * width / GIB + (config.sampling.memory * CPU_CACHE if vllm else 0.0)
+        room = numbers * width / GIB + (sampling.gpu_memory_utilization * CPU_CACHE if with_vllm else 0.0)
     return Memory(
         always=(0.0 if on_gpu else PROCESS) + (models * numbers * width + kept) / GIB,
         learning=learning / GIB,
-        sampling=sampling,
-        available=gpu_memory() if on_gpu else host_memory(),
-        by_turns=on_gpu and vllm,
+        sampling=room,
+        available=available,
+        by_turns=on_gpu and with_vllm,
     )
 
 
-def activations(config: Config, outline: nn.Module, place: Place, longest_row: int) -> float:
-    """Bytes kept for the backward pass of one micro-batch: what autograd saves of Qwen2 and Llama layers, counted.
+def activations(outline: nn.Module, tokens: int, *, checkpointing: bool) -> float:
+    """Bytes kept for the backward pass of `tokens` tokens: what autograd saves of Qwen2 and Llama layers, counted.
 
     A norm keeps its input in float32 and twice its output, attention its queries, keys, values (repeated for every
     head of queries) and output, and their log-sum in float32, the gated MLP four times its width.  With checkpointing
@@ -88,35 +99,28 @@ def activations(config: Config, outline: nn.Module, place: Place, longest_row: i
     norms = [name.split(".") for name, _ in outline.named_parameters() if name.endswith("norm.weight")]
     normed = sum(wide.get(parents[-2], hidden) for parents in norms if "layers" in parents) / layers
     layer = (4 + 2 * width) * normed + width * 4 * (heads * head + mlp) + 4 * heads
-    per_token = layers * hidden * width + layer if config.model.gradient_checkpointing else layers * layer
+    per_token = layers * hidden * width + layer if checkpointing else layers * layer
     outside = (4 + 2 * width) * hidden + 2 * width * head + 64  # the last norm, positions, ids, what the loss keeps
     rounding = 64 * hidden * width  # the rows of the output layer are a multiple of 64
-    return float(_tokens(config, place, longest_row) * (per_token + outside) + rounding)
+    return float(tokens * (per_token + outside) + rounding)
 
 
-def output_layer(config: Config, outline: nn.Module, place: Place, longest_row: int) -> float:
+def output_layer(outline: nn.Module, tokens: int, place: Place) -> float:
     """Bytes that `grpo.learning.head` takes besides, and gives back: a tile of logits and its exponentials, where
     weights are narrower than float32 their product, too; gradients of the states; and those of the output layer, and
     of the embedding where it is the same matrix, before they are added up."""
     shape = outline.config.get_text_config()  # type: ignore[operator, union-attr]
     width = next(outline.parameters()).element_size()
-    tokens, hidden, vocabulary = _tokens(config, place, longest_row), shape.hidden_size, shape.vocab_size
+    hidden, vocabulary = shape.hidden_size, shape.vocab_size
     tile = min(TILE[place.device] // 4, tokens * vocabulary) * (4 + 4 + (width if width < 4 else 0))
     gradients = (2 if shape.tie_word_embeddings else 1) * width * vocabulary * hidden
     return float(tile + tokens * (4 + 2 * width) * hidden + gradients)
 
 
-def _tokens(config: Config, place: Place, longest_row: int) -> int:
-    """Of the largest micro-batch: a row that is longer than the budget goes alone."""
-    return max(config.optim.tokens_at_a_time(place.device), longest_row)
-
-
-def gpu_memory() -> float:
-    return torch.cuda.mem_get_info()[1] / GIB
-
-
-def host_memory() -> float:
-    """Of the machine, or of the container where that has less."""
+def device_memory(place: Place) -> float:
+    """GiB: of the GPU, or of the machine, or of the container where that has less."""
+    if place.device == "cuda":
+        return torch.cuda.mem_get_info()[1] / GIB
     limits = [psutil.virtual_memory().total]
     with contextlib.suppress(OSError, ValueError):  # no cgroup, or "max"
         limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))

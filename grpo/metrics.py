@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from grpo.algorithm import JudgedGroup, Outcome, Update
+from grpo.algorithm import JudgedGroup, StepResult
+from grpo.engine import Update
 from grpo.scoring import mishaps
 from grpo.types import Completion, ScoredGroup
 
@@ -55,17 +56,19 @@ class Stopwatch:
         return {**self.seconds, self.phase: self.seconds.get(self.phase, 0.0) + now - self.since}
 
 
-def step_row(step: int, outcome: Outcome, *, reward_names: Sequence[str]) -> Row:
+def step_row(step: int, result: StepResult, *, reward_names: Sequence[str]) -> Row:
     """All of a step's metrics except times, which `Stopwatch.row` gives."""
-    scored = [group.scored for group in outcome.groups]
+    scored = [group.scored for group in result.groups]
     return {
         "step": step,
         **completion_shares(scored, reward_names[0]),
         **reward_statistics(scored, reward_names),
-        "groups/useful": _mean(group.useful for group in outcome.groups),
-        **_update_metrics(outcome.updates),
+        "groups/sampled": len(scored),
+        "groups/useful": _mean(group.useful for group in result.groups),
+        "groups/rounds": result.rounds,
+        **_update_metrics(result.updates),
         "policy/entropy": entropy(scored),
-        "sync/logprob_gap": outcome.gap,
+        "sync/logprob_gap": result.gap,
         "tokens/sample": sum(len(completion.token_ids) for completion in _completions(scored)),
         "memory/peak_gib": peak_memory(),
     }
@@ -148,7 +151,7 @@ def _update_metrics(updates: Sequence[Update]) -> Row:
     }
     if not updates:
         return row
-    tokens = sum(update.tokens for update in updates)
+    tokens = sum(update.batch.n_tokens for update in updates)
     names = [name for name in updates[0].totals if not name.startswith("tokens/")]
     row |= {name: sum(u.totals[name] for u in updates) / tokens for name in names if not name.endswith("_max")}
     row |= {name: max(u.totals[name] for u in updates) for name in names if name.endswith("_max")}

@@ -1,7 +1,7 @@
 """Supervised fine-tuning: show a model what to write.  `grpo sft`, and the cold start of `grpo train`.
 
-The loss is -log π(target | prompt), the mean over the update's target tokens.  It is the batch, the policy and the
-optimizer of GRPO with other weights and another sum: one row per example, and no advantage.
+The loss is -log π(target | prompt), the mean over the update's target tokens.  Batch, policy and optimizer are those of
+GRPO; the targets have a mask and weights, and nothing else.
 """
 
 from __future__ import annotations
@@ -15,22 +15,15 @@ from statistics import fmean
 
 from torch import Tensor
 
-from grpo.assemble import (
-    ModelFiles,
-    Place,
-    choose_place,
-    find_model,
-    make_policy,
-    open_model,
-    prompts_for,
-    worked_examples,
-)
-from grpo.config import Config
+from grpo.assemble import ModelFiles, choose_place, find_model, make_policy, open_model, prompts_for, worked_examples
+from grpo.config import Config, Data, Sft
 from grpo.errors import ConfigError, DataError, LearningError
-from grpo.learning.batch import Batch, Row, collate
-from grpo.learning.policy import Terms
+from grpo.learning.batch import Batch, Sequences, Targets, Terms, spread
+from grpo.learning.policy import Policy
 from grpo.problems import draw, load_problems
 from grpo.run.checkpoints import write_whole
+
+TARGET = "solution"  # the column with the whole text that the model should write
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,30 +35,35 @@ class Example:
 
 
 def fine_tune(
-    config: Config, start: ModelFiles, place: Place, target: Path, *, shown: Callable[[int, float], None]
+    settings: Sft,
+    examples: Sequence[Example],
+    policy: Policy,
+    files: ModelFiles,
+    target: Path,
+    *,
+    seed: int,
+    shown: Callable[[int, float], None],
 ) -> ModelFiles:
-    """Fine-tune the model `start` as [sft] says and write it to `target`, beside losses.jsonl.
+    """Fine-tune the open model `policy` of `files` on `examples` and write it to `target`, beside losses.jsonl.
 
     `shown(step, loss)` is called after each step, counted from 1.
     """
-    examples = load_examples(config, start)
-    policy = make_policy(config.with_changes(sampling={"temperature": 1.0}), start, place)
     losses = []
-    for step in range(config.sft.steps):
-        chosen = draw(examples, step, config.sft.batch_size, seed=config.run.seed, shuffle=config.data.shuffle)
+    for step in range(settings.steps):
+        chosen = draw(examples, step * settings.batch_size, settings.batch_size, seed=seed)
         totals = policy.forward_backward(batch_of(chosen), cross_entropy)
-        norm = policy.optim_step(config.sft.lr * warmup_cosine(step, config.sft.steps))
+        norm = policy.optim_step(settings.lr * warmup_cosine(step, settings.steps))
         if not math.isfinite(norm):
             raise LearningError(
                 f"sft: gradients of step {step + 1} are not finite (loss {totals['loss']}); "
-                f"lower sft.lr = {config.sft.lr}"
+                f"lower sft.lr = {settings.lr}"
             )
         losses.append(totals["loss"])
         shown(step + 1, totals["loss"])
 
     def write(folder: Path) -> None:
         policy.save(folder)
-        start.tokenizer.save_pretrained(folder)
+        files.tokenizer.save_pretrained(folder)
         rows = ({"step": step, "sft/loss": loss} for step, loss in enumerate(losses, start=1))
         (folder / "losses.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
@@ -73,17 +71,23 @@ def fine_tune(
     return open_model(str(target))
 
 
-def load_examples(config: Config, files: ModelFiles) -> list[Example]:
+def open_learner(config: Config, files: ModelFiles) -> Policy:
+    """The model to fine-tune: its log-probabilities are at temperature 1, whatever it will be sampled with."""
+    place, checkpointing = choose_place(config.model), config.model.gradient_checkpointing
+    return make_policy(files, place, config.optim, temperature=1.0, gradient_checkpointing=checkpointing)
+
+
+def load_examples(data: Data, settings: Sft, files: ModelFiles) -> list[Example]:
     """[sft]'s data, as tokens.  Raises `DataError` where an example does not fit the model's context."""
-    data = worked_examples(config)
-    if data is None:
+    source = worked_examples(data, settings)
+    if source is None:
         raise ConfigError("sft.source is not set; name the worked examples, such as --set sft.source=examples.jsonl")
-    problems = load_problems(data, needs=(config.sft.target,))
-    targets = [str(problem.facts[config.sft.target]) for problem in problems]
+    problems = load_problems(source, needs=(TARGET,))
     tokenizer = files.tokenizer
     end = [tokenizer.eos_token_id]
-    tokens = [(*ids, *end) for ids in tokenizer(targets, add_special_tokens=False)["input_ids"]]
-    prompts = prompts_for(problems, files, data, max_tokens=1)
+    written = [str(problem.facts[TARGET]) for problem in problems]
+    tokens = [(*ids, *end) for ids in tokenizer(written, add_special_tokens=False)["input_ids"]]
+    prompts = prompts_for(problems, files, source, max_tokens=1)
     examples = [Example(prompt.token_ids, ids) for prompt, ids in zip(prompts, tokens, strict=True)]
     _check_room(examples, [problem.id for problem in problems], files.context)
     return examples
@@ -101,12 +105,13 @@ def _check_room(examples: Sequence[Example], ids: Sequence[str], context: int) -
 
 def batch_of(examples: Sequence[Example]) -> Batch:
     """One update's examples; each target token weighs 1 / all target tokens."""
-    weight = 1 / sum(len(example.tokens) for example in examples)
-    return collate([Row(e.prompt, e.tokens, (0.0,) * len(e.tokens), 0.0, weight) for e in examples])
+    sequences = Sequences.of([(example.prompt, example.tokens) for example in examples])
+    weights = [1 / sum(sequences.lengths)] * len(examples)
+    return Batch(sequences, Targets(sequences.real_BT, spread(weights, sequences.real_BT)))
 
 
-def cross_entropy(logprobs_BT: Tensor, rows: Batch) -> Terms:
-    return Terms(-(rows.weights_BT * logprobs_BT).sum())
+def cross_entropy(logprobs_BT: Tensor, targets: Targets) -> Terms:
+    return Terms(-(targets.weights_BT * logprobs_BT).sum())
 
 
 def warmup_cosine(step: int, steps: int) -> float:
@@ -132,7 +137,9 @@ def sft(config: Config, target: Path, *, say: Callable[[str], None]) -> ModelFil
             say(f"step {step}/{config.sft.steps}  loss {fmean(recent):.4f}")
             recent.clear()
 
-    start = find_model(config, target.with_name(target.name + "-start"))
-    files = fine_tune(config, start, choose_place(config), target, shown=shown)
+    start = find_model(config.model, target.with_name(target.name + "-start"), seed=config.run.seed)
+    examples = load_examples(config.data, config.sft, start)
+    learner = open_learner(config, start)
+    files = fine_tune(config.sft, examples, learner, start, target, seed=config.run.seed, shown=shown)
     say(f"fine-tuned model: {target}")
     return files

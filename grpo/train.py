@@ -1,64 +1,88 @@
 """The clock around GRPO: open the run, resume, step, evaluate, save, stop.
 
-What a step does is in `grpo.algorithm`.  Everything random in step N is a function of `run.seed` and N, so a resumed
-run needs no more than weights, optimizer and N to go on bit for bit.
+What a step does is in `grpo.algorithm`, how a run is opened in `grpo.opening`.  Everything random in step N is a function
+of `run.seed`, N and what a checkpoint holds, so a resumed run goes on bit for bit.
 """
 
 from __future__ import annotations
 
 import gc
-import random
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn, Protocol
 
-import torch
-
-from grpo import assemble, preflight
-from grpo.algorithm import Outcome, Trainer
-from grpo.assemble import ModelFiles, Place
+from grpo import assemble, objectives, opening, preflight
+from grpo.algorithm import StepResult, Trainer
+from grpo.assemble import ModelFiles
 from grpo.config import Config
-from grpo.errors import GrpoError, Interrupted, LearningError, RewardError
+from grpo.engine import Engine
+from grpo.errors import GrpoError, Interrupted
 from grpo.evaluate import evaluate, write
 from grpo.interrupt import StopRequest
-from grpo.learning.loading import outline
 from grpo.learning.optimizer import learning_rate
-from grpo.memory import estimate_memory
-from grpo.metrics import Row, Stopwatch, sample_rows, step_row
-from grpo.problems import draw
+from grpo.metrics import Row, Stopwatch, sample_rows, solved_share, step_row
+from grpo.opening import Rendered
+from grpo.problems import SolveRates
 from grpo.run import checkpoints
 from grpo.run.checkpoints import Progress
 from grpo.run.console import Console
 from grpo.run.folder import RunFolder
 from grpo.run.report import write_report
-from grpo.run.trackers import open_trackers
-from grpo.sampling import canary
-from grpo.scoring import check_rewards
-from grpo.sft import fine_tune
-from grpo.types import Problem, Prompt, SamplingParams
-
-BAD_STEPS = 3  # in a row without a usable gradient; then the run stops
-IDLE_STEPS = 10  # in a row in which no group carried a signal; then the console says so
+from grpo.run.trackers import Tracker, open_trackers
+from grpo.scoring import Scorer
+from grpo.source import StepSource, sampling_seed
+from grpo.types import Prompt
+from grpo.watch import Watch
 
 
-def train(config: Config, path: Path, *, resume: bool = False, dry_run: bool = False) -> None:
+class OpenEngine(Protocol):
+    def __call__(
+        self, config: Config, files: ModelFiles, start: ModelFiles, *, context: int, step: int, checkpoint: Path | None
+    ) -> Engine: ...
+
+
+def train(
+    config: Config,
+    path: Path,
+    *,
+    resume: bool = False,
+    dry_run: bool = False,
+    open_engine: OpenEngine = assemble.open_engine,
+    trackers: Callable[[Config, RunFolder], Sequence[Tracker]] = lambda config, folder: open_trackers(
+        config.run.trackers, folder.path.name, config.model_dump(mode="json"), folder.path
+    ),
+) -> None:
     """Run GRPO as `config` says, in the run folder `path`.  A dry run stops before step 1 and leaves nothing."""
     config = assemble.resolved(config)
     with ExitStack() as stack:
         folder = stack.enter_context(_folder(config, path, resume=resume, dry_run=dry_run))
         console = stack.enter_context(closing(Console(config.run.steps)))
         console.note(f"sampler: {config.sampling.backend} on {config.model.device}, {config.model.dtype}")
-        # What is cheap to get wrong comes first: data and rewards are looked at before any model is opened.
-        problems = assemble.load_judgeable(config, config.data, console.warn)
-        held_out_data = assemble.held_out(config)
-        held_out = assemble.load_judgeable(config, held_out_data, console.warn) if held_out_data else []
-        console.note(f"problems: {len(problems)} from {config.data.source}, {len(held_out)} held out")
-        _show_rewards(config, problems, console)
-        preflight.settle(preflight.check_rejected_golds(config, problems), config, console.warn)
-        run = Run(config, folder, console, problems, held_out, stack)
+        inputs = opening.inputs(config, console)
+        stop = stack.enter_context(StopRequest())
+        watching = [stack.enter_context(closing(tracker)) for tracker in trackers(config, folder)]
+        start = opening.starting_model(config, folder.path, console, stop)
+        stand = opening.stand(checkpoints.latest(folder.checkpoints), start)
+        # Rows after the checkpoint are forgotten; without one not even the first evaluation stands.
+        folder.rewind(stand.progress.step if stand.checkpoint else -1)
+        if stand.checkpoint:
+            console.note(f"resumed: after step {stand.progress.step}, from {stand.checkpoint}")
+        rendered = opening.rendered(config, inputs, stand.files)
+        opening.check_memory(config, stand.files, rendered.context, console)
+        failed = folder.path / "failed.json"
+        scorer = stack.enter_context(
+            assemble.open_scorer(config.reward, chat=config.data.chat, workers=config.run.reward_workers, failed=failed)
+        )
+        step, checkpoint = stand.progress.step, stand.checkpoint
+        engine = open_engine(config, stand.files, start, context=rendered.context, step=step, checkpoint=checkpoint)
+        stack.enter_context(closing(engine))
+        for remark in engine.remarks:
+            console.warn(f"{config.model.name}: {remark}")
+        parts = Parts(folder, console, stop, engine, scorer, rendered, watching)
+        run = TrainingRun(config, parts, stand.progress, lambda prompts: opening.texts_of(prompts, stand.files))
         stack.enter_context(_spared_by_the_collector())
         run.preflight()
         if dry_run:
@@ -88,94 +112,58 @@ def _spared_by_the_collector() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _show_rewards(config: Config, problems: Sequence[Problem], console: Console) -> None:
-    for check in check_rewards(config.reward, problems[0], chat=config.data.chat):
-        gold, empty = ("-" if score.value is None else f"{score.value:g}" for score in (check.gold, check.empty))
-        console.note(f'reward: {check.name} gives the gold answer of {problems[0].id} {gold}, "" {empty}')
+@dataclass(frozen=True)
+class Parts:
+    """What a run works with, all of it open."""
+
+    folder: RunFolder
+    console: Console
+    stop: StopRequest
+    engine: Engine
+    scorer: Scorer
+    rendered: Rendered
+    trackers: list[Tracker]
 
 
-class Run:
-    """One run: its parts, where it stands, and what happens around each step."""
+class TrainingRun:
+    """One run: where it stands, and what happens around each step."""
 
     def __init__(
-        self,
-        config: Config,
-        folder: RunFolder,
-        console: Console,
-        problems: Sequence[Problem],
-        held_out: Sequence[Problem],
-        stack: ExitStack,
+        self, config: Config, parts: Parts, progress: Progress, texts: Callable[[Sequence[Prompt]], dict[str, str]]
     ) -> None:
-        self.config, self.folder, self.console, self.stack = config, folder, console, stack
-        self.stop, self.stopwatch = stack.enter_context(StopRequest()), Stopwatch()
-        self.place = assemble.choose_place(config)
-        trackers = open_trackers(config.run.trackers, folder.path.name, config.model_dump(mode="json"), folder.path)
-        self.trackers = [stack.enter_context(closing(tracker)) for tracker in trackers]
-        self.idle_steps = 0
-        self.mishaps: dict[str, float] = {}  # shares that were said, by kind
-        start = _starting_model(config, folder, self.place, console, self.stop)
-        self.progress, self.files, optimizer = self._restore(start)
-        self.saved = self.progress
-
-        eval_tokens = config.eval.max_tokens or config.sampling.max_tokens
-        self.prompts = assemble.prompts_for(problems, self.files, config.data, max_tokens=config.sampling.max_tokens)
-        self.held_out = assemble.prompts_for(held_out, self.files, config.data, max_tokens=eval_tokens)
-        room = [(self.prompts, config.sampling.max_tokens), (self.held_out, eval_tokens)]
-        context = max(assemble.longest(prompts) + tokens for prompts, tokens in room if prompts)
-        self._check_memory(context)
-        self._open(start, optimizer, context)
-
-    def _restore(self, start: ModelFiles) -> tuple[Progress, ModelFiles, dict[str, Any]]:
-        """Where the run stands, the model of that step, and the optimizer's state; the rows after it are forgotten."""
-        checkpoint = checkpoints.latest(self.folder.checkpoints)
-        if checkpoint is None:
-            self.folder.rewind(-1)  # not even the first evaluation stands
-            return Progress(step=0), start, {}
-        progress, optimizer = checkpoints.load(checkpoint)
-        self.folder.rewind(progress.step)
-        self.console.note(f"resumed: after step {progress.step}, from {checkpoint}")
-        return progress, replace(start, name=str(checkpoint), revision=None), optimizer
-
-    def _check_memory(self, context: int) -> None:
-        shape = outline(self.files.name, self.files.revision, dtype=self.place.dtype)
-        memory = estimate_memory(self.config, shape, self.place, context)
-        self.console.note(f"policy: {_count(shape.num_parameters())} parameters, {self.place.dtype}")
-        self.console.note(f"memory: {memory}")
-        preflight.settle(preflight.check_memory(memory), self.config, self.console.warn)
-
-    def _open(self, start: ModelFiles, optimizer: dict[str, Any], context: int) -> None:
-        """Rewards, sampler and policy, in this order: vLLM measures what memory is free before the policy takes any."""
-        config, files, place = self.config, self.files, self.place
-        self.scorer = self.stack.enter_context(assemble.open_scorer(config, self.folder.path / "failed.json"))
-        self.sampler = self.stack.enter_context(closing(assemble.open_sampler(config, files, place, context=context)))
-        self.policy = assemble.make_policy(config, files, place)
-        if reason := self.policy.computation.fallback:
-            self.console.warn(
-                f"{config.model.name}: computes each prompt once per completion, because {reason}; updates are slower "
-                "and take more memory"
-            )
-        if optimizer:
-            self.policy.load_state(optimizer)
-        reference = assemble.make_reference(config, start, place) if config.objective.kl else self.policy
+        self.config, self.parts, self.texts = config, parts, texts
+        self.folder, self.console, self.engine = parts.folder, parts.console, parts.engine
+        self.progress = self.saved = progress
+        self.rates = SolveRates(progress.solve_rates)
+        self.stopwatch = Stopwatch()
+        self.watch = Watch(self.console.warn, self.folder.path / "failed-batch.pt")
         self.trainer = Trainer(
-            config, self.policy, self.sampler, self.scorer, reference.logprobs, self.stopwatch, self._arrived
+            parts.engine,
+            parts.scorer,
+            objectives.choose(config.objective),
+            config.sampling,
+            config.optim,
+            self.stopwatch,
+            self._arrived,
         )
-        self.sampler.load_weights(self.policy.weights(), self.progress.step)
 
     def preflight(self) -> None:
-        """Sample and score real groups, say what they show, and let the canary sing for the first time."""
+        """Sample and score real groups, say what they show, and check the weight transfer for the first time."""
         if self.progress.step:
             return
-        scored = self.trainer.rollout(self._drawn(0)[: preflight.GROUPS], self._seed(0))
+        source = self._source(0)
+        prompts = source.prompts(self.config.sampling.problems_per_step)[: preflight.GROUPS]
+        scored = self.trainer.sample(prompts, source.seed(0))
         self.console.note(preflight.show_one(scored))
-        preflight.settle(preflight.check_groups(self.config, scored), self.config, self.console.warn)
-        self._check_canary(self.trainer.sync(0, scored), 0)
+        findings = preflight.check_groups(scored, max_tokens=self.config.sampling.max_tokens)
+        preflight.settle(findings, self.config.run.preflight, self.console.warn)
+        self.engine.publish(0)
 
     def to_the_end(self) -> None:
         try:
             self._evaluate_where_due()
             while self.progress.step < self.config.run.steps:
-                self.stop.check()
+                self.parts.stop.check()
                 self._step()
                 self._evaluate_where_due()
                 if self.progress.step % self.config.run.save_every == 0:
@@ -192,7 +180,7 @@ class Run:
         if progress.best_step:
             place = self.folder.checkpoints / "best"
             self.console.note(f"best: {progress.best_score:.1%} solved at step {progress.best_step}, kept in {place}")
-        elif self.held_out:
+        elif self.parts.rendered.held_out:
             self.console.note("best: no step did better on the held-out problems than the model before the first")
 
     def _end_early(self, error: GrpoError) -> NoReturn:
@@ -211,70 +199,48 @@ class Run:
         step = self.progress.step + 1
         self.stopwatch.restart()
         lr = learning_rate(self.config.optim, step - 1, self.config.run.steps)
-        outcome = self.trainer.step(step, self._drawn(step - 1), lr=lr, seed=self._seed(step))
+        source = self._source(step)
+        result = self.trainer.step(step, source, lr=lr)
         # Until the books are closed the weights are those of this step and `progress` is that of the one before.
         with self.stopwatch("books"):
-            texts = self._texts([group.scored.group.prompt for group in outcome.groups])
-            self.folder.append_samples(sample_rows(step, outcome.groups, texts))
-            row = step_row(step, outcome, reward_names=self.scorer.names) | self.stopwatch.row()
-            row["speed/tokens_per_second"] = row["tokens/sample"] / row["time/step"]
-            self._log(row, step)
-            self.console.step(row)
-            self._check_rewards(row)
-            self._check_updates(outcome)
-            self._check_canary(outcome.gap, step)
-            self.progress = replace(self.progress, step=step, tokens=self.progress.tokens + row["tokens/sample"])
+            self._close_books(step, source, result)
+
+    def _close_books(self, step: int, source: StepSource, result: StepResult) -> None:
+        texts = self.texts([group.scored.group.prompt for group in result.groups])
+        self.folder.append_samples(sample_rows(step, result.groups, texts))
+        row = step_row(step, result, reward_names=self.parts.scorer.names) | self.stopwatch.row()
+        row["speed/tokens_per_second"] = row["tokens/sample"] / row["time/step"]
+        self._log(row, step)
+        self.console.step(row)
+        self.watch.rewards(row)
+        bad_steps = self.watch.updates(result, self.progress.bad_steps)
+        if self.config.curriculum.is_on:
+            for group in result.groups:
+                share = solved_share([group.scored], self.parts.scorer.names[0])
+                self.rates.record(group.scored.group.prompt.problem.id, share, step)
+        self.progress = replace(
+            self.progress,
+            step=step,
+            drawn=source.drawn,
+            bad_steps=bad_steps,
+            tokens=self.progress.tokens + row["tokens/sample"],
+            solve_rates=self.rates.state(),
+        )
 
     def _log(self, row: Row, step: int) -> None:
         """Into metrics.jsonl, and to the trackers.  A dashboard that fails must not end a run."""
         self.folder.append_metrics(row)
-        for tracker in list(self.trackers):
+        for tracker in list(self.parts.trackers):
             try:
                 tracker.log(row, step)
             except Exception as error:  # noqa: BLE001  other people's network code, any exception
-                self.trackers.remove(tracker)
+                self.parts.trackers.remove(tracker)
                 self.console.warn(f"{type(tracker).__name__.strip('_')} failed ({error}) and gets no more metrics")
-
-    def _check_rewards(self, row: Row) -> None:
-        """A reward that cannot answer looks like a model that cannot solve: it is said, and in full it ends the run."""
-        for kind in ("deadline", "crash", "fault"):
-            share = row[f"completions/{kind}"]
-            if share >= 1:
-                raise RewardError(
-                    f"every call of every reward ended in a {kind} in step {row['step']}: nothing was judged; see the "
-                    "reasons in samples.jsonl"
-                )
-            if share > self.mishaps.get(kind, 0.0):
-                self.console.warn(f"{share:.1%} of the rewards' calls ended in a {kind}; see samples.jsonl")
-                self.mishaps[kind] = 2 * share  # said again when it has doubled
-
-    def _check_updates(self, outcome: Outcome) -> None:
-        """Gradients that are not finite were not applied; a few in a row are a fault, not bad luck."""
-        skipped = [update for update in outcome.updates if not update.moved]
-        bad_steps = self.progress.bad_steps + 1 if skipped else 0 if outcome.updates else self.progress.bad_steps
-        self.progress = replace(self.progress, bad_steps=bad_steps)
-        if skipped and bad_steps >= BAD_STEPS:
-            saved = self.folder.path / "failed-batch.pt"
-            torch.save(skipped[0].batch, saved)
-            raise LearningError(
-                f"gradients were not finite in {bad_steps} steps in a row, so nothing was learned in them (loss of the "
-                f"last: {skipped[0].totals['loss']}); its batch is in {saved}; lower optim.lr, or look at the batch"
-            )
-        self.idle_steps = 0 if outcome.updates else self.idle_steps + 1
-        if self.idle_steps and self.idle_steps % IDLE_STEPS == 0:
-            self.console.warn(
-                f"no group carried a signal in {self.idle_steps} steps: all completions of each problem get the same "
-                "reward, and nothing is learned; see the reasons in samples.jsonl"
-            )
-
-    def _check_canary(self, gap: float, step: int) -> None:
-        allowed = canary.tolerance(self.place.dtype, self.config.sampling.canary)
-        canary.check(gap, allowed, sampler=self.sampler.name, step=step)
 
     def _evaluate_where_due(self) -> None:
         """Before the first step, after the last, and every so many between; one that was cut short is made up."""
         step, every = self.progress.step, self.config.eval.every
-        if not self.held_out or self.progress.evaluated_step == step:
+        if not self.parts.rendered.held_out or self.progress.evaluated_step == step:
             return
         if step == 0:
             self._evaluate("before")
@@ -285,21 +251,18 @@ class Run:
 
     def _evaluate(self, label: str) -> None:
         """On the held-out problems; the best so far after the start is kept apart."""
-        settings, step = self.config.eval, self.progress.step
-        params = SamplingParams(
-            settings.max_tokens or self.config.sampling.max_tokens,
-            settings.temperature,
-            seed=self._seed(0),
-            stop=self.config.sampling.stop,
+        held_out, step = self.parts.rendered.held_out, self.progress.step
+        params = opening.eval_params(self.config, sampling_seed(self.config.run.seed, 0))
+        result = evaluate(
+            self.engine, self.parts.scorer, held_out, self.config.eval.n, params, arrived=self._arrived
         )
-        result = evaluate(self.sampler, self.scorer, self.held_out, settings.n, params, arrived=self._arrived)
-        recipe = {"config": self.config.model_dump(mode="json"), "step": step, "sampler": self.sampler.name}
-        write(result, self.folder.eval / label, recipe, self._texts(self.held_out))
+        recipe = {"config": self.config.model_dump(mode="json"), "step": step, "sampler": self.engine.name}
+        write(result, self.folder.eval / label, recipe, self.texts(held_out))
         progress = replace(self.progress, evaluated_step=step)
         score = result.measures["pass@1"].mean
         if score > progress.best_score:
             if step:
-                checkpoints.save_best(self.folder.checkpoints, self._write_model)
+                checkpoints.save_best(self.folder.checkpoints, lambda target: self.engine.save(target, resumable=False))
             progress = replace(progress, best_step=step, best_score=score)
         self._log(result.row(step), step)
         self.console.evaluation(label, result.row(step))
@@ -307,50 +270,20 @@ class Run:
 
     def _save(self) -> None:
         if self.progress.step and self.progress != self.saved:
-            keep = self.config.run.keep
-            checkpoints.save(self.folder.checkpoints, self.progress, self.policy.state(), self._write_model, keep=keep)
+            folder, keep = self.folder.checkpoints, self.config.run.keep
+            checkpoints.save(folder, self.progress, lambda target: self.engine.save(target, resumable=True), keep=keep)
             self.saved = self.progress
-
-    def _write_model(self, folder: Path) -> None:
-        self.policy.save(folder)
-        self.files.tokenizer.save_pretrained(folder)
 
     def _arrived(self, done: int, total: int) -> None:
         self.console.phase("sampling", done, total)
-        self.stop.check()
+        self.parts.stop.check()
 
-    def _drawn(self, step: int) -> list[Prompt]:
-        count, shuffle = self.config.sampling.problems_per_step, self.config.data.shuffle
-        return draw(self.prompts, step, count, seed=self.config.run.seed, shuffle=shuffle)
-
-    def _seed(self, step: int) -> int:
-        return random.Random(f"{self.config.run.seed}/sampling/{step}").getrandbits(32)
-
-    def _texts(self, prompts: Sequence[Prompt]) -> dict[str, str]:
-        return {prompt.problem.id: str(self.files.tokenizer.decode(list(prompt.token_ids))) for prompt in prompts}
-
-
-def _starting_model(config: Config, folder: RunFolder, place: Place, console: Console, stop: StopRequest) -> ModelFiles:
-    """The model that GRPO starts from: the named one, or what the cold start makes of it."""
-    files = assemble.find_model(config, folder.path / "model")
-    if not config.sft.steps:
-        return files
-    target = folder.path / "cold-start"
-    if target.exists():
-        return assemble.open_model(str(target))
-
-    def shown(step: int, loss: float) -> None:
-        console.phase(f"cold start, loss {loss:.3f}", step, config.sft.steps)
-        stop.check()
-        if step == 1 or step % max(1, config.sft.steps // 4) == 0:
-            console.note(f"cold start: step {step}/{config.sft.steps}, loss {loss:.3f}")
-
-    return fine_tune(config, files, place, target, shown=shown)
-
-
-def _count(number: int) -> str:
-    """1543714304 → "1.5B"."""
-    for unit, size in (("B", 10**9), ("M", 10**6), ("k", 10**3)):
-        if number >= size:
-            return f"{number / size:.1f}{unit}"
-    return str(number)
+    def _source(self, step: int) -> StepSource:
+        return StepSource(
+            self.parts.rendered.prompts,
+            step=step,
+            drawn=self.progress.drawn,
+            seed=self.config.run.seed,
+            curriculum=self.config.curriculum,
+            rates=self.rates,
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from grpo.sampling import Sequences
+from grpo.sampling import Continuations
 from grpo.types import Completion, Group, Problem, Prompt, SamplingParams
 from tests.tiny import END, encode
 
@@ -38,7 +38,7 @@ class FakeSampler:
         finish = "stop" if token_ids == whole else "length"
         return Completion(token_ids, (self.logprob,) * len(token_ids), text[:max_tokens], finish)
 
-    def score(self, sequences: Sequences) -> list[list[float]]:
+    def score(self, sequences: Continuations) -> list[list[float]]:
         self.calls.append("score")
         return [[self.logprob] * len(completion) for _, completion in sequences]
 

@@ -46,7 +46,7 @@ class Unsupported(Exception):
 
 
 @dataclass(frozen=True)
-class Run:
+class Stretch:
     """`count` neighbouring pieces of a packed row, `length` tokens each, from `start` on."""
 
     start: int
@@ -73,16 +73,16 @@ class Part:
     causal: bool
 
     @cached_property
-    def runs(self) -> list[tuple[Run, Run]]:
+    def stretches(self) -> list[tuple[Stretch, Stretch]]:
         """(queries, keys) of equal neighbours, which a kernel takes together; pieces without queries are left out."""
-        runs: list[tuple[Run, Run]] = []
+        stretches: list[tuple[Stretch, Stretch]] = []
         query = key = 0
         for (queries, keys), same in groupby(zip(self.queries, self.keys, strict=True)):
             count = len(list(same))
             if queries:
-                runs.append((Run(query, count, queries), Run(key, count, keys)))
+                stretches.append((Stretch(query, count, queries), Stretch(key, count, keys)))
             query, key = query + count * queries, key + count * keys
-        return runs
+        return stretches
 
     @cached_property
     def ends(self) -> tuple[Tensor, Tensor]:
@@ -158,7 +158,7 @@ class _Cpu:
     def forward(q_NHd: Tensor, k_NHd: Tensor, v_NHd: Tensor, part: Part, scale: float) -> tuple[Tensor, Tensor]:
         q, k, v = (x.float() for x in (q_NHd, k_NHd, v_NHd))
         out_NHd, lse_HN = torch.empty_like(q_NHd), q.new_empty(q.shape[1::-1])
-        for at, to in part.runs:
+        for at, to in part.stretches:
             out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
                 at.of(q), to.of(k), to.of(v), 0.0, part.causal, scale=scale
             )
@@ -175,7 +175,7 @@ class _Cpu:
         grad, q, k, v, out = (x.float() for x in (grad_NHd, q_NHd, k_NHd, v_NHd, out_NHd))
         # Prompts without completions get no gradient from looking back.
         gradients = [torch.empty_like(q_NHd), torch.zeros_like(k_NHd), torch.zeros_like(v_NHd)]
-        for at, to in part.runs:
+        for at, to in part.stretches:
             parts = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
                 at.of(grad), at.of(q), to.of(k), to.of(v), at.of(out), at.of_lse(lse_HN), 0.0, part.causal, scale=scale
             )

@@ -1,95 +1,153 @@
-"""From groups to tensors.
+"""A batch is two things: what a model reads, and what a loss reads.
 
-A `Batch` holds completion positions only.  How the prompts in front of them are computed is the policy's private
-matter (`grpo.learning.packed`).  Every token of a row carries the *weight* with which it enters the loss, so the
-loss is a plain sum: whatever way a batch is split, the parts add up to the whole.
+`Sequences` are prompts and the completions that continue them.  A model turns them into one log-probability per token
+of a completion, and needs nothing else; so a reference, a teacher and an evaluation take sequences alone.  `Targets`
+say what a loss makes of those tokens: which of them it is about (the *mask*), how much each counts (its *weight*), and
+any number of named values per token.  The two are different: a token may be read and not learned from (what a tool
+answered), or learned from with weight 0.
+
+The weights are made once per update and travel with the tokens, so a loss is a plain sum: nobody divides inside, and
+gradient accumulation over micro-batches of any size adds up to the whole.
+
+How the prompts are computed is the policy's private matter (`grpo.learning.packed`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """Rows to learn from, padded on the right to the longest one.
+class Sequences:
+    """Prompts with one completion each, padded on the right to the longest completion.
 
-    prompts       one tuple of token ids per row (S differs from row to row)
-    tokens_BT     int64; 0 in the padding
-    weights_BT    float32; > 0 at each token of the row, 0 in the padding: there is no other mask
-    advantages_B  float32
-    logprobs      float32 [B, T] by name: what other models say of the same tokens.  "sampler" always, "old" where
-                  several updates share the batch, "reference" where there is a KL penalty; 0 in the padding
+    prompts    one tuple of token ids per row
+    tokens_BT  int64, the completions; 0 in the padding
+    lengths    tokens of each completion, at least 1
     """
 
     prompts: tuple[tuple[int, ...], ...]
     tokens_BT: Tensor
-    weights_BT: Tensor
-    advantages_B: Tensor
-    logprobs: Mapping[str, Tensor]
+    lengths: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        shape = self.tokens_BT.shape
-        if self.weights_BT.shape != shape or any(other.shape != shape for other in self.logprobs.values()):
-            raise ValueError(f"Batch: tokens, weights and log-probabilities must all have the shape {tuple(shape)}")
-        if len(self.prompts) != shape[0] or self.advantages_B.shape != shape[:1]:
-            raise ValueError(f"Batch: prompts and advantages must count {shape[0]} rows")
-        if not bool((self.weights_BT > 0).any(dim=1).all()):
-            raise ValueError("Batch: every row needs a token with weight; leave rows without one out")
+        B, T = self.tokens_BT.shape
+        if not len(self.prompts) == len(self.lengths) == B:
+            raise ValueError(f"Sequences: prompts and lengths must count {B} rows")
+        if not all(1 <= length <= T for length in self.lengths):
+            raise ValueError(f"Sequences: a completion must have 1 to {T} tokens (given {self.lengths})")
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Sequences:
+        """From (prompt, completion) pairs of token ids, at least one pair."""
+        prompts = tuple(tuple(prompt) for prompt, _ in pairs)
+        completions = [completion for _, completion in pairs]
+        return cls(prompts, padded(completions, torch.int64), tuple(map(len, completions)))
 
     @property
-    def lengths(self) -> list[int]:
-        """Tokens of each row."""
-        lengths: list[int] = (self.weights_BT > 0).sum(dim=1).tolist()
-        return lengths
+    def real_BT(self) -> Tensor:
+        """bool: where there is a token, and not padding."""
+        return torch.arange(self.tokens_BT.shape[1]) < torch.tensor(self.lengths).unsqueeze(1)
 
-    @property
-    def n_tokens(self) -> int:
-        return int((self.weights_BT > 0).sum())
-
-    def with_logprobs(self, name: str, logprobs_BT: Tensor) -> Batch:
-        """The same batch that also knows what the model called `name` says of its tokens."""
-        logprobs = {**self.logprobs, name: logprobs_BT}
-        return Batch(self.prompts, self.tokens_BT, self.weights_BT, self.advantages_B, logprobs)
-
-    def rows(self, index: Sequence[int]) -> Batch:
+    def rows(self, index: Sequence[int]) -> Sequences:
         """The rows in `index`, padded no longer than they need."""
-        longest = max(self.lengths[i] for i in index)
-        rows = torch.as_tensor(index)
-        return Batch(
-            tuple(self.prompts[i] for i in index),
-            self.tokens_BT[rows, :longest],
-            self.weights_BT[rows, :longest],
-            self.advantages_B[rows],
-            {name: other[rows, :longest] for name, other in self.logprobs.items()},
-        )
+        lengths = tuple(self.lengths[i] for i in index)
+        tokens_BT = self.tokens_BT[torch.as_tensor(index), : max(lengths)]
+        return Sequences(tuple(self.prompts[i] for i in index), tokens_BT, lengths)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One completion on its way into a batch; `weight` is that of each of its tokens."""
+class Targets:
+    """What a loss reads of each token of a completion.
 
-    prompt: tuple[int, ...]
-    tokens: tuple[int, ...]
-    sampler_logprobs: tuple[float, ...]
-    advantage: float
-    weight: float
+    mask_BT     bool: the tokens that the loss is about; all others count nowhere, not even in a sequence's ratio
+    weights_BT  float32: how much a token counts in the sum; may be 0 anywhere
+    per_token   float32 [B, T] by name: "advantages", and log-probabilities by whose they are: "sampler", "old" (the
+                policy before the step's first update), "reference", "teacher"
+    """
+
+    mask_BT: Tensor
+    weights_BT: Tensor
+    per_token: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        shape = self.mask_BT.shape
+        for name, values in {"weights": self.weights_BT, **self.per_token}.items():
+            if values.shape != shape:
+                raise ValueError(f"Targets: {name} must have the shape {tuple(shape)} of the mask")
+        if bool((self.weights_BT[~self.mask_BT] != 0).any()):
+            raise ValueError("Targets: a token outside the mask must have weight 0")
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.per_token[name]
+
+    def having(self, **per_token: Tensor) -> Targets:
+        """The same targets that also have these values, or others in their place."""
+        return Targets(self.mask_BT, self.weights_BT, {**self.per_token, **per_token})
+
+    def rows(self, index: Sequence[int], length: int) -> Targets:
+        """The rows in `index`, cut after `length` tokens."""
+        rows = torch.as_tensor(index)
+        return self._each(lambda values_BT: values_BT[rows, :length])
+
+    def to(self, device: torch.device) -> Targets:
+        return self._each(lambda values_BT: values_BT.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Targets:
+        per_token = {name: change(values_BT) for name, values_BT in self.per_token.items()}
+        return Targets(change(self.mask_BT), change(self.weights_BT), per_token)
 
 
-def collate(rows: Sequence[Row]) -> Batch:
-    """`rows`, at least one, as a batch in the same order."""
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The two halves of what one optimizer update learns from."""
 
-    def padded(values: Sequence[Sequence[float]], dtype: torch.dtype) -> Tensor:
-        return torch.nn.utils.rnn.pad_sequence([torch.tensor(row, dtype=dtype) for row in values], batch_first=True)
+    sequences: Sequences
+    targets: Targets
 
-    return Batch(
-        prompts=tuple(row.prompt for row in rows),
-        tokens_BT=padded([row.tokens for row in rows], torch.int64),
-        weights_BT=padded([[row.weight] * len(row.tokens) for row in rows], torch.float32),
-        advantages_B=torch.tensor([row.advantage for row in rows], dtype=torch.float32),
-        logprobs={"sampler": padded([row.sampler_logprobs for row in rows], torch.float32)},
-    )
+    def __post_init__(self) -> None:
+        if self.targets.mask_BT.shape != self.sequences.tokens_BT.shape:
+            raise ValueError(
+                f"Batch: targets must have the shape {tuple(self.sequences.tokens_BT.shape)} of the tokens"
+            )
+        if bool(self.targets.mask_BT[~self.sequences.real_BT].any()):
+            raise ValueError("Batch: the mask must not cover padding")
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that the loss is about."""
+        return int(self.targets.mask_BT.sum())
+
+    def rows(self, index: Sequence[int]) -> Batch:
+        sequences = self.sequences.rows(index)
+        return Batch(sequences, self.targets.rows(index, sequences.tokens_BT.shape[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a loss makes of some rows.
+
+    `loss` is a sum that goes backwards.  `sums` are added up over rows and micro-batches, `peaks` keep the largest;
+    neither has a gradient.
+    """
+
+    loss: Tensor
+    sums: Mapping[str, Tensor] = field(default_factory=dict)
+    peaks: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+Loss = Callable[[Tensor, Targets], Terms]  # (log-probabilities [B, T], what is made of them) → terms
+
+
+def padded(rows: Sequence[Sequence[float]], dtype: torch.dtype) -> Tensor:
+    """Rows of unequal length as [B, T], 0 behind the shorter ones."""
+    return torch.nn.utils.rnn.pad_sequence([torch.tensor(row, dtype=dtype) for row in rows], batch_first=True)
+
+
+def spread(values_B: Sequence[float], real_BT: Tensor) -> Tensor:
+    """One value per row for each token of it: float32 [B, T], 0 in the padding."""
+    return torch.tensor(values_B, dtype=torch.float32).unsqueeze(1) * real_BT

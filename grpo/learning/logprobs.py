@@ -16,17 +16,23 @@ import torch
 from torch import Tensor, nn
 
 from grpo.learning.attention import Unsupported
-from grpo.learning.batch import Batch, Row, collate
-from grpo.learning.head import head_logprobs
+from grpo.learning.batch import Sequences
+from grpo.learning.head import head_entropies, head_logprobs
 from grpo.learning.packed import SharedPrompts
 from grpo.learning.padded import Padded
 
-Head = Callable[[Tensor, Tensor, float], Tensor]  # states [N, D], tokens [N], temperature → log-probabilities [N]
-
 
 class Body(Protocol):
-    def microbatches(self, batch: Batch, tokens: int) -> Iterator[list[int]]: ...
-    def hidden_states(self, rows: Batch, device: torch.device) -> tuple[Tensor, int, int]: ...
+    def microbatches(self, sequences: Sequences, tokens: int) -> Iterator[list[int]]: ...
+    def hidden_states(self, rows: Sequences, device: torch.device) -> tuple[Tensor, int, int]: ...
+
+
+@dataclass(frozen=True)
+class Head:
+    """What becomes of the states [N, D] that predict a token each, at a temperature."""
+
+    logprobs: Callable[[Tensor, Tensor, float], Tensor]  # of the tokens [N] → [N], with gradient
+    entropies: Callable[[Tensor, float], Tensor]  # → nats [N]
 
 
 @dataclass(frozen=True)
@@ -38,14 +44,21 @@ class Computation:
     device: torch.device
     fallback: str = ""
 
-    def logprobs(self, rows: Batch, temperature: float) -> tuple[Tensor, int, int]:
+    def logprobs(self, rows: Sequences, temperature: float) -> tuple[Tensor, int, int]:
         """log π(token | prompt, tokens before): float32 [B, T], with gradient, 0 in the padding; tokens computed;
         padding among them."""
-        real_BT = rows.weights_BT > 0
         states_ND, computed, padding = self.body.hidden_states(rows, self.device)
-        logprobs_N = self.head(states_ND, rows.tokens_BT[real_BT].to(self.device), temperature)
-        zeros_BT = torch.zeros(real_BT.shape, dtype=torch.float32, device=self.device)
-        return zeros_BT.masked_scatter(real_BT.to(self.device), logprobs_N), computed, padding
+        tokens_N = rows.tokens_BT[rows.real_BT].to(self.device)
+        return self._scattered(self.head.logprobs(states_ND, tokens_N, temperature), rows), computed, padding
+
+    def entropies(self, rows: Sequences, temperature: float) -> Tensor:
+        """Of the whole distribution that each token was drawn from, in nats: float32 [B, T], 0 in the padding."""
+        states_ND, *_ = self.body.hidden_states(rows, self.device)
+        return self._scattered(self.head.entropies(states_ND, temperature), rows)
+
+    def _scattered(self, values_N: Tensor, rows: Sequences) -> Tensor:
+        zeros_BT = torch.zeros(rows.tokens_BT.shape, dtype=torch.float32, device=self.device)
+        return zeros_BT.masked_scatter(rows.real_BT.to(self.device), values_N)
 
 
 def choose_computation(model: Any) -> Computation:
@@ -64,8 +77,10 @@ def choose_computation(model: Any) -> Computation:
     # Some architectures do more after the body than apply the output layer: Gemma 2 caps its logits, Granite and
     # Cohere scale them.  Then what goes for the body hands on the logits themselves: slower, always right.
     if not _is_whole_head(output_layer, states, logits, device):
-        return Computation(Padded(logits), _logprobs_of_logits, device, "it does more to its logits than project them")
-    plain, head = Padded(states), partial(head_logprobs, output_layer)
+        own = Head(_logprobs_of_logits, _entropies_of_logits)
+        return Computation(Padded(logits), own, device, "it does more to its logits than project them")
+    plain = Padded(states)
+    head = Head(partial(head_logprobs, output_layer), partial(head_entropies, output_layer))
     attention = model.config._attn_implementation
     try:
         shared = _tried(model, plain, device)
@@ -80,6 +95,12 @@ def choose_computation(model: Any) -> Computation:
 def _logprobs_of_logits(logits_NV: Tensor, tokens_N: Tensor, temperature: float) -> Tensor:
     logits_NV = logits_NV.float() / temperature
     return logits_NV.gather(1, tokens_N.unsqueeze(1)).squeeze(1) - logits_NV.logsumexp(dim=1)
+
+
+@torch.no_grad()
+def _entropies_of_logits(logits_NV: Tensor, temperature: float) -> Tensor:
+    logprobs_NV = (logits_NV.float() / temperature).log_softmax(dim=1)
+    return -(logprobs_NV.exp() * logprobs_NV).sum(dim=1)
 
 
 @torch.no_grad()
@@ -113,12 +134,8 @@ def _is_whole_head(
 def _tried(model: Any, plain: Padded, device: torch.device) -> SharedPrompts:
     """Shared prompts, if they give the states and the gradients that rows by themselves give."""
     V = model.get_input_embeddings().weight.shape[0]
-    rows = collate(
-        [
-            Row(tuple(i % V for i in prompt), tuple(i % V for i in tokens), (0.0,) * len(tokens), 0.0, 1.0)
-            for prompt, tokens in (((1, 2, 3), (4, 5, 6)), ((7, 8), (9,)), ((1, 2, 3), (6, 4, 7, 5)))
-        ]
-    )
+    tried = (((1, 2, 3), (4, 5, 6)), ((7, 8), (9,)), ((1, 2, 3), (6, 4, 7, 5)))
+    rows = Sequences.of([([i % V for i in prompt], [i % V for i in tokens]) for prompt, tokens in tried])
     expected = _response(model, plain, rows, device)
     shared = SharedPrompts(model)
     found = _response(model, shared, rows, device)
@@ -129,7 +146,7 @@ def _tried(model: Any, plain: Padded, device: torch.device) -> SharedPrompts:
     return shared
 
 
-def _response(model: Any, body: Body, rows: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
+def _response(model: Any, body: Body, rows: Sequences, device: torch.device) -> tuple[Tensor, Tensor]:
     """The hidden states of `rows`, and the gradient of a sum over them with respect to each token id's embedding."""
     embedded: list[tuple[Tensor, Tensor]] = []
 

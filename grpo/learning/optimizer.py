@@ -39,7 +39,7 @@ def learning_rate(settings: Optim, step: int, steps: int) -> float:
     if step < settings.warmup_steps:
         return settings.lr * (step + 1) / settings.warmup_steps
     progress = (step - settings.warmup_steps) / max(1, steps - settings.warmup_steps)
-    return settings.lr * SCHEDULES[settings.schedule](progress)
+    return settings.lr * SCHEDULES[settings.lr_scheduler_type](progress)
 
 
 class AdamW:
@@ -53,10 +53,9 @@ class AdamW:
         self.weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         self.sums: dict[str, Tensor] = {}  # float32 gradients of weights in lower precision, beside the weights
         self.masters = {name: self._master(name, weight, settings.offload) for name, weight in self.weights.items()}
-        self.grad_clip = settings.grad_clip
-        self.adamw = torch.optim.AdamW(
-            self.masters.values(), lr=settings.lr, betas=BETAS, weight_decay=settings.weight_decay, fused=True
-        )
+        self.max_grad_norm = settings.max_grad_norm
+        # No weight decay: at a rate of 1e-6 a decay of 0.01 would take 1e-5 of a weight in a thousand steps.
+        self.adamw = torch.optim.AdamW(self.masters.values(), lr=settings.lr, betas=BETAS, weight_decay=0.0, fused=True)
 
     def _master(self, name: str, weight: nn.Parameter, offload: bool) -> Tensor:
         if weight.dtype == torch.float32 and not (offload and weight.is_cuda):
@@ -76,17 +75,28 @@ class AdamW:
 
         If the norm is not finite nothing moves.  Gradients are gone afterwards either way.
         """
-        for name in list(self.sums):
-            self.masters[name].grad = self.sums.pop(name).to(self.masters[name].device)
+        self._gather()
         norm = float(nn.utils.get_total_norm([m.grad for m in self.masters.values() if m.grad is not None]))
         if math.isfinite(norm):
-            nn.utils.clip_grads_with_norm_(self.masters.values(), self.grad_clip, torch.tensor(norm))
+            nn.utils.clip_grads_with_norm_(self.masters.values(), self.max_grad_norm, torch.tensor(norm))
             for group in self.adamw.param_groups:
                 group["lr"] = lr
             self.adamw.step()
             self._round()
         self.adamw.zero_grad(set_to_none=True)
         return norm
+
+    def take_gradients(self) -> dict[str, Tensor]:
+        """The float32 gradients that have been added up, by weight; then there are none."""
+        self._gather()
+        gradients = {name: master.grad for name, master in self.masters.items() if master.grad is not None}
+        self.adamw.zero_grad(set_to_none=True)
+        return gradients
+
+    def _gather(self) -> None:
+        """Where weights have masters, hand these the gradients that were added up beside the weights."""
+        for name in list(self.sums):
+            self.masters[name].grad = self.sums.pop(name).to(self.masters[name].device)
 
     @torch.no_grad()
     def _round(self) -> None:

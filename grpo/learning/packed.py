@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from grpo.learning.attention import NAME, Layout, Unsupported
-from grpo.learning.batch import Batch
+from grpo.learning.batch import Sequences
 
 # Packed rows are as long as a multiple of this.  Libraries keep compiled code for every length they meet: with lengths
 # all different, oneDNN's took 10 MB of memory with each update of a small model.
@@ -35,14 +35,14 @@ class SharedPrompts:
         self.model = model
         model.set_attn_implementation(NAME)
 
-    def microbatches(self, batch: Batch, tokens: int) -> Iterator[list[int]]:
+    def microbatches(self, sequences: Sequences, tokens: int) -> Iterator[list[int]]:
         """Indices of rows that together take at most `tokens`, before the end is padded; a longer row goes alone.
 
         Whole groups where they fit, the largest first: if memory does not suffice it shows at once.
         """
-        lengths = batch.lengths
-        pieces = [piece for group in _groups(batch) for piece in _split(group, batch, lengths, tokens)]
-        sizes = [len(batch.prompts[piece[0]]) + sum(lengths[i] - 1 for i in piece) for piece in pieces]
+        lengths = sequences.lengths
+        pieces = [piece for group in _groups(sequences) for piece in _split(group, sequences, tokens)]
+        sizes = [len(sequences.prompts[piece[0]]) + sum(lengths[i] - 1 for i in piece) for piece in pieces]
         part: list[int] = []
         filled = 0
         for i in sorted(range(len(pieces)), key=lambda i: (-sizes[i], i)):
@@ -53,7 +53,7 @@ class SharedPrompts:
         if part:
             yield part
 
-    def hidden_states(self, rows: Batch, device: torch.device) -> tuple[Tensor, int, int]:
+    def hidden_states(self, rows: Sequences, device: torch.device) -> tuple[Tensor, int, int]:
         """The states [N, D] that predict the N tokens of `rows`, row by row; tokens computed; padding among them."""
         lengths, groups = rows.lengths, _groups(rows)
         layout = Layout(
@@ -86,25 +86,25 @@ class SharedPrompts:
         return states_1ND
 
 
-def _groups(batch: Batch) -> list[list[int]]:
+def _groups(sequences: Sequences) -> list[list[int]]:
     """Rows with the same prompt, the longest first so that equal lengths are neighbours."""
     groups: dict[tuple[int, ...], list[int]] = {}
-    lengths = batch.lengths
+    lengths = sequences.lengths
     for row in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
-        groups.setdefault(batch.prompts[row], []).append(row)
+        groups.setdefault(sequences.prompts[row], []).append(row)
     return list(groups.values())
 
 
-def _split(group: Sequence[int], batch: Batch, lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
+def _split(group: Sequence[int], sequences: Sequences, tokens: int) -> Iterator[list[int]]:
     """A group in pieces of at most `tokens`, each of which computes the prompt again."""
     piece: list[int] = []
-    filled = prompt = len(batch.prompts[group[0]])
+    filled = prompt = len(sequences.prompts[group[0]])
     for row in group:
-        if piece and filled + lengths[row] - 1 > tokens:
+        if piece and filled + sequences.lengths[row] - 1 > tokens:
             yield piece
             piece, filled = [], prompt
         piece.append(row)
-        filled += lengths[row] - 1
+        filled += sequences.lengths[row] - 1
     yield piece
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from grpo.learning.batch import Batch
+from grpo.learning.batch import Sequences
 
 
 class Padded:
@@ -20,12 +20,12 @@ class Padded:
     def __init__(self, states: Callable[[Tensor], Tensor]) -> None:
         self.states = states
 
-    def microbatches(self, batch: Batch, tokens: int) -> Iterator[list[int]]:
+    def microbatches(self, sequences: Sequences, tokens: int) -> Iterator[list[int]]:
         """Indices of rows that together, padded, fill at most `tokens`; a longer row goes alone.
 
         Sorted by length, longest first: little padding, and if memory does not suffice it shows at once.
         """
-        sizes = _sizes(batch)
+        sizes = _sizes(sequences)
         part: list[int] = []
         for i in sorted(range(len(sizes)), key=lambda i: (-sizes[i], i)):
             if part and (len(part) + 1) * sizes[part[0]] > tokens:
@@ -35,7 +35,7 @@ class Padded:
         if part:
             yield part
 
-    def hidden_states(self, rows: Batch, device: torch.device) -> tuple[Tensor, int, int]:
+    def hidden_states(self, rows: Sequences, device: torch.device) -> tuple[Tensor, int, int]:
         """The states [N, D] that predict the N tokens of `rows`, row by row; tokens computed; padding among them."""
         sizes, lengths = _sizes(rows), rows.lengths
         ids_BL = torch.zeros(len(sizes), max(sizes), dtype=torch.int64)
@@ -47,6 +47,6 @@ class Padded:
         return torch.cat(pieces), ids_BL.numel(), ids_BL.numel() - sum(sizes)
 
 
-def _sizes(batch: Batch) -> list[int]:
+def _sizes(sequences: Sequences) -> list[int]:
     """Tokens of each row that predict something: all but the last."""
-    return [len(prompt) + length - 1 for prompt, length in zip(batch.prompts, batch.lengths, strict=True)]
+    return [len(prompt) + length - 1 for prompt, length in zip(sequences.prompts, sequences.lengths, strict=True)]

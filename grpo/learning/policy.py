@@ -1,14 +1,14 @@
 """The policy: a causal language model, its optimizer, and nothing of GRPO.
 
-One of the two seams of the project.  A policy knows how to say what a batch's tokens are worth to it, how to go
-backwards through a loss it is given, and how to hand out its weights; a sharded one would do the same.
+One of the two seams of the arithmetic.  A policy knows how to say what sequences are worth to it, how to go backwards
+through a loss it is given (gradient accumulation over micro-batches), and how to hand out its weights; a sharded one
+would do the same.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,30 +18,14 @@ from transformers import PreTrainedModel
 
 from grpo.config import Optim
 from grpo.errors import LearningError
-from grpo.learning.batch import Batch, Row, collate
+from grpo.learning.batch import Batch, Loss, Sequences
 from grpo.learning.logprobs import choose_computation
 from grpo.learning.optimizer import AdamW
 from grpo.products import fast_products
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What a loss function returns for some rows.
-
-    `loss` is a sum that goes backwards.  `sums` are added up over rows and micro-batches, `peaks` keep the largest;
-    neither has a gradient.
-    """
-
-    loss: Tensor
-    sums: Mapping[str, Tensor] = field(default_factory=dict)
-    peaks: Mapping[str, Tensor] = field(default_factory=dict)
-
-
-Loss = Callable[[Tensor, Batch], Terms]  # (log-probabilities [B, T], rows) → terms
-
-
 class LanguageModel:
-    """What a model makes of a batch.  As it stands: the reference of a KL penalty; `Policy` is one that learns.
+    """What a model makes of sequences.  As it stands: a frozen reference or teacher; `Policy` is one that learns.
 
     `temperature` is the one that completions are sampled with.
     """
@@ -54,26 +38,28 @@ class LanguageModel:
         _without_dropout(model)
         self.computation = choose_computation(model)
 
-    @torch.no_grad()
-    def logprobs(self, batch: Batch) -> Tensor:
-        """log π of the batch's tokens: float32 [B, T] on the CPU, 0 in the padding."""
-        return self._of_all(batch, self.temperature)
+    def logprobs(self, sequences: Sequences) -> Tensor:
+        """log π of each token: float32 [B, T] on the CPU, 0 in the padding."""
+        return self._of_all(sequences, lambda rows: self.computation.logprobs(rows, self.temperature)[0])
 
-    @torch.no_grad()
-    def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
+    def entropies(self, sequences: Sequences) -> Tensor:
+        """Entropy of the distribution that each token was drawn from, in nats: float32 [B, T] on the CPU."""
+        return self._of_all(sequences, lambda rows: self.computation.entropies(rows, self.temperature))
+
+    def score(self, continuations: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
         """log π at temperature 1 of each completion's tokens after its prompt; the counterpart of `Sampler.score`."""
-        rows = [Row(tuple(prompt), tuple(tokens), (0.0,) * len(tokens), 0.0, 1.0) for prompt, tokens in sequences]
-        batch = collate(rows)
-        logprobs_BT = self._of_all(batch, 1.0)
-        return [row[:length].tolist() for row, length in zip(logprobs_BT, batch.lengths, strict=True)]
+        sequences = Sequences.of(continuations)
+        logprobs_BT = self._of_all(sequences, lambda rows: self.computation.logprobs(rows, 1.0)[0])
+        return [row[:length].tolist() for row, length in zip(logprobs_BT, sequences.lengths, strict=True)]
 
-    def _of_all(self, batch: Batch, temperature: float) -> Tensor:
-        logprobs_BT = torch.zeros(batch.tokens_BT.shape)
+    @torch.no_grad()
+    def _of_all(self, sequences: Sequences, compute: Callable[[Sequences], Tensor]) -> Tensor:
+        values_BT = torch.zeros(sequences.tokens_BT.shape)
         with fast_products():
-            for index in self.computation.body.microbatches(batch, self.tokens_per_microbatch):
-                part, *_ = self.computation.logprobs(batch.rows(index), temperature)
-                logprobs_BT[index, : part.shape[1]] = part.cpu()
-        return logprobs_BT
+            for index in self.computation.body.microbatches(sequences, self.tokens_per_microbatch):
+                part = compute(sequences.rows(index))
+                values_BT[index, : part.shape[1]] = part.cpu()
+        return values_BT
 
 
 class Policy(LanguageModel):
@@ -96,16 +82,16 @@ class Policy(LanguageModel):
         "tokens/update" counts the tokens that were computed, "tokens/padding" those among them that are of no row.
         """
         totals: dict[str, float] = {"loss": 0.0, "tokens/update": 0.0, "tokens/padding": 0.0}
-        for index in self.computation.body.microbatches(batch, self.tokens_per_microbatch):
+        for index in self.computation.body.microbatches(batch.sequences, self.tokens_per_microbatch):
             rows = batch.rows(index)
             try:
-                logprobs_BT, computed, padding = self.computation.logprobs(rows, self.temperature)
-                terms = loss(logprobs_BT, _to(rows, self.device))
+                logprobs_BT, computed, padding = self.computation.logprobs(rows.sequences, self.temperature)
+                terms = loss(logprobs_BT, rows.targets.to(self.device))
                 terms.loss.backward()
             except torch.OutOfMemoryError:
                 raise LearningError(
-                    f"out of memory with {len(index)} rows of up to {rows.tokens_BT.shape[1]} new tokens at a time; "
-                    f"lower optim.tokens_per_microbatch = {self.tokens_per_microbatch}, or set "
+                    f"out of memory with {len(index)} rows of up to {max(rows.sequences.lengths)} new tokens at a "
+                    f"time; lower optim.tokens_per_microbatch = {self.tokens_per_microbatch}, or set "
                     "model.gradient_checkpointing = true"
                 ) from None
             totals["loss"] += float(terms.loss.detach())
@@ -116,6 +102,11 @@ class Policy(LanguageModel):
             for name, value in terms.peaks.items():
                 totals[name] = max(totals.get(name, -math.inf), float(value))
         return totals
+
+    def gradients(self, batch: Batch, loss: Loss) -> dict[str, Tensor]:
+        """The gradient of `loss` by weight, in float32, moving nothing.  Call it between updates."""
+        self.forward_backward(batch, loss)
+        return self.optimizer.take_gradients()
 
     def optim_step(self, lr: float) -> float:
         """Moves the weights; returns the gradient norm before clipping.  A norm that is not finite moves nothing."""
@@ -148,16 +139,6 @@ class Policy(LanguageModel):
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         self.optimizer.load_state(state)
-
-
-def _to(batch: Batch, device: torch.device) -> Batch:
-    return Batch(
-        batch.prompts,
-        batch.tokens_BT.to(device),
-        batch.weights_BT.to(device),
-        batch.advantages_B.to(device),
-        {name: other.to(device) for name, other in batch.logprobs.items()},
-    )
 
 
 def _without_dropout(model: PreTrainedModel) -> None:

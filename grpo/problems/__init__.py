@@ -1,6 +1,6 @@
 """Where problems come from, and how a model reads them.
 
-    source ──sources──▶ rows ──columns──▶ problems ──prompts──▶ prompts        order: which of them at which step
+    source ──sources──▶ rows ──columns──▶ problems ──prompts──▶ prompts    order, curriculum: which of them comes next
 
 `code_sets` steps in between where the rows are programming tasks with tests.
 A source may be anything that has rows: a generated task, a file, a directory, a data set on the Hub.  Which columns
@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from grpo.config import Data
 from grpo.problems import code_sets
 from grpo.problems.columns import to_problems
+from grpo.problems.curriculum import SolveRates, draw_by_difficulty
 from grpo.problems.order import draw
 from grpo.problems.prompts import render_prompts
 from grpo.problems.sources import read_rows, stem
 from grpo.types import Problem
 
-__all__ = ["draw", "load_problems", "render_prompts"]
+__all__ = ["SolveRates", "draw", "draw_by_difficulty", "load_problems", "render_prompts"]
 
 
 def load_problems(data: Data, *, needs: Sequence[str] = ("answer",)) -> list[Problem]:

@@ -1,8 +1,7 @@
-"""Which problems a step works on: a pure function of the step.
+"""Which problems come next: a pure function of how many were drawn before.
 
-Problems are gone through epoch after epoch, each in its own order fixed by `(seed, epoch)`.  Because step `step` is
-computed and not remembered, a resumed run goes on where it stood without any saved position: there is none to get
-wrong, also on the boundary between two epochs.
+Problems are gone through epoch after epoch, each in its own order fixed by `(seed, epoch)`.  All that a resumed run must
+know is how many were drawn, so nothing is skipped or repeated, also on the boundary between two epochs.
 """
 
 from __future__ import annotations
@@ -15,19 +14,16 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def draw(problems: Sequence[T], step: int, count: int, *, seed: int, shuffle: bool) -> list[T]:
-    """The `count` problems of step `step`, counted from 0.
+def draw(problems: Sequence[T], drawn: int, count: int, *, seed: int) -> list[T]:
+    """The `count` problems that come after the first `drawn`.
 
-    Steps follow each other without a gap: a step may end one epoch and begin the next, and within an epoch nothing
-    is left out or repeated.  Where `count` exceeds the number of problems, a step spans several epochs.
-    Example: `draw("abc", 1, 2, seed=0, shuffle=False) == ["c", "a"]`.
+    Within an epoch nothing is left out or repeated; a draw may end one epoch and begin the next, and where `count`
+    exceeds the number of problems it spans several.
     """
     total = len(problems)
     if total == 0:
         raise ValueError("draw: problems must not be empty")
-    places = (divmod(position, total) for position in range(step * count, (step + 1) * count))
-    if not shuffle:
-        return [problems[index] for _, index in places]
+    places = (divmod(position, total) for position in range(drawn, drawn + count))
     return [problems[_order(total, seed, epoch)[index]] for epoch, index in places]
 
 

@@ -1,7 +1,8 @@
 """Checkpoints that are whole or not there.
 
     checkpoints/step-50/          model and tokenizer in Hugging Face format: `from_pretrained` and vLLM open it
-    checkpoints/step-50/trainer/  state.json and optimizer.pt to go on bit for bit, manifest.json with every file's sum
+    checkpoints/step-50/trainer/  state.json and what the engine needs (optimizer.pt) to go on bit for bit, and
+                                  manifest.json with every file's sum
     checkpoints/best/             the model that did best on held-out problems, kept apart
 
 A checkpoint is written under another name, flushed to the disk and then renamed, so a kill at any moment leaves the
@@ -15,11 +16,10 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 
 from grpo.errors import CheckpointError
@@ -29,23 +29,26 @@ Writer = Callable[[Path], None]  # writes the model and the tokenizer into an em
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a run stands.  Order of problems, draws of the sampler and learning rate are functions of `step` alone."""
+    """Where a run stands.  All that is random in the next step is a function of this and the seed."""
 
     step: int  # finished steps
+    drawn: int  # problems drawn so far
     bad_steps: int = 0  # updates in a row that were skipped because gradients were not finite
     evaluated_step: int = -1  # of the last evaluation; -1: none yet
     best_step: int = 0
     best_score: float = -1.0  # pass@1 on held-out problems; -1: not evaluated yet
     tokens: int = 0  # sampled so far
+    solve_rates: Mapping[str, Any] = field(default_factory=dict)  # of a curriculum, by problem
 
 
-def save(folder: Path, progress: Progress, optimizer: Mapping[str, Any], write_model: Writer, *, keep: int) -> Path:
-    """Write `folder/step-N` and delete the oldest beyond `keep`.  Raises `CheckpointError`; then nothing changed."""
+def save(folder: Path, progress: Progress, write_model: Writer, *, keep: int) -> Path:
+    """Write `folder/step-N` and delete the oldest beyond `keep`.  Raises `CheckpointError`; then nothing changed.
+
+    `write_model` writes all that is to be resumed: the engine's own part of trainer/ as well.
+    """
 
     def write(target: Path) -> None:
         write_model(target)
-        (target / "trainer").mkdir()
-        torch.save(dict(optimizer), target / "trainer" / "optimizer.pt")
         (target / "trainer" / "state.json").write_text(json.dumps(asdict(progress), indent=1))
         manifest = {str(path.relative_to(target)): _sum(path) for path in sorted(target.rglob("*")) if path.is_file()}
         (target / "trainer" / "manifest.json").write_text(json.dumps(manifest, indent=1))
@@ -68,15 +71,19 @@ def latest(folder: Path) -> Path | None:
     return steps[-1] if steps else None
 
 
-def load(path: Path) -> tuple[Progress, dict[str, Any]]:
-    """Progress and optimizer state, after every file has been checked.  Raises `CheckpointError`."""
+def load(path: Path) -> Progress:
+    """Where the run stood, after every file has been checked.  Raises `CheckpointError`."""
     _check(path)
     try:
-        progress = Progress(**json.loads((path / "trainer" / "state.json").read_text()))
-        state: dict[str, Any] = torch.load(path / "trainer" / "optimizer.pt", map_location="cpu", weights_only=True)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
-        raise _damaged(path, f"trainer/ cannot be read ({error})") from None
-    return progress, state
+        return Progress(**json.loads((path / "trainer" / "state.json").read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise _damaged(path, f"trainer/state.json cannot be read ({error})") from None
+
+
+def before(folder: Path, step: int) -> Path | None:
+    """The newest checkpoint of an earlier step, or None where the run's start is all there is."""
+    earlier = [path for path in _steps(folder) if int(path.name[5:]) < step]
+    return earlier[-1] if earlier else None
 
 
 def _steps(folder: Path) -> list[Path]:

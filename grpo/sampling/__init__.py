@@ -18,10 +18,10 @@ from grpo.types import Group, Prompt, SamplingParams
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Dtype", "Sampler", "Sequences", "make_sampler"]
+__all__ = ["Continuations", "Dtype", "Sampler", "make_sampler"]
 
 Dtype = Literal["float32", "bfloat16"]
-Sequences = Sequence[tuple[Sequence[int], Sequence[int]]]  # (prompt, completion), both as token ids
+Continuations = Sequence[tuple[Sequence[int], Sequence[int]]]  # (prompt, what continues it), as token ids
 
 
 class Sampler(Protocol):
@@ -36,7 +36,7 @@ class Sampler(Protocol):
         """
         ...
 
-    def score(self, sequences: Sequences) -> list[list[float]]:
+    def score(self, sequences: Continuations) -> list[list[float]]:
         """Log-probabilities, at temperature 1, of each completion's tokens under the weights served now."""
         ...
 

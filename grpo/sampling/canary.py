@@ -15,7 +15,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from grpo.errors import SamplerError
-from grpo.sampling import Dtype, Sampler, Sequences
+from grpo.sampling import Continuations, Dtype, Sampler
 from grpo.types import Group
 
 TOLERANCE: dict[Dtype, float] = {"float32": 1e-3, "bfloat16": 0.1}  # mean |Δ log-probability| per token
@@ -25,29 +25,49 @@ Scores = list[list[float]]  # of each sequence's completion tokens
 
 
 class Canary:
-    """Remembers the last probe and what both sides said of it."""
+    """Of one sampler and the policy it serves; remembers the last probe and what both sides said of it.
 
-    def __init__(self) -> None:
-        self._last: tuple[Sequences, Scores, Scores] | None = None
+    `tolerance` is the largest mean |Δ log-probability| that is put down to rounding; 0 allows any.
+    """
 
-    def gap(
-        self, groups: Sequence[Group], sampler: Sampler, policy_score: Callable[[Sequences], Scores], step: int
-    ) -> float:
-        """Mean |Δ log-probability| after the transfer of step `step`; raises `SamplerError` where nothing arrived."""
+    def __init__(self, sampler: Sampler, policy_score: Callable[[Continuations], Scores], tolerance: float) -> None:
+        self._sampler, self._policy_score, self._tolerance = sampler, policy_score, tolerance
+        self._last: tuple[Continuations, Scores, Scores] | None = None
+
+    def check(self, groups: Sequence[Group], step: int) -> float:
+        """Mean |Δ log-probability| on some tokens of `groups` after the transfer of step `step`.
+
+        Raises `SamplerError` where the weights did not arrive, in whole or in part.
+        """
         if self._last is not None:
-            sequences, of_sampler, of_policy = self._last
-            if policy_score(sequences) != of_policy and sampler.score(sequences) == of_sampler:
-                raise SamplerError(
-                    f"{sampler.name}: did not take the weights of step {step}: the policy's log-probabilities have "
-                    'changed and the sampler\'s are the same to the last bit; set sampling.backend = "transformers" '
-                    "to go on, and report the model"
-                )
+            self._refuse_unchanged(*self._last, step)
         sequences = probe(groups, seed=step)
-        self._last = (sequences, sampler.score(sequences), policy_score(sequences))
-        return logprob_gap(self._last[1], self._last[2])
+        of_sampler, of_policy = self._sampler.score(sequences), self._policy_score(sequences)
+        self._last = (sequences, of_sampler, of_policy)
+        gap = logprob_gap(of_sampler, of_policy)
+        self._refuse_gap(gap, step)
+        return gap
+
+    def _refuse_unchanged(self, sequences: Continuations, of_sampler: Scores, of_policy: Scores, step: int) -> None:
+        if self._policy_score(sequences) != of_policy and self._sampler.score(sequences) == of_sampler:
+            raise SamplerError(
+                f"{self._sampler.name}: did not take the weights of step {step}: the policy's log-probabilities have "
+                'changed and the sampler\'s are the same to the last bit; set sampling.backend = "transformers" '
+                "to go on, and report the model"
+            )
+
+    def _refuse_gap(self, gap: float, step: int) -> None:
+        if self._tolerance == 0 or gap <= self._tolerance:  # written so that a gap of nan is refused
+            return
+        raise SamplerError(
+            f"{self._sampler.name}: after the weights of step {step} its log-probabilities are {gap:.3g} off the "
+            f"policy's on average ({self._tolerance:g} allowed), so it does not serve the policy's weights or computes "
+            'them differently; set sampling.backend = "transformers" to go on and report the model, '
+            "or raise sampling.sync_tolerance if the gap is steady from the first step and only rounding"
+        )
 
 
-def probe(groups: Sequence[Group], *, seed: int, count: int = 4, max_tokens: int = 128) -> Sequences:
+def probe(groups: Sequence[Group], *, seed: int, count: int = 4, max_tokens: int = 128) -> Continuations:
     """`count` completions, or all if there are fewer, each cut to its first `max_tokens`, with their prompts."""
     everyone = [(group.prompt.token_ids, completion.token_ids) for group in groups for completion in group.completions]
     chosen = random.Random(seed).sample(everyone, min(count, len(everyone)))
@@ -67,17 +87,5 @@ def logprob_gap(sampler_logprobs: Sequence[Sequence[float]], policy_logprobs: Se
 
 
 def tolerance(dtype: Dtype, setting: float | None = None) -> float:
-    """`sampling.canary` where it is set, else what rounding explains in this dtype."""
+    """`sampling.sync_tolerance` where it is set, else what rounding explains in this dtype."""
     return TOLERANCE[dtype] if setting is None else setting
-
-
-def check(gap: float, allowed: float, *, sampler: str, step: int) -> None:
-    """Stop the run where the gap is more than allowed.  `allowed = 0` turns the check off."""
-    if allowed == 0 or gap <= allowed:  # written so that a gap of nan is refused
-        return
-    raise SamplerError(
-        f"{sampler}: after the weights of step {step} its log-probabilities are {gap:.3g} off the policy's on average "
-        f"({allowed:g} allowed), so it does not serve the policy's weights or computes them differently; "
-        'set sampling.backend = "transformers" to go on and report the model, '
-        "or raise sampling.canary if the gap is steady from the first step and only rounding"
-    )

@@ -18,7 +18,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from grpo.errors import ModelError, SamplerError
 from grpo.products import fast_products
-from grpo.sampling import Dtype, Sequences
+from grpo.sampling import Continuations, Dtype
 from grpo.sampling.tokens import Vocabulary
 from grpo.types import Completion, Group, Prompt, SamplingParams
 
@@ -53,7 +53,7 @@ class _RoomyLayer(DynamicLayer):
 
 
 @dataclass(slots=True)
-class _Row:
+class _Growing:
     """One completion while it grows."""
 
     token_ids: list[int] = field(default_factory=list)
@@ -102,7 +102,7 @@ class TransformersSampler:
         own = [_RoomyLayer(params.max_tokens) if type(layer) is DynamicLayer else layer for layer in cache.layers]
         cache.layers = own
         logits_BV, mask_BS = self._run_prompts(prompts, n, cache)
-        rows = [_Row() for _ in range(len(prompts) * n)]
+        rows = [_Growing() for _ in range(len(prompts) * n)]
         alive = list(range(len(rows)))  # alive[b]: the row that position b of the batch belongs to
         for length in range(1, params.max_tokens + 1):
             tokens_B, logprobs_B = _draw(logits_BV, params, draws)
@@ -154,7 +154,7 @@ class TransformersSampler:
         logits_BV: torch.Tensor = out.logits[:, -1]
         return logits_BV
 
-    def _append(self, row: _Row, token: int, logprob: float, stop: tuple[str, ...]) -> None:
+    def _append(self, row: _Growing, token: int, logprob: float, stop: tuple[str, ...]) -> None:
         if row.stopped:  # still in the batch until the next thinning out
             return
         row.token_ids.append(token)
@@ -170,7 +170,7 @@ class TransformersSampler:
         return any(text in tail for text in stop)
 
     @torch.inference_mode()
-    def score(self, sequences: Sequences) -> list[list[float]]:
+    def score(self, sequences: Continuations) -> list[list[float]]:
         return [self._score(prompt, completion) for prompt, completion in sequences]
 
     def _score(self, prompt: Sequence[int], completion: Sequence[int]) -> list[float]:

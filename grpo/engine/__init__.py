@@ -1,0 +1,77 @@
+"""The engine: who samples, who learns, when either sleeps, how weights travel, and how it is proved that they arrived.
+
+`grpo.algorithm` knows these verbs and no others, so where a run happens changes nothing in what it computes.
+`LocalEngine` is one process, in which sampler and learner take turns on one device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from torch import Tensor
+
+from grpo.learning.batch import Batch, Loss, Sequences
+from grpo.types import Group, Prompt, SamplingParams
+
+Whose = Literal["policy", "reference"]  # log-probabilities; the reference is what the run starts from
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What one optimizer update did.  `grad_norm` is before clipping; not finite means that nothing was moved."""
+
+    batch: Batch
+    lr: float
+    grad_norm: float
+    totals: Mapping[str, float]  # "loss", sums over tokens, peaks
+
+    @property
+    def moved(self) -> bool:
+        return math.isfinite(self.grad_norm)
+
+
+class Rollouts(Protocol):
+    """Whoever samples: an engine, or a sampler by itself."""
+
+    name: str  # "vllm 0.32.0 on cpu, float32"
+
+    def sample(self, prompts: Sequence[Prompt], n: int, params: SamplingParams) -> Iterator[tuple[int, Group]]:
+        """Yield (index into `prompts`, its group of n completions) as soon as all of that group are finished."""
+        ...
+
+
+class Engine(Rollouts, Protocol):
+    """The verbs.  Between `update` and `publish` the samplers serve older weights than the policy has."""
+
+    remarks: tuple[str, ...]  # what a user should know of how it computes, each a clause
+
+    def logprobs(self, sequences: Sequences, of: Whose = "policy") -> Tensor:
+        """log π of each token: float32 [B, T] on the CPU, 0 in the padding."""
+        ...
+
+    def entropies(self, sequences: Sequences) -> Tensor:
+        """Entropy of the policy's distribution at each token, in nats: float32 [B, T] on the CPU."""
+        ...
+
+    def update(self, batch: Batch, loss: Loss, lr: float) -> Update:
+        """One optimizer step on the gradient of `loss`, accumulated over micro-batches."""
+        ...
+
+    def publish(self, step: int) -> float:
+        """Give every sampler the policy's weights, as those of `step`, and check that they arrived (the canary).
+
+        Returns the mean |Δ log-probability| between sampler and policy on some of the tokens sampled last; raises
+        `SamplerError` where it is more than rounding explains.
+        """
+        ...
+
+    def save(self, folder: Path, *, resumable: bool) -> None:
+        """The model and its tokenizer in Hugging Face format; with `resumable` also, under trainer/, what an optimizer
+        needs to go on bit for bit."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,113 @@
+"""The engine in one process: one policy and one sampler, which take turns on one device.
+
+The sampler sleeps while the policy computes and wakes when it is given weights, so each has the device's memory for
+itself.  Nobody above sees any of that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from grpo.engine import Update, Whose
+from grpo.errors import CheckpointError
+from grpo.learning.batch import Batch, Loss, Sequences
+from grpo.learning.policy import LanguageModel, Policy
+from grpo.sampling import Sampler
+from grpo.sampling.canary import Canary
+from grpo.types import Group, Prompt, SamplingParams
+
+OPTIMIZER = Path("trainer", "optimizer.pt")  # within a checkpoint
+
+
+class LocalEngine:
+    """Of parts that are open.  `frozen` are the models beside the policy, by name; `tolerance` is the canary's."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        sampler: Sampler,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        frozen: Mapping[Whose, LanguageModel],
+        tolerance: float,
+    ) -> None:
+        self.policy, self.sampler, self.tokenizer = policy, sampler, tokenizer
+        self.name = sampler.name
+        reason = policy.computation.fallback
+        self.remarks = (
+            (f"computes each prompt once per completion, because {reason}; updates are slower and take more memory",)
+            if reason
+            else ()
+        )
+        self._models: Mapping[Whose, LanguageModel] = {**frozen, "policy": policy}
+        self._canary = Canary(sampler, policy.score, tolerance)
+        self._sampled: dict[int, Group] = {}  # in the last call; the canary scores some of their tokens
+        self._asleep = False
+
+    def sample(self, prompts: Sequence[Prompt], n: int, params: SamplingParams) -> Iterator[tuple[int, Group]]:
+        self._sampled = {}
+        for index, group in self.sampler.sample(prompts, n, params):
+            self._sampled[index] = group
+            yield index, group
+
+    def logprobs(self, sequences: Sequences, of: Whose = "policy") -> Tensor:
+        self._sleep()
+        return self._models[of].logprobs(sequences)
+
+    def entropies(self, sequences: Sequences) -> Tensor:
+        self._sleep()
+        return self.policy.entropies(sequences)
+
+    def update(self, batch: Batch, loss: Loss, lr: float) -> Update:
+        self._sleep()
+        totals = self.policy.forward_backward(batch, loss)
+        return Update(batch, lr, self.policy.optim_step(lr), totals)
+
+    def gradients(self, batch: Batch, loss: Loss) -> dict[str, Tensor]:
+        """The gradient of `loss` by weight, moving nothing."""
+        self._sleep()
+        return self.policy.gradients(batch, loss)
+
+    def load(self, step: int) -> None:
+        """Give the sampler the policy's weights, unchecked: before anything was sampled there is nothing to check on."""
+        self.policy.release_memory()
+        if self._asleep:
+            self.sampler.wake()
+            self._asleep = False
+        self.sampler.load_weights(self.policy.weights(), step)
+
+    def publish(self, step: int) -> float:
+        self.load(step)
+        return self._canary.check([self._sampled[index] for index in sorted(self._sampled)], step)
+
+    def save(self, folder: Path, *, resumable: bool) -> None:
+        self.policy.save(folder)
+        self.tokenizer.save_pretrained(folder)
+        if resumable:
+            (folder / OPTIMIZER).parent.mkdir()
+            torch.save(self.policy.state(), folder / OPTIMIZER)
+
+    def restore(self, checkpoint: Path) -> None:
+        """The optimizer as `save` wrote it.  Raises `CheckpointError`."""
+        try:
+            state: dict[str, Any] = torch.load(checkpoint / OPTIMIZER, map_location="cpu", weights_only=True)
+        except (OSError, ValueError, TypeError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{checkpoint}: {OPTIMIZER} cannot be read ({error}); delete this folder to go on from an older one",
+                exit_code=2,
+            ) from None
+        self.policy.load_state(state)
+
+    def close(self) -> None:
+        self.sampler.close()
+
+    def _sleep(self) -> None:
+        if not self._asleep:
+            self.sampler.sleep()
+            self._asleep = True

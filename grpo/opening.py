@@ -1,0 +1,144 @@
+"""From settings to an open run, in named steps.
+
+    inputs          problems and rewards, looked at before any model is opened: what is cheap to get wrong comes first
+    starting_model  the named model, or what the cold start makes of it
+    stand           after which step the run stands, and the model of that step
+    rendered        prompts, as that model reads them
+    open_engine     sampler and policy                                         (`grpo.assemble`)
+
+`grpo train` goes through all of them; `grpo replay` and `grpo explain` open a recorded run in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from grpo import assemble, preflight
+from grpo.assemble import ModelFiles
+from grpo.config import Config, Eval, Sampling
+from grpo.interrupt import StopRequest
+from grpo.learning.loading import outline
+from grpo.memory import device_memory, estimate_memory
+from grpo.run import checkpoints
+from grpo.run.checkpoints import Progress
+from grpo.run.console import Console
+from grpo.scoring import check_rewards
+from grpo.sft import fine_tune, load_examples, open_learner
+from grpo.types import Problem, Prompt, SamplingParams
+
+Say = Callable[[str], None]
+
+
+class Inputs(NamedTuple):
+    problems: list[Problem]
+    held_out: list[Problem]
+
+
+def inputs(config: Config, console: Console) -> Inputs:
+    """The problems that the rewards can judge; what the rewards say of a gold answer is shown and checked."""
+    problems = assemble.load_judgeable(config.data, config.reward, console.warn)
+    of_eval = assemble.held_out(config.data, config.eval)
+    held_out = assemble.load_judgeable(of_eval, config.reward, console.warn) if of_eval else []
+    console.note(f"problems: {len(problems)} from {config.data.source}, {len(held_out)} held out")
+    for check in check_rewards(config.reward, problems[0], chat=config.data.chat):
+        gold, empty = ("-" if score.value is None else f"{score.value:g}" for score in (check.gold, check.empty))
+        console.note(f'reward: {check.name} gives the gold answer of {problems[0].id} {gold}, "" {empty}')
+    findings = preflight.check_rejected_golds(config.reward[0], problems, chat=config.data.chat)
+    preflight.settle(findings, config.run.preflight, console.warn)
+    return Inputs(problems, held_out)
+
+
+def starting_model(config: Config, folder: Path, console: Console, stop: StopRequest) -> ModelFiles:
+    """The model that GRPO starts from; what is made for that goes into `folder`, and is found there again."""
+    files = assemble.find_model(config.model, folder / "model", seed=config.run.seed)
+    if not config.sft.steps:
+        return files
+    target = folder / "cold-start"
+    if target.exists():
+        return assemble.open_model(str(target))
+
+    def shown(step: int, loss: float) -> None:
+        console.phase(f"cold start, loss {loss:.3f}", step, config.sft.steps)
+        stop.check()
+        if step == 1 or step % max(1, config.sft.steps // 4) == 0:
+            console.note(f"cold start: step {step}/{config.sft.steps}, loss {loss:.3f}")
+
+    examples, learner = load_examples(config.data, config.sft, files), open_learner(config, files)
+    return fine_tune(config.sft, examples, learner, files, target, seed=config.run.seed, shown=shown)
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """Where a run stands: after which step, with which model, and from which checkpoint (None: its start)."""
+
+    progress: Progress
+    files: ModelFiles
+    checkpoint: Path | None
+
+
+def stand(checkpoint: Path | None, start: ModelFiles) -> Stand:
+    """Raises `CheckpointError` where the checkpoint is damaged."""
+    if checkpoint is None:
+        return Stand(Progress(step=0, drawn=0), start, None)
+    return Stand(checkpoints.load(checkpoint), replace(start, name=str(checkpoint), revision=None), checkpoint)
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """Prompts, and the room for the longest with its completion."""
+
+    prompts: list[Prompt]
+    held_out: list[Prompt]
+    context: int  # tokens
+
+
+def rendered(config: Config, inputs: Inputs, files: ModelFiles) -> Rendered:
+    tokens, eval_tokens = config.sampling.max_tokens, eval_max_tokens(config.eval, config.sampling)
+    prompts = assemble.prompts_for(inputs.problems, files, config.data, max_tokens=tokens)
+    held_out = assemble.prompts_for(inputs.held_out, files, config.data, max_tokens=eval_tokens)
+    room = [(prompts, tokens), (held_out, eval_tokens)]
+    return Rendered(prompts, held_out, max(assemble.longest(some) + limit for some, limit in room if some))
+
+
+def eval_max_tokens(settings: Eval, sampling: Sampling) -> int:
+    return settings.max_tokens or sampling.max_tokens
+
+
+def eval_params(config: Config, seed: int) -> SamplingParams:
+    """How held-out problems are sampled during a run."""
+    tokens = eval_max_tokens(config.eval, config.sampling)
+    return SamplingParams(tokens, config.eval.temperature, seed=seed, stop=config.sampling.stop)
+
+
+def check_memory(config: Config, files: ModelFiles, context: int, console: Console) -> None:
+    place = assemble.choose_place(config.model)
+    shape = outline(files.name, files.revision, dtype=place.dtype)
+    memory = estimate_memory(
+        shape,
+        place,
+        context,
+        sampling=config.sampling,
+        optim=config.optim,
+        gradient_checkpointing=config.model.gradient_checkpointing,
+        models=2 if config.objective.kl_coef else 1,
+        available=device_memory(place),
+    )
+    console.note(f"policy: {_count(shape.num_parameters())} parameters, {place.dtype}")
+    console.note(f"memory: {memory}")
+    preflight.settle(preflight.check_memory(memory), config.run.preflight, console.warn)
+
+
+def _count(number: int) -> str:
+    """1543714304 → "1.5B"."""
+    for unit, size in (("B", 10**9), ("M", 10**6), ("k", 10**3)):
+        if number >= size:
+            return f"{number / size:.1f}{unit}"
+    return str(number)
+
+
+def texts_of(prompts: Sequence[Prompt], files: ModelFiles) -> dict[str, str]:
+    """What the model was asked, by problem id."""
+    return {prompt.problem.id: str(files.tokenizer.decode(list(prompt.token_ids))) for prompt in prompts}
