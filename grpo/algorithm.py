@@ -28,7 +28,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -46,7 +46,7 @@ from grpo.types import Completion, Group, Prompt, SamplingParams, ScoredGroup
 def policy_loss(logprobs_BT: Tensor, targets: Targets, *, objective: Objective) -> Terms:
     """The bracket of L above for some completions of an update, weighted and summed, with sums over tokens to watch.
 
-    Where the targets have no "old" log-probabilities the policy has not moved since it sampled, and is its own old self.
+    Where the targets have no "old" log-probabilities the policy has not moved since it sampled: it is its own old self.
     """
     mask_BT, settings = targets.mask_BT, objective.settings
     old_BT = targets.per_token.get("old", logprobs_BT.detach())
@@ -105,6 +105,14 @@ class StepResult:
     gap: float
 
 
+class Sample(NamedTuple):
+    """A completion that is learned from."""
+
+    group: Group
+    completion: Completion
+    advantage: float
+
+
 class Clock(Protocol):
     """Measures the phases "sample", "score", "update" and "sync" of a step."""
 
@@ -125,8 +133,8 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Trainer:
-    """What a step works with.  `arrived(done, total)` is called as groups come in, and may raise to stop the step before
-    anything was learned from it."""
+    """What a step works with.  `arrived(done, total)` is called as groups come in, and may raise to stop the step
+    before anything was learned from it."""
 
     engine: Engine
     scorer: Scorer
@@ -172,7 +180,7 @@ class Trainer:
             return [futures[index].result() for index in range(len(prompts))]
 
     def compare(self, scored: Sequence[ScoredGroup]) -> list[JudgedGroup]:
-        """The advantages of all completions of the step.  Which groups are useful is a matter of their rewards alone."""
+        """The advantages of all completions.  Which groups are useful is a matter of their rewards, without the KL."""
         useful = [self.objective.has_signal(self.rewards_of(group)) for group in scored]
         if self.objective.settings.kl_coef and self.objective.settings.kl_in == "reward":
             rewards = self.less_kl(scored)
@@ -197,10 +205,8 @@ class Trainer:
 
         Several updates share a sampled step, so each needs to know how the policy stood before the first of them.
         """
-        settings, n = self.objective.settings, self.optim.updates_per_step
-        kept = [group for group in groups if group.useful or not settings.filter_groups]
-        shares = [kept[i * len(kept) // n : (i + 1) * len(kept) // n] for i in range(n)]
-        batches = [self.batch(rows) for share in shares if (rows := self.rows(share))]
+        settings = self.objective.settings
+        batches = [self.batch(share) for share in self.shares(groups)]
         if settings.kl_coef and settings.kl_in == "loss":
             batches = [_having(b, reference=self.engine.logprobs(b.sequences, "reference")) for b in batches]
         if len(batches) * self.optim.num_iterations > 1:
@@ -209,10 +215,16 @@ class Trainer:
             batches = [self.of_highest_entropy(b) for b in batches]
         return batches
 
-    def rows(self, groups: Sequence[JudgedGroup]) -> list[tuple[Group, Completion, float]]:
-        """The completions that are learned from, each with its group and its advantage."""
+    def shares(self, groups: Sequence[JudgedGroup]) -> list[list[Sample]]:
+        """The completions that each update of a pass learns from."""
+        n = self.optim.updates_per_step
+        kept = [group for group in groups if group.useful or not self.objective.settings.filter_groups]
+        shares = [self.samples(kept[i * len(kept) // n : (i + 1) * len(kept) // n]) for i in range(n)]
+        return [share for share in shares if share]
+
+    def samples(self, groups: Sequence[JudgedGroup]) -> list[Sample]:
         return [
-            (judged.scored.group, completion, advantage)
+            Sample(judged.scored.group, completion, advantage)
             for judged in groups
             for completion, advantage, reward in zip(
                 judged.scored.group.completions, judged.advantages, judged.scored.rewards, strict=True
@@ -221,19 +233,19 @@ class Trainer:
             and not (self.objective.settings.mask_truncated_completions and completion.finish == "length")
         ]
 
-    def batch(self, rows: Sequence[tuple[Group, Completion, float]]) -> Batch:
-        sequences = Sequences.of([(group.prompt.token_ids, completion.token_ids) for group, completion, _ in rows])
+    def batch(self, share: Sequence[Sample]) -> Batch:
+        sequences = Sequences.of([(sample.group.prompt.token_ids, sample.completion.token_ids) for sample in share])
         real_BT = sequences.real_BT
         weights = self.objective.weights(sequences.lengths, self.sampling.max_tokens)
         per_token = {
-            "sampler": padded([completion.logprobs for _, completion, _ in rows], torch.float32),
-            "advantages": spread([advantage for *_, advantage in rows], real_BT),
+            "sampler": padded([sample.completion.logprobs for sample in share], torch.float32),
+            "advantages": spread([sample.advantage for sample in share], real_BT),
         }
         return Batch(sequences, Targets(real_BT, spread(weights, real_BT), per_token))
 
     def of_highest_entropy(self, batch: Batch) -> Batch:
-        """The share of tokens at which the policy was least sure keeps its advantage (arXiv 2506.01939); all stay in the
-        denominators."""
+        """The tokens at which the policy was least sure keep their advantage (arXiv 2506.01939); the others get 0, and
+        stay in the denominators."""
         entropies_BT = self.engine.entropies(batch.sequences)
         of_all = entropies_BT[batch.targets.mask_BT]
         left_out = math.ceil((len(of_all) - 1) * (1 - self.objective.settings.top_entropy_quantile))

@@ -137,6 +137,35 @@ def compare(
     commands.compare(a, b)
 
 
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+Step = Annotated[int, typer.Option("--step", min=1, help="The step, counted from 1.")]
+
+
+@app.command()
+def replay(
+    run: Run,
+    step: Step,
+    rescore: Annotated[
+        bool, typer.Option("--rescore", help="Only score the recorded completions again; needs no model.")
+    ] = False,
+    reward: RewardSpecs = None,
+) -> None:
+    """Run one recorded step again and compare everything with the record.  Exit code 1 where something differs."""
+    raise typer.Exit(commands.replay(run, step, reward or [], rescore=rescore))
+
+
+@app.command()
+def explain(
+    run: Run,
+    step: Step,
+    problem: Annotated[
+        str | None, typer.Option("--problem", metavar="ID", help="Default: the first that carries a signal.")
+    ] = None,
+) -> None:
+    """The arithmetic of one group of a recorded step: rewards, advantages, weights, part in the gradient norm."""
+    commands.explain(run, step, problem)
+
+
 @app.command()
 def doctor() -> None:
     """What this machine can do: versions, devices, samplers, and how programs are confined."""

@@ -12,7 +12,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grpo.config import Config
+from grpo.config import EvalConfig, JudgeConfig
 from grpo.config_file import apply_changes, change, load_config, validate
 from grpo.errors import ConfigError, DataError
 from grpo.run.wording import plural
@@ -96,21 +96,23 @@ def evaluate(places: Sequence[str], options: EvalOptions) -> None:
     if len(places) != wanted:
         usage = "grpo eval --completions FILE DATA" if options.completions else "grpo eval MODEL DATA"
         raise ConfigError(f"grpo eval: takes {wanted} argument{'s'[: wanted - 1]} here ({len(places)} given); {usage}")
-    config = _eval_config(places, options)
     from grpo.evaluate import make_folder, write
+
+    kind = JudgeConfig if options.completions else EvalConfig
+    settings = validate(_eval_tree(places, options, kind), place="grpo eval", kind=kind)
 
     subject = str(options.completions) if options.completions else places[0]
     out = options.out or _free(Path("runs", "eval", f"{_slug(subject)}-{_slug(places[-1])}"))
     make_folder(out)  # before anything is sampled that it could not hold
-    result = _score_given(config, options) if options.completions else _sample(config, options)
-    recipe = {"grpo": version("grpo"), **result.how, "by": options.by, "config": config.model_dump(mode="json")}
+    result = _sample(settings, options) if isinstance(settings, EvalConfig) else _score_given(settings, options)
+    recipe = {"grpo": version("grpo"), **result.how, "by": options.by, "config": settings.model_dump(mode="json")}
     write(result.evaluation, out, recipe, result.texts)
     say(report_lines(result.evaluation))
     say(f"results: {out / 'results.json'}")
 
 
-def _eval_config(places: Sequence[str], options: EvalOptions) -> Config:
-    """The settings of a run, of which an evaluation needs those for model, data, sampling and rewards."""
+def _eval_tree(places: Sequence[str], options: EvalOptions, kind: type[JudgeConfig]) -> dict[str, Any]:
+    """The settings that an evaluation needs: a recipe's, its flags', then its changes."""
     tree: dict[str, Any] = {"data": {"split": "test"}, "sampling": {"max_tokens": 2048}}
     if options.recipe:
         tree = _asked_as(options.recipe, places[-1])
@@ -120,15 +122,15 @@ def _eval_config(places: Sequence[str], options: EvalOptions) -> Config:
     if ignored:
         raise ConfigError(f"--set {ignored[0]}: grpo eval has flags for this: --n, --temperature, --max-tokens, --seed")
     temperature = options.temperature if options.temperature is not None else (0.0 if options.n == 1 else 0.8)
-    changes = [
-        change("data.source", places[-1]),
-        change("model.name", "none" if options.completions else places[0]),
-        change("eval.temperature", temperature),
-        change("run.seed", options.seed),
-    ]
-    if options.max_tokens:
-        changes.append(change("sampling.max_tokens", options.max_tokens))
-    return validate(apply_changes(tree, [*changes, *options.changes]), place="grpo eval")
+    flags = {
+        "data.source": places[-1],
+        "model.name": places[0],
+        "eval.temperature": temperature,
+        "run.seed": options.seed,
+        **({"sampling.max_tokens": options.max_tokens} if options.max_tokens else {}),
+    }
+    tree = apply_changes(tree, [change(key, value) for key, value in flags.items()])
+    return apply_changes({group: tree[group] for group in kind.model_fields if group in tree}, options.changes)
 
 
 def _asked_as(recipe: str, source: str) -> dict[str, Any]:
@@ -139,7 +141,7 @@ def _asked_as(recipe: str, source: str) -> dict[str, Any]:
     # A split, and what the Hub calls a subset, belong to the source; a window of dates is a question.
     window = config.eval.subset if config.eval.subset and ".." in config.eval.subset else None
     own = {"subset": window, "split": None} if config.eval.source != source else {}
-    data = held_out(config.with_changes(eval={"source": source, "limit": None, **own}))
+    data = held_out(config.data, config.eval.model_copy(update={"source": source, "limit": None, **own}))
     assert data is not None
     tree = config.model_dump(mode="json", exclude_none=True)
     tree["data"] = data.model_dump(mode="json", exclude_none=True)
@@ -147,28 +149,35 @@ def _asked_as(recipe: str, source: str) -> dict[str, Any]:
     return tree
 
 
-def _sample(config: Config, options: EvalOptions) -> _Result:
+def _sample(config: EvalConfig, options: EvalOptions) -> _Result:
     ks = options.ks(default=[options.n], most=options.n)
     from grpo import assemble
     from grpo.evaluate import evaluate
     from grpo.run.console import Console
     from grpo.types import SamplingParams
 
-    problems = assemble.load_judgeable(config, config.data, say)
-    files = assemble.find_model(config, Path("runs", f"tiny-model-{config.run.seed}"))
+    problems = assemble.load_judgeable(config.data, config.reward, say)
+    made = Path("runs", f"tiny-model-{config.run.seed}")
+    files = assemble.find_model(config.model, made, seed=config.run.seed)
     prompts = assemble.prompts_for(problems, files, config.data, max_tokens=options.max_tokens or 1)
     # A limit that nobody asked for gives way to the model's context.
     tokens = min(config.sampling.max_tokens, files.context - assemble.longest(prompts))
     if tokens < config.sampling.max_tokens:
         say(f"max_tokens: {tokens}, because the longest prompt leaves no more of the model's {files.context} tokens")
-    place = assemble.choose_place(config)
+    place = assemble.choose_place(config.model)
     params = SamplingParams(
         tokens, config.eval.temperature, options.top_p, seed=config.run.seed, stop=config.sampling.stop
     )
     with (
         closing(Console(len(prompts))) as console,
-        assemble.open_scorer(config, None) as scorer,
-        closing(assemble.open_sampler(config, files, place, context=assemble.longest(prompts) + tokens)) as sampler,
+        assemble.open_scorer(
+            config.reward, chat=config.data.chat, workers=config.run.reward_workers, failed=None
+        ) as scorer,
+        closing(
+            assemble.open_sampler(
+                config.sampling, files, place, context=assemble.longest(prompts) + tokens, seed=config.run.seed
+            )
+        ) as sampler,
     ):
         console.note(f"sampler: {sampler.name}")
         result = evaluate(
@@ -194,20 +203,20 @@ def _sample(config: Config, options: EvalOptions) -> _Result:
     return _Result(result, texts, how)
 
 
-def _score_given(config: Config, options: EvalOptions) -> _Result:
+def _score_given(config: JudgeConfig, options: EvalOptions) -> _Result:
     from grpo import assemble
     from grpo.evaluate import score_completions
     from grpo.problems import load_problems
-    from grpo.types import Prompt
 
     assert options.completions is not None
     ks = options.ks(default=[])
     # Strict, because a row's number names a problem: with some left out, the numbers would shift.
     problems = load_problems(config.data, needs=assemble.needed_facts(config))
     texts = _read_completions(options.completions, problems)
-    prompts = [Prompt(problem, (0,)) for problem in problems]
-    with assemble.open_scorer(config, None) as scorer:
-        result = score_completions(scorer, prompts, texts, ks=ks, by=options.by)
+    with assemble.open_scorer(
+        config.reward, chat=config.data.chat, workers=config.run.reward_workers, failed=None
+    ) as scorer:
+        result = score_completions(scorer, problems, texts, ks=ks, by=options.by)
     questions = {problem.id: problem.messages[-1]["content"] for problem in problems}
     return _Result(result, questions, {"completions": str(options.completions), "k": ks})
 
@@ -307,8 +316,8 @@ def check_rewards(spec: str, source: str, changes: Sequence[str]) -> int:
     from grpo.problems import load_problems
     from grpo.scoring import check_golds
 
-    tree = {"model": {"name": "none"}, "data": {"source": source}, "reward": [{"use": spec}]}
-    config = validate(apply_changes(tree, changes), place="grpo rewards check")
+    tree = {"data": {"source": source}, "reward": [{"use": spec}]}
+    config = validate(apply_changes(tree, changes), place="grpo rewards check", kind=JudgeConfig)
     problems = load_problems(config.data, needs=())
     if not any(problem.facts.get("answer") for problem in problems):
         columns = ", ".join(problems[0].facts)
@@ -347,6 +356,24 @@ def grade(spec: str, pairs: Path, policy: str, out: Path | None, against: str | 
         raise DataError(f"{error.filename}: cannot be opened ({error.strerror}); check the path") from None
     for line in report.lines:
         say(line)
+
+
+def replay(run: Path, step: int, rewards: Sequence[str], *, rescore: bool) -> int:
+    """Returns the exit code: 1 where something is not as recorded."""
+    if rewards and not rescore:
+        raise ConfigError("--reward: a replay uses the run's own rewards; add --rescore to score with another")
+    from grpo import replay
+
+    same = replay.rescore(run, step, rewards, say) if rescore else replay.replay(run, step, say)
+    return 0 if same or rewards else 1
+
+
+def explain(run: Path, step: int, problem: str | None) -> None:
+    from rich.console import Console
+
+    from grpo.explain import explain
+
+    explain(run, step, problem, say, Console().print)
 
 
 def doctor() -> None:

@@ -282,20 +282,36 @@ class Run(_Settings):
     """What to do when the first groups show that the run would learn nothing."""
 
 
-class Config(_Settings):
-    model: Model
+GROUPS = ("model", "data", "sampling", "reward", "objective", "curriculum", "optim", "eval", "sft", "run")
+
+
+class JudgeConfig(_Settings):
+    """What it takes to judge completions that are there: `grpo eval --completions`, `grpo rewards check`."""
+
     data: Data
-    sampling: Sampling = Sampling()
     reward: Annotated[tuple[Reward, ...], Field(min_length=1)] = (Reward(use="math"),)
+    run: Run = Run()
+
+
+class EvalConfig(JudgeConfig):
+    """… and to sample them: `grpo eval`."""
+
+    model: Model
+    sampling: Sampling = Sampling()
+    eval: Eval = Eval()
+
+
+class Config(EvalConfig):
+    """… and to train: `grpo train`, `grpo sft`."""
+
     objective: Objective = Objective()
     curriculum: Curriculum = Curriculum()
     optim: Optim = Optim()
-    eval: Eval = Eval()
     sft: Sft = Sft()
-    run: Run = Run()
 
     def to_toml(self) -> str:
-        return tomli_w.dumps(self.model_dump(exclude_none=True, mode="json"))
+        tree = self.model_dump(exclude_none=True, mode="json")
+        return tomli_w.dumps({group: tree[group] for group in GROUPS})
 
     def with_changes(self, **groups: Mapping[str, Any]) -> Config:
         """A copy in which the named settings differ: `config.with_changes(run={"steps": 3})`."""

@@ -5,17 +5,20 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import reprlib
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from grpo.config import Config
+from grpo.config import Config, Data, JudgeConfig
 from grpo.errors import ConfigError
+
+Settings = TypeVar("Settings", bound=JudgeConfig)
 
 
 def recipes() -> dict[str, Path]:
@@ -55,14 +58,16 @@ def apply_changes(tree: dict[str, Any], changes: Sequence[str]) -> dict[str, Any
     return tree
 
 
-def validate(tree: Mapping[str, Any], *, place: str) -> Config:
-    """`tree` as a `Config`; the first thing wrong with it becomes a `ConfigError` that starts with `place`."""
+def validate(tree: Mapping[str, Any], *, place: str, kind: type[Settings] = Config) -> Settings:  # type: ignore[assignment]
+    """`tree` as settings; the first thing wrong with it becomes a `ConfigError` that starts with `place`."""
     try:
-        config = Config.model_validate(tree)
+        settings = kind.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(f"{place}: {_in_words(error)}") from None
-    _refuse_combinations(config, place)
-    return config
+        raise ConfigError(f"{place}: {_in_words(error, kind)}") from None
+    _refuse_questions(settings.data, place)
+    if isinstance(settings, Config):
+        _refuse_combinations(settings, place)
+    return settings
 
 
 def _find(source: str) -> Path:
@@ -132,12 +137,13 @@ def _item(rewards: list[Any], name: str, change: str) -> Any:
     return rewards[int(name)]
 
 
-def _in_words(error: ValidationError) -> str:
+def _in_words(error: ValidationError, kind: type[BaseModel]) -> str:
     """The first of pydantic's complaints as one sentence in our form."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"{where} is not a setting{_REFUSED.get(where) or _nearest_setting(first['loc'])}"
+        general = re.sub(r"\.\d+\.", ".", where)  # of any reward
+        return f"{where} is not a setting{_REFUSED.get(general) or _nearest_setting(first['loc'], kind)}"
     if first["type"] == "missing":
         return f"{where} is missing; it has no default"
     if where == "reward":
@@ -152,7 +158,28 @@ _SUPPORT = (
     " while training: the sampler renormalises its log-probabilities on the kept tokens, the policy cannot, and the "
     "ratios would be wrong at every token (TRL issue 6789); sharpen with sampling.temperature"
 )
-_REFUSED = {"sampling.top_p": _SUPPORT, "sampling.top_k": _SUPPORT, "sampling.min_p": _SUPPORT}
+_RENAMED = {
+    "sampling.memory": "sampling.gpu_memory_utilization",
+    "sampling.canary": "sampling.sync_tolerance",
+    "reward.deadline": "reward.timeout",
+    "objective.normalize": "objective.weights",
+    "objective.kl": "objective.kl_coef",
+    "objective.importance_cap": "objective.correction_max",
+    "objective.drop_agreeing": "objective.filter_groups",
+    "objective.drop_truncated": "objective.mask_truncated_completions",
+    "optim.schedule": "optim.lr_scheduler_type",
+    "optim.grad_clip": "optim.max_grad_norm",
+}
+_REFUSED = {
+    "sampling.top_p": _SUPPORT,
+    "sampling.top_k": _SUPPORT,
+    "sampling.min_p": _SUPPORT,
+    "data.shuffle": "; problems always come in an order that run.seed fixes, a new one each epoch: leave it out",
+    "objective.scale_by_std": '; choose with objective.advantages: "group_std", or "group_mean" for none',
+    "optim.weight_decay": "; there is none: at these learning rates it would do nothing; leave it out",
+    "sft.target": '; the text to write is the column "solution": rename yours',
+    **{old: f"; it is called {new}" for old, new in _RENAMED.items()},
+}
 
 _WORDS = {
     "Input should be": "must be",
@@ -161,9 +188,9 @@ _WORDS = {
 }
 
 
-def _nearest_setting(loc: tuple[int | str, ...]) -> str:
+def _nearest_setting(loc: tuple[int | str, ...], kind: type[BaseModel]) -> str:
     """The setting closest to an unknown one: a name in its own group first, then in any other."""
-    group: Any = Config
+    group: Any = kind
     path = [str(part) for part in loc if not isinstance(part, int)]
     for name in path[:-1]:
         group = _settings_class(group, name)
@@ -173,9 +200,7 @@ def _nearest_setting(loc: tuple[int | str, ...]) -> str:
     if close:
         return f"; did you mean {prefix}{close[0]}?"
     everywhere = {
-        key: f"{name}.{key}"
-        for name in reversed(Config.model_fields)
-        for key in _settings_class(Config, name).model_fields
+        key: f"{name}.{key}" for name in reversed(kind.model_fields) for key in _settings_class(kind, name).model_fields
     }
     close = difflib.get_close_matches(path[-1], list(everywhere), n=1, cutoff=0.6)
     if close:
@@ -203,7 +228,15 @@ def _refuse_combinations(config: Config, place: str) -> None:
         raise ConfigError(
             f"{place}: sft.steps = {config.sft.steps} but sft.source is not set; name the worked examples"
         )
-    if not config.data.chat and config.data.system is not None:
+    if (config.curriculum.easy or 0.0) + (config.curriculum.hard or 0.0) > 1:
+        raise ConfigError(
+            f"{place}: curriculum.easy = {config.curriculum.easy} and curriculum.hard = {config.curriculum.hard} are "
+            "more than 1 together; what they leave is for problems between"
+        )
+
+
+def _refuse_questions(data: Data, place: str) -> None:
+    if not data.chat and data.system is not None:
         raise ConfigError(f"{place}: data.system needs data.chat = true; put the text into data.template instead")
-    if config.data.template is not None and "{problem}" not in config.data.template:
+    if data.template is not None and "{problem}" not in data.template:
         raise ConfigError(f"{place}: data.template has no {{problem}} in it; write {{problem}} where the problem goes")

@@ -8,22 +8,51 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from grpo.algorithm import JudgedGroup
+from grpo.engine import Rollouts
 from grpo.errors import DataError, GrpoError
 from grpo.estimates import Estimate, estimate, maj_at_k, pass_at_k
-from grpo.metrics import Row, completion_shares, sample_rows
-from grpo.sampling import Sampler
+from grpo.metrics import Row, score_row, score_shares
 from grpo.scoring import Scorer
-from grpo.types import Completion, Group, Prompt, SamplingParams, ScoredGroup
+from grpo.types import Finish, Problem, Prompt, SamplingParams, Scores
 from rewards import Score
 
 USUAL_COLUMNS = ("subject", "level", "difficulty", "type")  # broken down by, where a data set has them
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What was answered to one problem, and how it was judged.
+
+    `finishes` and `tokens` say how each text ended and how long it is; both are empty for texts that were made
+    elsewhere, of which nobody knows.
+    """
+
+    problem: Problem
+    texts: tuple[str, ...]
+    judged: Scores
+    finishes: tuple[Finish, ...] = ()
+    tokens: tuple[int, ...] = ()
+
+    def rows(self, prompt: str) -> Iterator[Row]:
+        """For samples.jsonl, one per text."""
+        for index, text in enumerate(self.texts):
+            known = {"finish": self.finishes[index], "tokens": self.tokens[index]} if self.finishes else {}
+            scores = {name: score_row(score) for name, score in self.judged.scores[index].items()}
+            reward = self.judged.rewards[index]
+            yield {
+                "problem": self.problem.id,
+                "prompt": prompt,
+                "completion": text,
+                "reward": reward,
+                **known,
+                "scores": scores,
+            }
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +61,7 @@ class Evaluation:
 
     measures: Mapping[str, Estimate]
     breakdown: Mapping[str, Mapping[str, tuple[int, Estimate]]]  # column → value → (problems, pass@1)
-    groups: tuple[ScoredGroup, ...]
+    answers: tuple[Answers, ...]
     solved: Mapping[str, float]  # problem id → share of its samples that are right
     unscored: int  # completions that could not be judged; they are left out
     missing: int = 0  # problems for which no completion was given; they count as wrong
@@ -43,7 +72,7 @@ class Evaluation:
 
 
 def evaluate(
-    sampler: Sampler,
+    engine: Rollouts,
     scorer: Scorer,
     prompts: Sequence[Prompt],
     n: int,
@@ -54,18 +83,30 @@ def evaluate(
     arrived: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
     """Sample `n` completions per prompt and measure.  `by` names columns for the breakdown; default: the usual ones."""
-    _check_columns(prompts, by or ())
+    _check_columns([prompt.problem for prompt in prompts], by or ())
     futures = {}
-    for index, group in sampler.sample(prompts, n, params):
+    for index, group in engine.sample(prompts, n, params):
         futures[index] = scorer.submit(group)
         arrived(len(futures), len(prompts))
-    scored = [futures[index].result() for index in range(len(prompts))]
-    return measure(scored, scorer.names[0], ks=ks, by=by)
+    answers = []
+    for index in range(len(prompts)):
+        scored = futures[index].result()
+        completions = scored.group.completions
+        answers.append(
+            Answers(
+                scored.group.prompt.problem,
+                tuple(completion.text for completion in completions),
+                Scores(scored.scores, scored.rewards),
+                tuple(completion.finish for completion in completions),
+                tuple(len(completion.token_ids) for completion in completions),
+            )
+        )
+    return measure(answers, scorer.names[0], ks=ks, by=by)
 
 
 def score_completions(
     scorer: Scorer,
-    prompts: Sequence[Prompt],
+    problems: Sequence[Problem],
     texts: Mapping[str, Sequence[str]],
     *,
     ks: Sequence[int] = (),
@@ -75,52 +116,56 @@ def score_completions(
 
     A problem without any counts as wrong: left out, it would flatter the result.  `ks`: powers of two by default.
     """
-    _check_columns(prompts, by or ())
-    unknown = sorted(set(texts) - {prompt.problem.id for prompt in prompts})
+    _check_columns(problems, by or ())
+    unknown = sorted(set(texts) - {problem.id for problem in problems})
     if unknown:
         raise DataError(
             f"{len(unknown)} of {len(texts)} ids of completions name no problem of the data, {unknown[0]!r} first; the "
-            f"data's ids are {', '.join(repr(prompt.problem.id) for prompt in prompts[:3])}, … or the row's number"
+            f"data's ids are {', '.join(repr(problem.id) for problem in problems[:3])}, … or the row's number"
         )
     n = min((len(given) for given in texts.values() if given), default=0)
     if not n:
         raise DataError("no completion names a problem of the data; check their ids")
     if ks and max(ks) > n:
         raise DataError(f"k = {max(ks)}: there are {n} completions for some problems; k must be at most that")
-    futures = {
-        prompt.problem.id: scorer.submit(Group(prompt, tuple(map(_elsewhere, texts[prompt.problem.id])), 0))
-        for prompt in prompts
-        if texts.get(prompt.problem.id)
-    }
-    scored = [
-        futures[prompt.problem.id].result() if prompt.problem.id in futures else _unanswered(prompt, n, scorer.names)
-        for prompt in prompts
+    answered = [problem for problem in problems if texts.get(problem.id)]
+    futures = {p.id: scorer.score(p, texts[p.id], [None] * len(texts[p.id])) for p in answered}
+    answers = [
+        Answers(problem, tuple(texts[problem.id]), futures[problem.id].result())
+        if problem.id in futures
+        else _unanswered(problem, n, scorer.names)
+        for problem in problems
     ]
-    evaluation = measure(scored, scorer.names[0], ks=ks or [k for k in (1, 2, 4, 8, 16, 32, 64) if k <= n], by=by)
-    # How these texts ended is not known, so nothing is said about truncation.
-    measures = {name: value for name, value in evaluation.measures.items() if name != "truncated"}
-    return replace(evaluation, measures=measures, missing=len(prompts) - len(futures))
+    evaluation = measure(answers, scorer.names[0], ks=ks or [k for k in (1, 2, 4, 8, 16, 32, 64) if k <= n], by=by)
+    return replace(evaluation, missing=len(problems) - len(futures))
 
 
-def _elsewhere(text: str) -> Completion:
-    return Completion((0,), (0.0,), text, "stop")
-
-
-def _unanswered(prompt: Prompt, n: int, names: Sequence[str]) -> ScoredGroup:
+def _unanswered(problem: Problem, n: int, names: Sequence[str]) -> Answers:
     wrong = {name: Score(0.0, why="no completion was given") for name in names}
-    return ScoredGroup(Group(prompt, (_elsewhere(""),) * n, 0), (wrong,) * n, (0.0,) * n)
+    return Answers(problem, ("",) * n, Scores((wrong,) * n, (0.0,) * n))
 
 
 def measure(
-    scored: Sequence[ScoredGroup], headline: str, *, ks: Sequence[int], by: Sequence[str] | None = None
+    answers: Sequence[Answers], headline: str, *, ks: Sequence[int], by: Sequence[str] | None = None
 ) -> Evaluation:
     """`headline` names the reward that says whether a completion is right: a value of at least 1."""
-    judged = [sample for group in scored if (sample := _judged(group, headline)).correct]
+    judged = [sample for one in answers if (sample := _judged(one, headline)).correct]
     if not judged:
         raise GrpoError(
             f'evaluation: reward "{headline}" could judge no completion at all; see the reasons in its scores'
         )
     n = max(len(sample.correct) for sample in judged)
+    return Evaluation(
+        measures={**_passes(judged, n, ks), **_shares(answers, headline, n)},
+        breakdown=_breakdown(judged, n, by),
+        answers=tuple(answers),
+        solved={sample.problem.id: fmean(sample.correct) for sample in judged},
+        unscored=sum(reward is None for one in answers for reward in one.judged.rewards),
+    )
+
+
+def _passes(judged: Sequence[_Judged], n: int, ks: Sequence[int]) -> dict[str, Estimate]:
+    """pass@1, and pass@k and maj@k of the problems that have k samples."""
     measures = {"pass@1": estimate([fmean(sample.correct) for sample in judged], n)}
     for k in sorted({k for k in ks if k > 1}):
         enough = [sample for sample in judged if len(sample.correct) >= k]
@@ -128,37 +173,36 @@ def measure(
             passes = [pass_at_k(len(s.correct), sum(s.correct), k) for s in enough]
             measures[f"pass@{k}"] = estimate(passes, n)
             measures[f"maj@{k}"] = estimate([maj_at_k(s.answers, s.correct, k) for s in enough], 1)
-    shares = [completion_shares([group], headline) for group in scored]
-    for name in ("truncated", "unparseable"):
-        measures[name] = estimate([share[f"completions/{name}"] for share in shares], n)
-    return Evaluation(
-        measures=measures,
-        breakdown=_breakdown(judged, n, by),
-        groups=tuple(scored),
-        solved={sample.group.group.prompt.problem.id: fmean(sample.correct) for sample in judged},
-        unscored=sum(reward is None for group in scored for reward in group.rewards),
-    )
+    return measures
+
+
+def _shares(answers: Sequence[Answers], headline: str, n: int) -> dict[str, Estimate]:
+    """Of completions that ran out of room, where it is known how they ended; and of those that cannot be read."""
+    cut = [fmean(finish == "length" for finish in one.finishes) for one in answers if one.finishes]
+    unreadable = [score_shares([one.judged], headline)["completions/unparseable"] for one in answers]
+    measures = {"truncated": estimate(cut, n)} if cut else {}
+    return {**measures, "unparseable": estimate(unreadable, n)}
 
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
     """The samples of one problem that could be judged."""
 
-    group: ScoredGroup
+    problem: Problem
     correct: tuple[bool, ...]
     answers: tuple[str | None, ...]
 
 
-def _judged(group: ScoredGroup, headline: str) -> _Judged:
-    scores = [by_name[headline] for by_name in group.scores if by_name[headline].value is not None]
+def _judged(one: Answers, headline: str) -> _Judged:
+    scores = [by_name[headline] for by_name in one.judged.scores if by_name[headline].value is not None]
     correct = tuple((score.value or 0.0) >= 1 for score in scores)
-    return _Judged(group, correct, tuple(score.answer for score in scores))
+    return _Judged(one.problem, correct, tuple(score.answer for score in scores))
 
 
 def _breakdown(
     judged: Sequence[_Judged], n: int, by: Sequence[str] | None
 ) -> dict[str, dict[str, tuple[int, Estimate]]]:
-    facts = [sample.group.group.prompt.problem.facts for sample in judged]
+    facts = [sample.problem.facts for sample in judged]
     columns = [c for c in USUAL_COLUMNS if any(c in row for row in facts)] if by is None else list(by)
     tables: dict[str, dict[str, tuple[int, Estimate]]] = {}
     for column in columns:
@@ -169,9 +213,9 @@ def _breakdown(
     return tables
 
 
-def _check_columns(prompts: Sequence[Prompt], by: Sequence[str]) -> None:
+def _check_columns(problems: Sequence[Problem], by: Sequence[str]) -> None:
     """Before anything is sampled, because afterwards the samples would be lost."""
-    there = dict.fromkeys(name for prompt in prompts for name in prompt.problem.facts)
+    there = dict.fromkeys(name for problem in problems for name in problem.facts)
     for column in by:
         if column not in there:
             raise DataError(f"--by {column}: there is no such column; there are {', '.join(there)}")
@@ -194,12 +238,11 @@ def write(evaluation: Evaluation, folder: Path, recipe: Mapping[str, Any], texts
         "recipe": recipe,
         "solved": dict(evaluation.solved),
     }
-    groups = [JudgedGroup(scored, (0.0,) * len(scored.rewards)) for scored in evaluation.groups]
     make_folder(folder)
     try:
         with (folder / "samples.jsonl").open("w", encoding="utf-8", errors="backslashreplace") as file:
-            for row in sample_rows(0, groups, texts):
-                file.write(json.dumps({k: v for k, v in row.items() if k not in ("step", "advantage")}) + "\n")
+            for one in evaluation.answers:
+                file.writelines(json.dumps(row) + "\n" for row in one.rows(texts[one.problem.id]))
         (folder / "results.json").write_text(json.dumps(results, indent=1, default=str) + "\n")
     except OSError as error:
         raise _unwritable(folder, error) from None

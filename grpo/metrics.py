@@ -77,19 +77,31 @@ def step_row(step: int, result: StepResult, *, reward_names: Sequence[str]) -> R
 def completion_shares(scored: Sequence[ScoredGroup], headline: str) -> Row:
     """`headline` names the reward that says whether a problem was solved: the first in the configuration."""
     completions = list(_completions(scored))
-    scores = [score for group in scored for by_name in group.scores for score in by_name.values()]
-    solved = [by_name.get(headline) for group in scored for by_name in group.scores]
     lengths = [len(completion.token_ids) for completion in completions]
-    parsed = [score.parsed for score in scores if score.parsed is not None]
     return {
-        "solved": _mean(score is not None and (score.value or 0.0) >= 1 for score in solved),
+        **score_shares([Scores(group.scores, group.rewards) for group in scored], headline),
         "completions/truncated": _mean(completion.finish == "length" for completion in completions),
-        "completions/unparseable": _mean(not found for found in parsed),
-        "completions/unscored": _mean(reward is None for group in scored for reward in group.rewards),
-        **{f"completions/{kind}": number / len(scores) for kind, number in mishaps(scored).items()},
         "completions/length_mean": _mean(lengths),
         "completions/length_max": max(lengths),
     }
+
+
+def score_shares(judged: Sequence[Scores], headline: str) -> Row:
+    """What the rewards said of completions, wherever these were made."""
+    scores = [score for one in judged for by_name in one.scores for score in by_name.values()]
+    parsed = [score.parsed for score in scores if score.parsed is not None]
+    return {
+        "solved": solved_share(judged, headline),
+        "completions/unparseable": _mean(not found for found in parsed),
+        "completions/unscored": _mean(reward is None for one in judged for reward in one.rewards),
+        **{f"completions/{kind}": _mean(score.failure == kind for score in scores) for kind in FAILURES},
+    }
+
+
+def solved_share(judged: Sequence[Scores | ScoredGroup], headline: str) -> float:
+    """Share of the completions that get 1 or more from the reward `headline`."""
+    found = [by_name.get(headline) for one in judged for by_name in one.scores]
+    return _mean(score is not None and (score.value or 0.0) >= 1 for score in found)
 
 
 def entropy(scored: Sequence[ScoredGroup]) -> float:

@@ -16,17 +16,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from grpo import assemble, preflight
+from grpo import assemble, objectives, preflight
+from grpo.algorithm import Clock, Trainer
 from grpo.assemble import ModelFiles
 from grpo.config import Config, Eval, Sampling
+from grpo.engine import Engine
 from grpo.interrupt import StopRequest
 from grpo.learning.loading import outline
 from grpo.memory import device_memory, estimate_memory
+from grpo.problems import SolveRates
 from grpo.run import checkpoints
 from grpo.run.checkpoints import Progress
 from grpo.run.console import Console
-from grpo.scoring import check_rewards
+from grpo.scoring import Scorer, check_rewards
 from grpo.sft import fine_tune, load_examples, open_learner
+from grpo.source import StepSource
 from grpo.types import Problem, Prompt, SamplingParams
 
 Say = Callable[[str], None]
@@ -137,6 +141,19 @@ def _count(number: int) -> str:
         if number >= size:
             return f"{number / size:.1f}{unit}"
     return str(number)
+
+
+def make_trainer(
+    config: Config, engine: Engine, scorer: Scorer, clock: Clock, arrived: Callable[[int, int], None]
+) -> Trainer:
+    objective = objectives.choose(config.objective)
+    return Trainer(engine, scorer, objective, config.sampling, config.optim, clock, arrived)
+
+
+def make_source(config: Config, prompts: Sequence[Prompt], progress: Progress, step: int) -> StepSource:
+    """Where step `step` gets its problems, in a run that stands at `progress`."""
+    rates, seed = SolveRates(progress.solve_rates), config.run.seed
+    return StepSource(prompts, step=step, drawn=progress.drawn, seed=seed, curriculum=config.curriculum, rates=rates)
 
 
 def texts_of(prompts: Sequence[Prompt], files: ModelFiles) -> dict[str, str]:

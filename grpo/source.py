@@ -36,21 +36,25 @@ class StepSource:
         rates: SolveRates,
     ) -> None:
         self.drawn = drawn
+        self.rates = rates
         self._all, self._step, self._seed = prompts, step, seed
-        self._curriculum, self._rates = curriculum, rates
+        self._curriculum = curriculum
         self._taken: set[str] = set()
 
     def prompts(self, count: int) -> list[Prompt]:
         if self._curriculum.is_on:
             seed = f"{self._seed}/curriculum/{self._step}/{self.drawn}"
-            chosen = draw_by_difficulty(
-                self._all, self._rates, count, self._curriculum, seed=seed, without=self._taken
-            )
+            chosen = draw_by_difficulty(self._all, self.rates, count, self._curriculum, seed=seed, without=self._taken)
         else:
             chosen = draw(self._all, self.drawn, count, seed=self._seed)
         self.drawn += count
         self._taken |= {prompt.problem.id for prompt in chosen}
         return chosen
+
+    def solved(self, problem_id: str, share: float) -> None:
+        """What share of a group's completions were right; kept where a curriculum reads it."""
+        if self._curriculum.is_on:
+            self.rates.record(problem_id, share, self._step)
 
     def seed(self, round: int) -> int:
         return sampling_seed(self._seed, self._step, round)

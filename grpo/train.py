@@ -1,7 +1,7 @@
 """The clock around GRPO: open the run, resume, step, evaluate, save, stop.
 
-What a step does is in `grpo.algorithm`, how a run is opened in `grpo.opening`.  Everything random in step N is a function
-of `run.seed`, N and what a checkpoint holds, so a resumed run goes on bit for bit.
+What a step does is in `grpo.algorithm`, how a run is opened in `grpo.opening`.  Everything random in step N is a
+function of `run.seed`, N and what a checkpoint holds, so a resumed run goes on bit for bit.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn, Protocol
 
-from grpo import assemble, objectives, opening, preflight
-from grpo.algorithm import StepResult, Trainer
+from grpo import assemble, opening, preflight
+from grpo.algorithm import StepResult
 from grpo.assemble import ModelFiles
 from grpo.config import Config
 from grpo.engine import Engine
@@ -25,7 +25,6 @@ from grpo.interrupt import StopRequest
 from grpo.learning.optimizer import learning_rate
 from grpo.metrics import Row, Stopwatch, sample_rows, solved_share, step_row
 from grpo.opening import Rendered
-from grpo.problems import SolveRates
 from grpo.run import checkpoints
 from grpo.run.checkpoints import Progress
 from grpo.run.console import Console
@@ -125,6 +124,15 @@ class Parts:
     trackers: list[Tracker]
 
 
+def advanced(progress: Progress, step: int, source: StepSource, result: StepResult, headline: str) -> Progress:
+    """Where a run stands after `step`; `headline` names the reward that says whether a problem was solved."""
+    for group in result.groups:
+        source.solved(group.scored.group.prompt.problem.id, solved_share([group.scored], headline))
+    completions = [completion for group in result.groups for completion in group.scored.group.completions]
+    tokens = progress.tokens + sum(len(completion.token_ids) for completion in completions)
+    return replace(progress, step=step, drawn=source.drawn, tokens=tokens, solve_rates=source.rates.state())
+
+
 class TrainingRun:
     """One run: where it stands, and what happens around each step."""
 
@@ -134,24 +142,15 @@ class TrainingRun:
         self.config, self.parts, self.texts = config, parts, texts
         self.folder, self.console, self.engine = parts.folder, parts.console, parts.engine
         self.progress = self.saved = progress
-        self.rates = SolveRates(progress.solve_rates)
         self.stopwatch = Stopwatch()
         self.watch = Watch(self.console.warn, self.folder.path / "failed-batch.pt")
-        self.trainer = Trainer(
-            parts.engine,
-            parts.scorer,
-            objectives.choose(config.objective),
-            config.sampling,
-            config.optim,
-            self.stopwatch,
-            self._arrived,
-        )
+        self.trainer = opening.make_trainer(config, parts.engine, parts.scorer, self.stopwatch, self._arrived)
 
     def preflight(self) -> None:
         """Sample and score real groups, say what they show, and check the weight transfer for the first time."""
         if self.progress.step:
             return
-        source = self._source(0)
+        source = opening.make_source(self.config, self.parts.rendered.prompts, self.progress, 0)
         prompts = source.prompts(self.config.sampling.problems_per_step)[: preflight.GROUPS]
         scored = self.trainer.sample(prompts, source.seed(0))
         self.console.note(preflight.show_one(scored))
@@ -199,7 +198,7 @@ class TrainingRun:
         step = self.progress.step + 1
         self.stopwatch.restart()
         lr = learning_rate(self.config.optim, step - 1, self.config.run.steps)
-        source = self._source(step)
+        source = opening.make_source(self.config, self.parts.rendered.prompts, self.progress, step)
         result = self.trainer.step(step, source, lr=lr)
         # Until the books are closed the weights are those of this step and `progress` is that of the one before.
         with self.stopwatch("books"):
@@ -214,18 +213,8 @@ class TrainingRun:
         self.console.step(row)
         self.watch.rewards(row)
         bad_steps = self.watch.updates(result, self.progress.bad_steps)
-        if self.config.curriculum.is_on:
-            for group in result.groups:
-                share = solved_share([group.scored], self.parts.scorer.names[0])
-                self.rates.record(group.scored.group.prompt.problem.id, share, step)
-        self.progress = replace(
-            self.progress,
-            step=step,
-            drawn=source.drawn,
-            bad_steps=bad_steps,
-            tokens=self.progress.tokens + row["tokens/sample"],
-            solve_rates=self.rates.state(),
-        )
+        progress = advanced(self.progress, step, source, result, self.parts.scorer.names[0])
+        self.progress = replace(progress, bad_steps=bad_steps)
 
     def _log(self, row: Row, step: int) -> None:
         """Into metrics.jsonl, and to the trackers.  A dashboard that fails must not end a run."""
@@ -253,9 +242,7 @@ class TrainingRun:
         """On the held-out problems; the best so far after the start is kept apart."""
         held_out, step = self.parts.rendered.held_out, self.progress.step
         params = opening.eval_params(self.config, sampling_seed(self.config.run.seed, 0))
-        result = evaluate(
-            self.engine, self.parts.scorer, held_out, self.config.eval.n, params, arrived=self._arrived
-        )
+        result = evaluate(self.engine, self.parts.scorer, held_out, self.config.eval.n, params, arrived=self._arrived)
         recipe = {"config": self.config.model_dump(mode="json"), "step": step, "sampler": self.engine.name}
         write(result, self.folder.eval / label, recipe, self.texts(held_out))
         progress = replace(self.progress, evaluated_step=step)
@@ -277,13 +264,3 @@ class TrainingRun:
     def _arrived(self, done: int, total: int) -> None:
         self.console.phase("sampling", done, total)
         self.parts.stop.check()
-
-    def _source(self, step: int) -> StepSource:
-        return StepSource(
-            self.parts.rendered.prompts,
-            step=step,
-            drawn=self.progress.drawn,
-            seed=self.config.run.seed,
-            curriculum=self.config.curriculum,
-            rates=self.rates,
-        )

@@ -1,200 +1,379 @@
-"""The arithmetic of GRPO: properties, and numbers worked out by hand."""
+"""One step: what is summed, what is sampled again, what each update learns from, in what order the engine is asked."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from grpo.algorithm import WEIGHTS, advantages, agrees, k3, policy_loss
-from grpo.config import Objective
-from grpo.learning.batch import Batch
-
-rewards = st.lists(st.one_of(st.none(), st.floats(-10, 10, allow_subnormal=False)), min_size=2, max_size=12)
-lengths = st.lists(st.integers(1, 50), min_size=1, max_size=12)
-
-
-# --- Advantages ---------------------------------------------------------------------------------------------------
-
-
-@given(rewards)
-def test_advantages_of_a_group_sum_to_zero(rewards_G: list[float | None]) -> None:
-    assert sum(advantages(rewards_G, scale_by_std=False)) == pytest.approx(0, abs=1e-9)
-
-
-@given(rewards, st.floats(-5, 5))
-def test_adding_a_constant_to_all_rewards_changes_no_advantage(rewards_G: list[float | None], shift: float) -> None:
-    shifted = [None if reward is None else reward + shift for reward in rewards_G]
-    if agrees(rewards_G) == agrees(shifted):  # the bound for "equal" is relative, so it may fall between the two
-        before, after = (advantages(group, scale_by_std=True) for group in (rewards_G, shifted))
-        assert after == pytest.approx(before, abs=1e-3)
-
-
-@given(rewards)
-def test_a_better_reward_never_has_a_smaller_advantage(rewards_G: list[float | None]) -> None:
-    pairs = [(r, a) for r, a in zip(rewards_G, advantages(rewards_G, scale_by_std=True), strict=True) if r is not None]
-    ordered = [advantage for _, advantage in sorted(pairs)]
-    assert ordered == sorted(ordered)
-
-
-def test_advantages_by_hand() -> None:
-    # mean 0.25; unbiased variance (3·0.25² + 0.75²) / 3 = 0.25, so std 0.5
-    assert advantages([0, 0, 0, 1], scale_by_std=True) == pytest.approx([-0.25 / 0.5001] * 3 + [0.75 / 0.5001])
-    assert advantages([0, 0, 0, 1], scale_by_std=False) == [-0.25, -0.25, -0.25, 0.75]
-
-
-def test_a_completion_that_could_not_be_judged_leaves_the_baseline() -> None:
-    assert advantages([0, 1, None], scale_by_std=False) == [-0.5, 0.5, 0.0]
-
-
-def test_a_group_that_agrees_has_no_advantage_however_small_the_rounding_noise() -> None:
-    assert advantages([0.1 + 0.2, 0.3, 0.3], scale_by_std=True) == [0.0, 0.0, 0.0]
-    assert advantages([None, None], scale_by_std=True) == [0.0, 0.0]
-    assert advantages([None, 1.0], scale_by_std=True) == [0.0, 0.0]
-    assert not agrees([0.0, 0.01])
-
-
-# --- Weights ------------------------------------------------------------------------------------------------------
-
-
-@given(lengths)
-def test_sequence_weights_give_every_completion_the_same_say(lengths_B: list[int]) -> None:
-    weights = WEIGHTS["sequence"](lengths_B, 50)
-    assert [w * length for w, length in zip(weights, lengths_B, strict=True)] == pytest.approx(
-        [1 / len(lengths_B)] * len(lengths_B)
-    )
-
-
-@given(lengths)
-def test_token_weights_give_every_token_the_same_say(lengths_B: list[int]) -> None:
-    weights = WEIGHTS["token"](lengths_B, 50)
-    assert len(set(weights)) == 1
-    assert sum(w * length for w, length in zip(weights, lengths_B, strict=True)) == pytest.approx(1)
-
-
-@given(lengths)
-def test_constant_weights_do_not_depend_on_the_lengths(lengths_B: list[int]) -> None:
-    assert WEIGHTS["constant"](lengths_B, 50) == [1 / (len(lengths_B) * 50)] * len(lengths_B)
-
+from grpo.algorithm import JudgedGroup, Trainer, policy_loss
+from grpo.config import Objective, Optim, Sampling
+from grpo.engine import Update
+from grpo.learning.batch import Batch, Loss, Sequences, Targets
+from grpo.learning.policy import Policy
+from grpo.objectives import OBJECTIVES, choose
+from grpo.types import Completion, Group, Problem, Prompt, SamplingParams, ScoredGroup
+from rewards import Score
+from tests.tiny import make_model
 
 # --- Loss ---------------------------------------------------------------------------------------------------------
 
 
-def batch(
+def targets(
     old: Sequence[float], sampler: Sequence[float], advantage: float, *, weight: float = 1.0, **others: Sequence[float]
-) -> Batch:
+) -> Targets:
     """One row of len(old) tokens."""
     T = len(old)
-    columns = {"old": old, "sampler": sampler, **others}
-    return Batch(
-        prompts=((1,),),
-        tokens_BT=torch.ones(1, T, dtype=torch.int64),
-        weights_BT=torch.full((1, T), weight),
-        advantages_B=torch.tensor([advantage]),
-        logprobs={name: torch.tensor([list(values)]) for name, values in columns.items()},
-    )
+    columns = {"old": old, "sampler": sampler, "advantages": [advantage] * T, **others}
+    per_token = {name: torch.tensor([list(values)]) for name, values in columns.items()}
+    return Targets(torch.ones(1, T, dtype=torch.bool), torch.full((1, T), weight), per_token)
 
 
-def loss(logprobs: Sequence[float], rows: Batch, **settings: float) -> tuple[float, Tensor]:
+def loss(logprobs: Sequence[float], given: Targets, **settings: float) -> tuple[float, Tensor]:
     """The loss of one row and its gradient with respect to the log-probabilities."""
     logprobs_BT = torch.tensor([list(logprobs)], requires_grad=True)
-    terms = policy_loss(logprobs_BT, rows, settings=Objective(**settings))  # type: ignore[arg-type]
+    terms = policy_loss(logprobs_BT, given, objective=choose(Objective(**settings)))  # type: ignore[arg-type]
     terms.loss.backward()  # type: ignore[no-untyped-call]
     assert logprobs_BT.grad is not None
     return float(terms.loss.detach()), logprobs_BT.grad[0]
 
 
 def test_on_policy_the_gradient_is_minus_advantage_times_weight() -> None:
-    value, grad = loss([-1.0, -2.0], batch([-1.0, -2.0], [-1.0, -2.0], advantage=3.0, weight=0.5))
+    value, grad = loss([-1.0, -2.0], targets([-1.0, -2.0], [-1.0, -2.0], advantage=3.0, weight=0.5))
     assert value == pytest.approx(-3.0)  # 2 tokens · 0.5 · -3
     assert grad.tolist() == pytest.approx([-1.5, -1.5])
 
 
 def test_a_gain_beyond_the_clip_has_no_gradient() -> None:
     # ratio e^0.5 = 1.65 > 1 + 0.28 with A > 0: gain is 1.28 · A, flat
-    value, grad = loss([-0.5], batch([-1.0], [-1.0], advantage=2.0))
+    value, grad = loss([-0.5], targets([-1.0], [-1.0], advantage=2.0))
     assert value == pytest.approx(-2.56)
     assert grad.tolist() == [0.0]
     # ratio e^-0.5 = 0.61 < 1 - 0.2 with A < 0: gain is 0.8 · A, flat
-    value, grad = loss([-1.5], batch([-1.0], [-1.0], advantage=-2.0))
+    value, grad = loss([-1.5], targets([-1.0], [-1.0], advantage=-2.0))
     assert value == pytest.approx(1.6)
     assert grad.tolist() == [0.0]
 
 
 def test_a_loss_beyond_the_clip_keeps_its_gradient() -> None:
     # ratio 1.65 with A < 0: the pessimistic bound is the unclipped one
-    value, grad = loss([-0.5], batch([-1.0], [-1.0], advantage=-1.0))
+    value, grad = loss([-0.5], targets([-1.0], [-1.0], advantage=-1.0))
     assert value == pytest.approx(math.exp(0.5))
     assert grad.tolist() == pytest.approx([math.exp(0.5)])
 
 
 def test_the_sampler_correction_multiplies_and_is_capped() -> None:
     # π_old / π_sampler = e^-0.7 = 0.4966 stays, e^+3 is capped at 2
-    value, _ = loss([-1.0, -1.0], batch([-1.0, -1.0], [-0.3, -4.0], advantage=1.0))
+    value, _ = loss([-1.0, -1.0], targets([-1.0, -1.0], [-0.3, -4.0], advantage=1.0))
     assert value == pytest.approx(-(math.exp(-0.7) + 2.0))
-    value, _ = loss([-1.0, -1.0], batch([-1.0, -1.0], [-0.3, -4.0], advantage=1.0), importance_cap=0)
+    value, _ = loss([-1.0, -1.0], targets([-1.0, -1.0], [-0.3, -4.0], advantage=1.0), correction="off")
     assert value == pytest.approx(-2.0)
-
-
-def test_a_sampler_that_is_infinitely_off_gives_a_finite_loss() -> None:
-    value, grad = loss([-1.0], batch([-1.0], [-math.inf], advantage=1.0))
-    assert value == pytest.approx(-2.0)
-    assert torch.isfinite(grad).all()
 
 
 def test_without_old_logprobs_the_policy_is_its_own_old_self() -> None:
-    rows = batch([-1.0], [-1.0], advantage=2.0)
-    without = Batch(
-        rows.prompts, rows.tokens_BT, rows.weights_BT, rows.advantages_B, {"sampler": rows.logprobs["sampler"]}
-    )
+    given = targets([-1.0], [-1.0], advantage=2.0)
+    without = Targets(given.mask_BT, given.weights_BT, {k: v for k, v in given.per_token.items() if k != "old"})
     assert loss([-1.0], without)[1].tolist() == pytest.approx([-2.0])
 
 
-def test_the_kl_penalty_by_hand_is_not_weighted_by_the_sampler_correction() -> None:
-    # reference - policy = 0.2: k3 = e^0.2 - 0.2 - 1 = 0.0214028; ρ = e^-0.5 applies to the gain alone
-    rows = batch([-1.0], [-0.5], advantage=1.0, reference=[-0.8])
-    value, _ = loss([-1.0], rows, kl=0.5)
-    assert value == pytest.approx(-math.exp(-0.5) + 0.5 * 0.0214028, abs=1e-6)
-
-
-def test_k3_pushes_towards_the_reference_and_is_never_negative() -> None:
-    logprobs, reference = torch.linspace(-3, 0, 31, requires_grad=True), torch.full((31,), -1.5)
-    values = k3(logprobs, reference)
-    values.sum().backward()  # type: ignore[no-untyped-call]
-    assert bool((values >= 0).all())
-    assert logprobs.grad is not None
-    assert torch.equal(logprobs.grad.sign(), (logprobs - reference).detach().sign())
-
-
-def test_expected_gradient_of_k3_is_that_of_kl_from_reference_to_policy() -> None:
-    """E_π[∇k3] = ∇ KL(reference ‖ π) on a categorical with four outcomes."""
-    logits = torch.tensor([0.3, -0.2, 0.9, 0.0], dtype=torch.float64, requires_grad=True)
-    reference = torch.log_softmax(torch.tensor([0.1, 0.5, -0.4, 0.2], dtype=torch.float64), 0)
-    policy = torch.log_softmax(logits, 0)
-    # The expectation is over samples drawn from the policy, so its probabilities are constants.
-    (policy.detach().exp() * k3(policy, reference)).sum().backward(retain_graph=True)  # type: ignore[no-untyped-call]
-    assert logits.grad is not None
-    expected, logits.grad = logits.grad.clone(), None
-    (reference.exp() * (reference - policy)).sum().backward()  # type: ignore[no-untyped-call]
-    assert torch.allclose(logits.grad, expected)
-
-
-def test_metrics_are_sums_over_real_tokens() -> None:
-    rows = batch([-1.0, -1.0], [-1.0, -1.5], advantage=1.0)
-    padded = Batch(
-        rows.prompts,
-        torch.nn.functional.pad(rows.tokens_BT, (0, 3)),
-        torch.nn.functional.pad(rows.weights_BT, (0, 3)),
-        rows.advantages_B,
-        {name: torch.nn.functional.pad(values, (0, 3)) for name, values in rows.logprobs.items()},
+def test_metrics_are_sums_over_the_tokens_of_the_mask() -> None:
+    given = targets([-1.0, -1.0], [-1.0, -1.5], advantage=1.0)
+    pad = partial(torch.nn.functional.pad, pad=(0, 3))
+    padded = Targets(
+        pad(given.mask_BT), pad(given.weights_BT), {name: pad(values) for name, values in given.per_token.items()}
     )
-    terms = policy_loss(torch.tensor([[-0.5, -1.0, 0.0, 0.0, 0.0]]), padded, settings=Objective())
+    logprobs_BT = torch.tensor([[-0.5, -1.0, 0.0, math.inf, math.nan]])  # outside the mask there may be anything
+    terms = policy_loss(logprobs_BT, padded, objective=choose(Objective()))
     assert float(terms.sums["policy/clipped"]) == 1
     assert float(terms.sums["policy/ratio_mean"]) == pytest.approx(math.exp(0.5) + 1)
     assert float(terms.sums["policy/sampler_gap"]) == pytest.approx(0.5)
     assert float(terms.peaks["policy/ratio_max"]) == pytest.approx(math.exp(0.5))
+    assert math.isfinite(float(terms.loss))
+
+
+# --- A step, with an engine and a scorer made for it --------------------------------------------------------------
+
+
+class FakeEngine:
+    """Completions are written as the test says: `earned(problem, g)` tokens of group member g, all alike.
+
+    It notes in which order it is asked.
+    """
+
+    name = "fake"
+    remarks = ()
+
+    def __init__(self, length: int = 3, finish: str = "stop") -> None:
+        self.calls: list[str] = []
+        self.seeds: list[int] = []
+        self.batches: list[Batch] = []
+        self.length, self.finish = length, finish
+
+    def sample(self, prompts: Sequence[Prompt], n: int, params: SamplingParams) -> Iterator[tuple[int, Group]]:
+        self.calls.append(f"sample {len(prompts)}")
+        self.seeds.append(params.seed)
+        for index, prompt in reversed(list(enumerate(prompts))):
+            tokens = [tuple(range(3, 3 + self.length + g)) for g in range(n)]
+            completions = [Completion(t, (-1.0,) * len(t), str(g), self.finish) for g, t in enumerate(tokens)]  # type: ignore[arg-type]
+            yield index, Group(prompt, tuple(completions), 0)
+
+    def logprobs(self, sequences: Sequences, of: str = "policy") -> Tensor:
+        self.calls.append(f"logprobs of the {of}")
+        return (-1.0 if of == "policy" else -1.5) * sequences.real_BT
+
+    def entropies(self, sequences: Sequences) -> Tensor:
+        self.calls.append("entropies")
+        return torch.arange(sequences.tokens_BT.numel()).view(sequences.tokens_BT.shape).float()
+
+    def update(self, batch: Batch, loss: Loss, lr: float) -> Update:
+        self.calls.append("update")
+        self.batches.append(batch)
+        loss(torch.zeros_like(batch.targets.weights_BT), batch.targets)
+        return Update(batch, lr, 1.0, {"loss": 0.0, "tokens/update": 0.0, "tokens/padding": 0.0})
+
+    def publish(self, step: int) -> float:
+        self.calls.append(f"publish {step}")
+        return 0.0
+
+    def save(self, folder: Any, *, resumable: bool) -> None:
+        raise AssertionError
+
+    def close(self) -> None:
+        raise AssertionError
+
+
+class FakeScorer:
+    """`reward(problem id, g)` is what completion g of a problem earns."""
+
+    names = ("given",)
+    weights = {"given": 1.0}
+
+    def __init__(self, reward: Any) -> None:
+        self.reward = reward
+
+    def submit(self, group: Group) -> Future[ScoredGroup]:
+        rewards = [self.reward(group.prompt.problem.id, g) for g in range(len(group.completions))]
+        future: Future[ScoredGroup] = Future()
+        future.set_result(ScoredGroup(group, tuple({"given": Score(r)} for r in rewards), tuple(rewards)))
+        return future
+
+
+class Numbered:
+    """Problems p0, p1, …, with prompts of their own; seeds 100, 101, …"""
+
+    def __init__(self) -> None:
+        self.drawn = 0
+
+    def prompts(self, count: int) -> list[Prompt]:
+        numbers = range(self.drawn, self.drawn + count)
+        self.drawn += count
+        return [Prompt(Problem(f"p{i}", ({"role": "user", "content": "?"},), {}), (1, i + 1)) for i in numbers]
+
+    def seed(self, round: int) -> int:
+        return 100 + round
+
+
+def trainer(reward: Any, engine: FakeEngine | None = None, **changes: dict[str, Any]) -> Trainer:
+    sampling = Sampling(**{"problems_per_step": 4, "group_size": 2, "max_tokens": 9, **changes.get("sampling", {})})
+    return Trainer(
+        engine or FakeEngine(),  # type: ignore[arg-type]
+        FakeScorer(reward),  # type: ignore[arg-type]
+        choose(Objective(**changes.get("objective", {}))),
+        sampling,
+        Optim(**changes.get("optim", {})),
+        lambda phase: nullcontext(),
+        lambda done, total: None,
+    )
+
+
+def second_is_better(problem: str, g: int) -> float:
+    return float(g == 1)
+
+
+def test_a_step_samples_learns_and_publishes_in_this_order() -> None:
+    made = trainer(second_is_better)
+    result = made.step(7, Numbered(), lr=1e-3)
+    assert made.engine.calls == ["sample 4", "update", "publish 7"]  # type: ignore[attr-defined]
+    assert [group.scored.group.prompt.problem.id for group in result.groups] == ["p0", "p1", "p2", "p3"]
+    assert (len(result.updates), result.rounds, result.gap) == (1, 1, 0.0)
+    assert result.updates[0].lr == 1e-3
+
+
+def test_several_updates_share_the_step_and_remember_how_the_policy_stood_before_the_first() -> None:
+    made = trainer(second_is_better, optim={"updates_per_step": 2})
+    made.step(1, Numbered(), lr=1e-3)
+    assert made.engine.calls == ["sample 4", *["logprobs of the policy"] * 2, "update", "update", "publish 1"]  # type: ignore[attr-defined]
+    batches = made.engine.batches  # type: ignore[attr-defined]
+    assert [len(batch.sequences.prompts) for batch in batches] == [4, 4]
+    assert not set(batches[0].sequences.prompts) & set(batches[1].sequences.prompts)  # whole groups
+    assert all("old" in batch.targets.per_token for batch in batches)
+
+
+def test_several_passes_go_over_the_same_batches_again() -> None:
+    made = trainer(second_is_better, optim={"updates_per_step": 2, "num_iterations": 3})
+    result = made.step(1, Numbered(), lr=1e-3)
+    batches = made.engine.batches  # type: ignore[attr-defined]
+    assert len(result.updates) == 6
+    assert [batch is batches[i % 2] for i, batch in enumerate(batches)] == [True] * 6
+    assert made.engine.calls.count("logprobs of the policy") == 2  # type: ignore[attr-defined]  # before the first pass
+
+
+def test_one_update_in_several_passes_needs_the_old_log_probabilities_too() -> None:
+    made = trainer(second_is_better, optim={"num_iterations": 2})
+    made.step(1, Numbered(), lr=1e-3)
+    assert made.engine.calls[:2] == ["sample 4", "logprobs of the policy"]  # type: ignore[attr-defined]
+
+
+def test_zero_variance_groups_are_left_out_of_the_denominators_or_stay_in_them() -> None:
+    def only_p0(problem: str, g: int) -> float:
+        return float(problem == "p0" and g)
+
+    for filtered, rows in ((True, 2), (False, 8)):
+        made = trainer(only_p0, objective={"filter_groups": filtered})
+        result = made.step(1, Numbered(), lr=1e-3)
+        (batch,) = made.engine.batches  # type: ignore[attr-defined]
+        assert len(batch.sequences.prompts) == rows
+        assert float(batch.targets.weights_BT.sum()) == pytest.approx(1)
+        assert [group.useful for group in result.groups] == [True, False, False, False]
+
+
+def test_a_step_in_which_no_group_carries_a_signal_publishes_and_learns_nothing() -> None:
+    made = trainer(lambda problem, g: 0.0)
+    assert made.step(1, Numbered(), lr=1e-3).updates == ()
+    assert made.engine.calls == ["sample 4", "publish 1"]  # type: ignore[attr-defined]
+
+
+def test_truncated_completions_leave_the_loss_and_stay_in_the_baseline() -> None:
+    made = trainer(second_is_better, FakeEngine(finish="length"), objective={"mask_truncated_completions": True})
+    result = made.step(1, Numbered(), lr=1e-3)
+    assert result.updates == ()
+    assert all(group.useful for group in result.groups)
+
+
+def test_the_top_entropy_tokens_keep_their_advantage_and_all_stay_in_the_denominator() -> None:
+    made = trainer(second_is_better, objective={"top_entropy_quantile": 0.2}, sampling={"problems_per_step": 1})
+    made.step(1, Numbered(), lr=1e-3)
+    (batch,) = made.engine.batches  # type: ignore[attr-defined]
+    # 3 and 4 tokens; entropies 0 1 2 and 4 5 6 7 by place: of 7 the upper fifth is from rank ⌈6 · 0.8⌉ = 5 on, that is 6, 7
+    assert batch.targets["advantages"].ne(0).tolist() == [[False] * 4, [False, False, True, True]]
+    assert batch.targets.weights_BT[batch.targets.mask_BT].tolist() == pytest.approx([1 / 7] * 7)
+
+
+def test_a_penalty_in_the_loss_asks_the_reference_and_one_in_the_reward_moves_the_advantages() -> None:
+    in_loss = trainer(second_is_better, objective={"kl_coef": 0.1})
+    in_loss.step(1, Numbered(), lr=1e-3)
+    assert in_loss.engine.calls == ["sample 4", "logprobs of the reference", "update", "publish 1"]  # type: ignore[attr-defined]
+    assert "reference" in in_loss.engine.batches[0].targets.per_token  # type: ignore[attr-defined]
+
+    in_reward = trainer(
+        second_is_better, objective={"kl_coef": 0.1, "kl_in": "reward", "advantages": "group_mean"}
+    )
+    result = in_reward.step(1, Numbered(), lr=1e-3)
+    assert "reference" not in in_reward.engine.batches[0].targets.per_token  # type: ignore[attr-defined]
+    # k1 = -1 - -1.5 per token: 3 tokens cost 0.15, 4 tokens 0.2, so rewards are -0.15 and 0.8
+    assert result.groups[0].advantages == pytest.approx((-0.475, 0.475))
+
+
+# --- Dynamic sampling ---------------------------------------------------------------------------------------------
+
+
+def useful_ones(*useful: int) -> Any:
+    def reward(problem: str, g: int) -> float:
+        return float(g) if int(problem[1:]) in useful else 0.0
+
+    return reward
+
+
+def test_sampling_goes_on_until_enough_groups_carry_a_signal() -> None:
+    # of p0 … p3 one is useful: 3 are lacking, and at a rate of 1/4 it takes 12, but 4 are the most at a time
+    made = trainer(useful_ones(0, 5, 6, 9), sampling={"max_num_gen_batches": 5})
+    source = Numbered()
+    result = made.step(1, source, lr=1e-3)
+    assert made.engine.calls[:3] == ["sample 4", "sample 4", "sample 2"]  # type: ignore[attr-defined]  # 1 of 8/3
+    assert made.engine.seeds == [100, 101, 102]  # type: ignore[attr-defined]
+    assert (source.drawn, len(result.groups), result.rounds) == (10, 10, 3)
+    assert sum(group.useful for group in result.groups) == 4
+    (batch,) = made.engine.batches  # type: ignore[attr-defined]
+    assert len(batch.sequences.prompts) == 8
+
+
+def test_sampling_ends_at_its_bound_and_learns_from_what_it_has() -> None:
+    made = trainer(useful_ones(1), sampling={"max_num_gen_batches": 3})
+    result = made.step(1, Numbered(), lr=1e-3)
+    assert (len(result.groups), result.rounds, len(result.updates)) == (12, 3, 1)
+
+
+def test_without_refill_there_is_one_round() -> None:
+    assert trainer(useful_ones()).step(1, Numbered(), lr=1e-3).rounds == 1
+
+
+@given(st.sets(st.integers(0, 40)), st.integers(1, 6), st.integers(1, 6))
+def test_whatever_is_sampled_is_counted_and_no_problem_is_drawn_twice(
+    useful: set[int], wanted: int, rounds: int
+) -> None:
+    made = trainer(useful_ones(*useful), sampling={"problems_per_step": wanted, "max_num_gen_batches": rounds})
+    source = Numbered()
+    result = made.step(1, source, lr=1e-3)
+    names = [group.scored.group.prompt.problem.id for group in result.groups]
+    assert names == [f"p{i}" for i in range(source.drawn)]
+    carrying = sum(group.useful for group in result.groups)
+    assert carrying == len(useful & set(range(source.drawn)))
+    assert carrying >= wanted or result.rounds == rounds
+
+
+# --- Invariance ---------------------------------------------------------------------------------------------------
+
+
+def judged(seed: int) -> list[JudgedGroup]:
+    """Three groups of four ragged completions, with rewards that differ."""
+    draw = torch.Generator().manual_seed(seed)
+
+    def number(low: int, high: int) -> int:
+        return int(torch.randint(low, high, (1,), generator=draw))
+
+    groups = []
+    for index in range(3):
+        tokens = [tuple(number(4, 90) for _ in range(number(1, 9))) for _ in range(4)]
+        logprobs = [tuple(-3 * torch.rand(len(t), generator=draw)) for t in tokens]
+        completions = [
+            Completion(t, tuple(map(float, lp)), "", "stop") for t, lp in zip(tokens, logprobs, strict=True)
+        ]
+        prompt = Prompt(Problem(str(index), ({"role": "user", "content": "?"},), {}), (5, 6 + index))
+        rewards = tuple(map(float, torch.rand(4, generator=draw)))
+        scored = ScoredGroup(Group(prompt, tuple(completions), 0), tuple({"given": Score(r)} for r in rewards), rewards)
+        groups.append(JudgedGroup(scored, tuple(float(a) for a in torch.randn(4, generator=draw)), True))
+    return groups
+
+
+def gradient(name: str, groups: Sequence[JudgedGroup], tokens: int, order: Sequence[int] | None = None) -> Tensor:
+    made = trainer(second_is_better, objective={"name": name, "kl_coef": 0.1})
+    model = make_model(True)
+    policy = Policy(model, Optim(tokens_per_microbatch=tokens), temperature=0.9, gradient_checkpointing=False)
+    (share,) = made.shares(groups)
+    batch = made.batch(share if order is None else [share[i] for i in order])
+    old_BT = policy.logprobs(batch.sequences)
+    shift_BT = 0.3 * torch.sin(batch.sequences.tokens_BT.float())  # moved, by an amount that depends on the token alone
+    moved = batch.targets.having(old=old_BT + shift_BT, reference=old_BT - shift_BT)
+    policy.forward_backward(Batch(batch.sequences, moved), partial(policy_loss, objective=made.objective))
+    return torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+@settings(max_examples=4, deadline=None)
+@given(st.integers(1, 60), st.permutations(range(12)), st.integers(0, 50))
+def test_neither_micro_batches_nor_the_order_of_rows_change_the_gradient_of_any_objective(
+    name: str, tokens: int, order: list[int], seed: int
+) -> None:
+    groups = judged(seed)
+    whole = gradient(name, groups, 10_000)
+    for other in (gradient(name, groups, tokens), gradient(name, groups, 10_000, order)):
+        assert float((other - whole).norm()) <= 2e-5 * float(whole.norm()) + 1e-7

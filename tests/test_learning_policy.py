@@ -13,13 +13,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grpo.algorithm import WEIGHTS, policy_loss
+from grpo.algorithm import policy_loss
 from grpo.config import Objective, Optim
 from grpo.learning import head
-from grpo.learning.batch import Batch, Row, collate
+from grpo.learning.batch import Batch, Sequences, Targets, Terms
 from grpo.learning.padded import Padded
-from grpo.learning.policy import LanguageModel, Policy, Terms
+from grpo.learning.policy import LanguageModel, Policy
+from grpo.objectives import choose
+from grpo.objectives.weights import WEIGHTS
+from tests.batches import Row, collate
 from tests.tiny import make_model
+
+LOSS = partial(policy_loss, objective=choose(Objective()))
 
 
 def policy(model: Any, temperature: float = 1.0, checkpointing: bool = False, **optim: Any) -> Policy:
@@ -43,10 +48,10 @@ def ragged(n: int = 6, seed: int = 0, normalize: str = "token") -> Batch:
     )
 
 
-def plain_logprobs(model: Any, batch: Batch, temperature: float) -> list[list[float]]:
+def plain_logprobs(model: Any, sequences: Sequences, temperature: float) -> list[list[float]]:
     """Row by row, from the model's own logits."""
     found = []
-    for prompt, tokens, length in zip(batch.prompts, batch.tokens_BT.tolist(), batch.lengths, strict=True):
+    for prompt, tokens, length in zip(sequences.prompts, sequences.tokens_BT.tolist(), sequences.lengths, strict=True):
         ids = torch.tensor([[*prompt, *tokens[:length]]])
         with torch.no_grad():
             logprobs_LV = (model(input_ids=ids).logits[0].float() / temperature).log_softmax(-1)
@@ -57,17 +62,18 @@ def plain_logprobs(model: Any, batch: Batch, temperature: float) -> list[list[fl
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 def test_logprobs_are_those_of_the_plain_computation(tied: bool, temperature: float) -> None:
-    model, batch = make_model(tied), ragged()
-    found_BT = policy(model, temperature, tokens_per_microbatch=20).logprobs(batch)
-    for row, expected in zip(found_BT.tolist(), plain_logprobs(model, batch, temperature), strict=True):
+    model, sequences = make_model(tied), ragged().sequences
+    found_BT = policy(model, temperature, tokens_per_microbatch=20).logprobs(sequences)
+    for row, expected in zip(found_BT.tolist(), plain_logprobs(model, sequences, temperature), strict=True):
         assert row[: len(expected)] == pytest.approx(expected, abs=1e-5)
         assert row[len(expected) :] == [0.0] * (len(row) - len(expected))
 
 
 def test_score_is_at_temperature_one() -> None:
-    model, batch = make_model(True), ragged()
-    sequences = [(p, t[:n]) for p, t, n in zip(batch.prompts, batch.tokens_BT.tolist(), batch.lengths, strict=True)]
-    for row, expected in zip(policy(model, 0.3).score(sequences), plain_logprobs(model, batch, 1.0), strict=True):
+    model, sequences = make_model(True), ragged().sequences
+    completions = [row[:n] for row, n in zip(sequences.tokens_BT.tolist(), sequences.lengths, strict=True)]
+    scores = policy(model, 0.3).score(list(zip(sequences.prompts, completions, strict=True)))
+    for row, expected in zip(scores, plain_logprobs(model, sequences, 1.0), strict=True):
         assert row == pytest.approx(expected, abs=1e-5)
 
 
@@ -89,16 +95,16 @@ def test_an_architecture_with_more_after_the_body_falls_back_to_its_own_logits()
             return output
 
     model: Any = Capped(make_model(False))
-    batch = ragged()
-    found_BT = LanguageModel(model, temperature=1.0, tokens_per_microbatch=99).logprobs(batch)
-    for row, expected in zip(found_BT.tolist(), plain_logprobs(model, batch, 1.0), strict=True):
+    sequences = ragged().sequences
+    found_BT = LanguageModel(model, temperature=1.0, tokens_per_microbatch=99).logprobs(sequences)
+    for row, expected in zip(found_BT.tolist(), plain_logprobs(model, sequences, 1.0), strict=True):
         assert row[: len(expected)] == pytest.approx(expected, abs=1e-5)
 
 
 def gradients(batch: Batch, checkpointing: bool = False, **optim: Any) -> tuple[dict[str, float], torch.Tensor]:
     model = make_model(True)
     learner = policy(model, checkpointing=checkpointing, **optim)
-    totals = learner.forward_backward(batch, partial(policy_loss, settings=Objective()))
+    totals = learner.forward_backward(batch, LOSS)
     return totals, torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])
 
 
@@ -115,9 +121,9 @@ def test_microbatches_of_any_size_add_up_to_the_same_loss_and_gradient(tokens: i
 
 
 def test_a_longer_neighbour_changes_nothing_for_a_row() -> None:
-    batch = ragged()
-    alone = policy(make_model(True)).logprobs(batch.rows([0]))
-    together = policy(make_model(True)).logprobs(batch)
+    sequences = ragged().sequences
+    alone = policy(make_model(True)).logprobs(sequences.rows([0]))
+    together = policy(make_model(True)).logprobs(sequences)
     assert torch.allclose(alone[0], together[0, : alone.shape[1]], atol=1e-5)
 
 
@@ -133,21 +139,22 @@ def test_gradient_checkpointing_and_chunked_logits_change_no_gradient(monkeypatc
 def test_the_update_raises_the_probability_of_what_did_better_than_its_group() -> None:
     batch = ragged()
     learner = policy(make_model(True), lr=1e-4)
-    before = learner.logprobs(batch)
-    learner.forward_backward(batch, partial(policy_loss, settings=Objective()))
+    before = learner.logprobs(batch.sequences)
+    learner.forward_backward(batch, LOSS)
     learner.optim_step(1e-4)
-    gain = ((learner.logprobs(batch) - before) * batch.weights_BT * batch.advantages_B[:, None]).sum()
+    after, targets = learner.logprobs(batch.sequences), batch.targets
+    gain = ((after - before) * targets.weights_BT * targets["advantages"]).sum()
     assert float(gain) > 0
 
 
 def test_tokens_of_an_update_are_counted_and_its_padding_too() -> None:
     rows = [Row((5, 6, 7), (8,) * T, (-1.0,) * T, 1.0, 0.1) for T in (2, 3)] + [Row((9,), (8,), (-1.0,), 1.0, 0.1)]
     learner = policy(make_model(True))
-    shared = learner.forward_backward(collate(rows), partial(policy_loss, settings=Objective()))
+    shared = learner.forward_backward(collate(rows), LOSS)
     # a prompt of 3 with 1 and 2 tokens that predict something, and a prompt of 1; 64 in all
     assert (shared["tokens/update"], shared["tokens/padding"]) == (64, 64 - (3 + 1 + 2 + 1))
     learner.computation = replace(learner.computation, body=Padded(lambda ids_BL: learner.model.base_model(ids_BL)[0]))
-    padded = learner.forward_backward(collate(rows), partial(policy_loss, settings=Objective()))
+    padded = learner.forward_backward(collate(rows), LOSS)
     assert (padded["tokens/update"], padded["tokens/padding"]) == (3 * 5, 15 - (3 + 1) - (3 + 2) - 1)
 
 
@@ -156,7 +163,7 @@ def test_gradients_that_are_not_finite_move_nothing_and_are_forgotten() -> None:
     learner = policy(model)
     before = [weight.clone() for weight in model.parameters()]
 
-    def broken(logprobs_BT: torch.Tensor, rows: Batch) -> Terms:
+    def broken(logprobs_BT: torch.Tensor, targets: Targets) -> Terms:
         return Terms(logprobs_BT.sum() * math.nan)
 
     learner.forward_backward(ragged(), broken)

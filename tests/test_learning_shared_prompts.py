@@ -18,12 +18,16 @@ from grpo.algorithm import policy_loss
 from grpo.config import Objective, Optim
 from grpo.learning import attention, head
 from grpo.learning.attention import Layout, completion_by_completion
-from grpo.learning.batch import Batch, Row, collate
+from grpo.learning.batch import Batch, Loss, Sequences, Targets
 from grpo.learning.logprobs import choose_computation
 from grpo.learning.packed import SharedPrompts
 from grpo.learning.padded import Padded
 from grpo.learning.policy import Policy
+from grpo.objectives import choose
+from tests.batches import Row, collate
 from tests.tiny import make_model
+
+LOSS = partial(policy_loss, objective=choose(Objective()))
 
 SIZES: dict[str, Any] = {
     "vocab_size": 97,
@@ -80,14 +84,16 @@ def ragged(groups: int, size: int, seed: int = 0, longest: int = 12) -> Batch:
     return collate(rows)
 
 
-def of_policy(model: Any, batch: Batch, *, plain: bool = False, checkpointing: bool = False, **optim: Any) -> Tensor:
+def of_policy(
+    model: Any, batch: Batch, *, plain: bool = False, checkpointing: bool = False, loss: Loss = LOSS, **optim: Any
+) -> Tensor:
     """The policy's gradient of the GRPO loss, all weights in a row."""
     policy = Policy(model, Optim(**optim), temperature=0.8, gradient_checkpointing=checkpointing)
     if plain:
         model.set_attn_implementation("eager")
         states = partial(hidden, model)
         policy.computation = type(policy.computation)(Padded(states), policy.computation.head, torch.device("cpu"))
-    policy.forward_backward(batch, partial(policy_loss, settings=Objective()))
+    policy.forward_backward(batch, loss)
     return torch.cat([weight.grad.flatten() for weight in model.parameters()])
 
 
@@ -110,30 +116,47 @@ def test_gradients_are_those_of_each_completion_with_a_prompt_of_its_own(kind: s
     assert relative(found, of_policy(build(kind, **SHARING[kind]), batch, plain=True)) < 1e-5
 
 
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 1000), st.sampled_from(["dapo", "gspo", "cispo", "dppo"]))
+def test_tokens_without_weight_or_outside_the_mask_may_lie_anywhere_in_a_row(seed: int, name: str) -> None:
+    """Shared prompts against padded rows, under random masks and weights: what is masked is read, not learned from."""
+    batch, draw = ragged(3, 4, seed=seed), torch.Generator().manual_seed(seed)
+    shape, targets = batch.targets.mask_BT.shape, batch.targets
+    mask_BT = targets.mask_BT & (torch.rand(shape, generator=draw) < 0.7)
+    mask_BT[0] |= targets.mask_BT[0]  # something is left of the update
+    weights_BT = torch.rand(shape, generator=draw) * mask_BT * (torch.rand(shape, generator=draw) < 0.7)
+    masked = Batch(batch.sequences, Targets(mask_BT, weights_BT, targets.per_token))
+    loss = partial(policy_loss, objective=choose(Objective(name=name)))
+    shared, padded = (of_policy(make_model(True), masked, plain=plain, loss=loss) for plain in (False, True))
+    assert float(padded.abs().max()) > 1e-3
+    assert float((shared - padded).abs().max()) < 1e-6 * max(1.0, float(padded.norm()))
+
+
 @pytest.mark.parametrize("kind", SHARING)
 def test_log_probabilities_are_those_of_the_models_own_logits(kind: str) -> None:
-    model, batch = build(kind, **SHARING[kind]), ragged(3, 4, seed=1)
+    model, sequences = build(kind, **SHARING[kind]), ragged(3, 4, seed=1).sequences
     expected = []
-    for prompt, tokens, length in zip(batch.prompts, batch.tokens_BT, batch.lengths, strict=True):
+    for prompt, tokens, length in zip(sequences.prompts, sequences.tokens_BT, sequences.lengths, strict=True):
         ids = torch.tensor([[*prompt, *tokens[:length].tolist()]])
         with torch.no_grad():
             logprobs_LV = (model(input_ids=ids).logits[0] / 0.8).log_softmax(-1)
         expected.append(logprobs_LV[len(prompt) - 1 : -1].gather(1, tokens[:length, None])[:, 0])
     policy = Policy(model, Optim(tokens_per_microbatch=40), temperature=0.8, gradient_checkpointing=False)
     assert isinstance(policy.computation.body, SharedPrompts)
-    for row, values in zip(policy.logprobs(batch), expected, strict=True):
+    for row, values in zip(policy.logprobs(sequences), expected, strict=True):
         assert torch.allclose(row[: len(values)], values, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", NOT_SHARING)
 def test_what_an_architecture_cannot_do_is_done_in_the_plain_way_and_said(kind: str) -> None:
     options, word = NOT_SHARING[kind]
-    batch, model = ragged(2, 3), build(kind, **options)
+    sequences, model = ragged(2, 3).sequences, build(kind, **options)
     computation = choose_computation(model)
     assert word in computation.fallback and isinstance(computation.body, Padded)
     assert model.config._attn_implementation != attention.NAME
+    logprobs_BT = computation.logprobs(sequences, 1.0)[0]
     for prompt, tokens, length, row in zip(
-        batch.prompts, batch.tokens_BT, batch.lengths, computation.logprobs(batch, 1.0)[0], strict=True
+        sequences.prompts, sequences.tokens_BT, sequences.lengths, logprobs_BT, strict=True
     ):
         ids = torch.tensor([[*prompt, *tokens[:length].tolist()]])
         logprobs_LV = model(input_ids=ids).logits[0].log_softmax(-1)
@@ -194,12 +217,7 @@ def test_merged_attention_is_that_of_each_completion_by_itself(shapes: list[tupl
 
 def test_a_packed_row_by_hand() -> None:
     """Prompt of 2, completions of 3 and 1: their last tokens predict nothing, so 2 + 2 + 0 tokens and padding."""
-    batch = collate(
-        [
-            Row((5, 6), (7, 8, 9), (0.0,) * 3, 0.0, 1.0),
-            Row((5, 6), (9,), (0.0,), 0.0, 1.0),
-        ]
-    )
+    sequences = Sequences.of([((5, 6), (7, 8, 9)), ((5, 6), (9,))])
     seen: list[Any] = []
 
     class Body(nn.Module):
@@ -210,7 +228,7 @@ def test_a_packed_row_by_hand() -> None:
 
     shared = SharedPrompts(make_model(True))
     shared.model = type("Model", (), {"base_model": Body()})()  # type: ignore[assignment]
-    found = shared.hidden_states(batch, torch.device("cpu"))
+    found = shared.hidden_states(sequences, torch.device("cpu"))
     assert seen[0]["input_ids"].tolist() == [[5, 6, 7, 8, *[0] * 60]]
     assert seen[0]["position_ids"].tolist() == [[0, 1, 2, 3, *range(2, 62)]]
     assert seen[0]["layout"] == Layout((2,), ((2, 0, 60),))
@@ -227,17 +245,17 @@ def test_microbatches_hold_every_row_once_and_fit_unless_one_row_does_not(
     rows: list[tuple[int, int]], tokens: int
 ) -> None:
     """`rows`: which of four prompts, of 2, 7, 12 and 17 tokens, and how many tokens of completion."""
-    batch = collate([Row((p,) * (2 + 5 * p), (1,) * T, (0.0,) * T, 0.0, 1.0) for p, T in rows])
+    sequences = Sequences.of([((p,) * (2 + 5 * p), (1,) * T) for p, T in rows])
     shared = SharedPrompts(make_model(True))
-    parts = list(shared.microbatches(batch, tokens))
+    parts = list(shared.microbatches(sequences, tokens))
     assert sorted(i for part in parts for i in part) == list(range(len(rows)))
     for part in parts:
         computed = sum({p: 2 + 5 * p for p, _ in (rows[i] for i in part)}.values()) + sum(rows[i][1] - 1 for i in part)
         assert computed <= tokens or len(part) == 1
-        assert computed + -computed % 64 == len(shared_tokens(shared, batch.rows(part)))
+        assert computed + -computed % 64 == len(shared_tokens(shared, sequences.rows(part)))
 
 
-def shared_tokens(shared: SharedPrompts, rows: Batch) -> list[int]:
+def shared_tokens(shared: SharedPrompts, rows: Sequences) -> list[int]:
     """The tokens that `shared` puts into its packed row."""
     caught: list[Tensor] = []
     hook = shared.model.get_input_embeddings().register_forward_hook(lambda _, inputs, __: caught.append(inputs[0]))

@@ -75,7 +75,7 @@ class LocalEngine:
         return self.policy.gradients(batch, loss)
 
     def load(self, step: int) -> None:
-        """Give the sampler the policy's weights, unchecked: before anything was sampled there is nothing to check on."""
+        """Give the sampler the policy's weights, unchecked: where nothing was sampled there is nothing to check on."""
         self.policy.release_memory()
         if self._asleep:
             self.sampler.wake()

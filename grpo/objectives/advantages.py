@@ -149,7 +149,12 @@ def _std(values: Sequence[float]) -> float:
 
 def by_group(function: Callable[[Rewards], list[float]]) -> Advantages:
     """Of each group by itself, from the sum of its rewards."""
-    return lambda groups, settings: [function(group.totals) for group in groups]
+
+    def of_all(groups: Sequence[GroupRewards], settings: config.Objective) -> list[list[float]]:
+        return [function(group.totals) for group in groups]
+
+    of_all.__doc__ = function.__doc__  # `grpo explain` shows it
+    return of_all
 
 
 ADVANTAGES: Mapping[str, Advantages] = {

@@ -1,7 +1,7 @@
 """Which problems come next: a pure function of how many were drawn before.
 
-Problems are gone through epoch after epoch, each in its own order fixed by `(seed, epoch)`.  All that a resumed run must
-know is how many were drawn, so nothing is skipped or repeated, also on the boundary between two epochs.
+Problems are gone through epoch after epoch, each in its own order fixed by `(seed, epoch)`.  All that a resumed run
+must know is how many were drawn, so nothing is skipped or repeated, also on the boundary between two epochs.
 """
 
 from __future__ import annotations

@@ -227,7 +227,7 @@ def _shown(settings: Mapping[str, Any], key: str) -> str:
 
 def _append(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write the rows in one piece, and return when they are on the disk."""
-    text = b"".join(_line(row) for row in rows)
+    text = b"".join(as_line(row) for row in rows)
     try:
         with file.open("ab", buffering=0) as out:
             _write_all(out.fileno(), text)
@@ -242,7 +242,7 @@ def _write_all(descriptor: int, text: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def _line(row: Mapping[str, Any]) -> bytes:
+def as_line(row: Mapping[str, Any]) -> bytes:
     """JSON has no NaN, so it becomes null.  Half of a surrogate pair, which UTF-8 has not, becomes its JSON escape."""
     text = json.dumps(_finite(row), ensure_ascii=False, allow_nan=False, separators=(", ", ": "))
     return text.encode("utf-8", errors="backslashreplace") + b"\n"

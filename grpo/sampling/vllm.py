@@ -75,7 +75,10 @@ class VllmSampler:
         if self._cuda:
             arguments |= {"gpu_memory_utilization": settings.gpu_memory_utilization, "enable_sleep_mode": True}
         else:
-            arguments |= {"kv_cache_memory_bytes": int(settings.gpu_memory_utilization * CPU_MEMORY), "enforce_eager": True}
+            arguments |= {
+                "kv_cache_memory_bytes": int(settings.gpu_memory_utilization * CPU_MEMORY),
+                "enforce_eager": True,
+            }
             arguments |= {"max_num_seqs": 512}  # 12,500 tokens/s instead of 8,300 with its own 256 (4 layers × 128)
         version, self._engine = self._start(arguments)
         self.name = f"vllm {version} on {device}, {dtype}"

@@ -1,0 +1,211 @@
+"""`grpo explain`: the arithmetic of one group, from its completions to its part in the gradient.
+
+The step is run again up to the update in which the group is learned from (`grpo.replay`); then its numbers are laid
+out.  The *contribution* of a completion is the part of the gradient norm that is its own,
+
+    ⟨g_i, g⟩ / ‖g‖        with g = Σ_i g_i the gradient of the update and g_i that of completion i's tokens alone
+
+so the contributions of an update add up to its gradient norm.  A negative one pulls against the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import fmean, stdev
+
+import torch
+from rich.table import Table
+from torch import Tensor
+
+from grpo.algorithm import JudgedGroup, Sample, Trainer, policy_loss
+from grpo.engine.local import LocalEngine
+from grpo.errors import DataError, GrpoError
+from grpo.learning.batch import Batch
+from grpo.objectives import Objective
+from grpo.replay import OpenStep, opened
+
+Say = Callable[[str], None]
+LONGEST_TEXT = 60  # characters of a completion in the table
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """One completion of the group.  `contribution` is None where it is no part of the update."""
+
+    text: str
+    reward: float | None
+    advantage: float
+    tokens: int
+    weight: float | None = None  # of each token
+    ratio: float | None = None  # mean importance ratio π / π_old
+    correction: float | None = None  # mean factor for the sampler's mismatch
+    contribution: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A group, whole.  `number` counts the updates of the step from 1; 0: it is part of none."""
+
+    group: JudgedGroup
+    completions: tuple[Explained, ...]
+    number: int
+    updates: int
+    grad_norm: float
+
+
+def explain(run: Path, step: int, problem: str | None, say: Say, show: Callable[[Table], None]) -> None:
+    """Print the arithmetic of `problem`'s group in step `step`; by default of the first group that carries a signal."""
+    with opened(run, step, say) as again:
+        while again.next < step:
+            again.run()
+        explanation = explained(again, problem)
+        objective = again.trainer.objective
+    for line in heading(explanation, objective):
+        say(line)
+    show(table(explanation))
+    for line in footing(explanation):
+        say(line)
+
+
+def explained(again: OpenStep, problem: str | None) -> Explanation:
+    """The group of `problem` in the step that is next, whose updates are made up to the one it is part of."""
+    trainer, engine = again.trainer, again.engine
+    if not isinstance(engine, LocalEngine):
+        raise GrpoError("grpo explain needs the gradients of single completions, which only one process has")
+    scored, _ = trainer.rollout(again.source())
+    groups = trainer.compare(scored)
+    group = _chosen(groups, problem)
+    completions, shares = group.scored.group.completions, trainer.shares(groups)
+    found = [
+        number for number, share in enumerate(shares) if any(sample.group is group.scored.group for sample in share)
+    ]
+    batches = trainer.batches(groups)
+    numbers: Mapping[int, Explained] = {}
+    norm = 0.0
+    if found:
+        for batch in batches[: found[0]]:
+            engine.update(batch, partial(policy_loss, objective=trainer.objective), again.lr)
+        norm, numbers = contributions(trainer, engine, batches[found[0]], shares[found[0]], group)
+    plain = [
+        Explained(completion.text, reward, advantage, len(completion.token_ids))
+        for completion, reward, advantage in zip(completions, group.scored.rewards, group.advantages, strict=True)
+    ]
+    rows = tuple(numbers.get(index, row) for index, row in enumerate(plain))
+    return Explanation(group, rows, found[0] + 1 if found else 0, len(batches), norm)
+
+
+def _chosen(groups: Sequence[JudgedGroup], problem: str | None) -> JudgedGroup:
+    for group in groups:
+        if group.scored.group.prompt.problem.id == problem or (problem is None and group.useful):
+            return group
+    names = [group.scored.group.prompt.problem.id for group in groups]
+    if problem is None:
+        raise DataError(f"no group of the step carries a signal; name one with --problem, such as {names[0]}")
+    raise DataError(f"--problem {problem}: is not in the step; there are {', '.join(names[:5])}, …")
+
+
+def contributions(
+    trainer: Trainer, engine: LocalEngine, batch: Batch, share: Sequence[Sample], group: JudgedGroup
+) -> tuple[float, dict[int, Explained]]:
+    """The gradient norm of `batch`, and the numbers of the group's completions in it, by their place in the group."""
+    loss = partial(policy_loss, objective=trainer.objective)
+    whole = engine.gradients(batch, loss)
+    norm = _dot(whole, whole) ** 0.5
+    numbers = {}
+    for row, sample in enumerate(share):
+        if sample.group is not group.scored.group:
+            continue
+        place = next(i for i, completion in enumerate(sample.group.completions) if completion is sample.completion)
+        alone = batch.rows([row])
+        mask_BT = alone.targets.mask_BT
+        now_BT = engine.logprobs(alone.sequences)
+        old_BT = alone.targets.per_token.get("old", now_BT)
+        correction_BT = trainer.objective.correct(old_BT - alone.targets["sampler"], mask_BT)
+        numbers[place] = Explained(
+            sample.completion.text,
+            group.scored.rewards[place],
+            sample.advantage,
+            len(sample.completion.token_ids),
+            float(alone.targets.weights_BT[mask_BT][0]),
+            float(trainer.objective.ratio(now_BT, old_BT, mask_BT)[mask_BT].mean()),
+            float(correction_BT[mask_BT].mean()),
+            _dot(engine.gradients(alone, loss), whole) / norm if norm else 0.0,
+        )
+    return norm, numbers
+
+
+def _dot(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
+    """The product of two gradients."""
+    products = [torch.dot(one[name].flatten().double(), other[name].flatten().double()) for name in one]
+    return float(torch.stack(products).sum()) if products else 0.0
+
+
+# --- In words -----------------------------------------------------------------------------------------------------
+
+
+def heading(explanation: Explanation, objective: Objective) -> list[str]:
+    group, settings = explanation.group.scored, objective.settings
+    rewards = [reward for reward in group.rewards if reward is not None]
+    spread = f"mean {fmean(rewards):.4g}, standard deviation {stdev(rewards):.4g}" if len(rewards) > 1 else "too few"
+    return [
+        f"problem {group.group.prompt.problem.id}, {len(group.rewards)} completions, objective {settings.name}",
+        f"advantage A  {_formula(objective.advantages)}",
+        f"weight w     {_formula(objective.weights)}",
+        f"surrogate    {_formula(objective.surrogate)}",
+        f"rewards      {spread}",
+    ]
+
+
+def _formula(function: object) -> str:
+    """The first sentence of its docstring, which has the formula and its source."""
+    return " ".join((function.__doc__ or "").split("\n\n")[0].split())
+
+
+def table(explanation: Explanation) -> Table:
+    columns = ("reward", "A", "tokens", "w", "ratio", "c", "contribution", "of the norm")
+    made = Table(box=None, pad_edge=False, header_style="dim")
+    made.add_column("#", justify="right")
+    for column in columns:
+        made.add_column(column, justify="right", no_wrap=True)
+    made.add_column("completion", no_wrap=True, overflow="ellipsis", max_width=LONGEST_TEXT)
+    for number, row in enumerate(explanation.completions, start=1):
+        share = (
+            None if row.contribution is None or not explanation.grad_norm else row.contribution / explanation.grad_norm
+        )
+        cells = [
+            "–" if row.reward is None else f"{row.reward:.4g}",
+            f"{row.advantage:+.4f}",
+            str(row.tokens),
+            _number(row.weight, ".3e"),
+            _number(row.ratio, ".4f"),
+            _number(row.correction, ".4f"),
+            _number(row.contribution, "+.4e"),
+            _number(share, "+.1%"),
+        ]
+        made.add_row(str(number), *cells, repr(row.text)[:LONGEST_TEXT])
+    return made
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
+def footing(explanation: Explanation) -> list[str]:
+    if not explanation.number:
+        why = (
+            "none of its completions could be learned from"
+            if explanation.group.useful
+            else "its rewards are all equal (a zero-variance group), so it says nothing about which is better"
+        )
+        return [f"the group is part of no update: {why}"]
+    own = sum(row.contribution or 0.0 for row in explanation.completions)
+    share = own / explanation.grad_norm if explanation.grad_norm else 0.0
+    limit = "" if explanation.grad_norm else "; the gradient is 0"
+    return [
+        f"update {explanation.number} of {explanation.updates}: the contributions of all its completions add up to the "
+        f"gradient norm {explanation.grad_norm:.4e}{limit}",
+        f"this group's: {own:+.4e}, {share:+.1%} of it",
+    ]

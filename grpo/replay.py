@@ -1,0 +1,241 @@
+"""`grpo replay`: a step that was recorded, run again and held against the record.
+
+Every draw is a function of the seed and the step, so a step can be repeated from the checkpoint before it: problems,
+completions, scores, advantages, loss and gradient norm, to the last bit on a CPU.  It is how a bad step is looked into,
+and the proof of what happened.  Where the checkpoint is some steps older, the steps between are run again as well, and
+each is held against the record.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from grpo import assemble, opening
+from grpo.algorithm import StepResult, Trainer
+from grpo.assemble import ModelFiles
+from grpo.config import Config, Reward
+from grpo.config_file import load_config
+from grpo.engine import Engine
+from grpo.errors import DataError
+from grpo.interrupt import StopRequest
+from grpo.learning.optimizer import learning_rate
+from grpo.metrics import Row, Stopwatch, sample_rows, step_row
+from grpo.run import checkpoints
+from grpo.run.checkpoints import Progress
+from grpo.run.console import Console
+from grpo.run.folder import as_line
+from grpo.run.samples_page import rows_of
+from grpo.scoring import Scorer
+from grpo.source import StepSource
+from grpo.train import advanced
+from grpo.types import Prompt
+
+Say = Callable[[str], None]
+OF_THE_CLOCK = ("time/", "speed/", "memory/")  # metrics that no two runs share
+
+
+@dataclass
+class OpenStep:
+    """A recorded run that was opened again; it stands before the step that is next."""
+
+    config: Config
+    engine: Engine
+    scorer: Scorer
+    trainer: Trainer
+    prompts: Sequence[Prompt]
+    files: ModelFiles
+    progress: Progress
+
+    @property
+    def next(self) -> int:
+        return self.progress.step + 1
+
+    @property
+    def lr(self) -> float:
+        return learning_rate(self.config.optim, self.progress.step, self.config.run.steps)
+
+    def source(self) -> StepSource:
+        return opening.make_source(self.config, self.prompts, self.progress, self.next)
+
+    def run(self) -> StepResult:
+        """The next step; afterwards the run stands behind it."""
+        step, source = self.next, self.source()
+        result = self.trainer.step(step, source, lr=self.lr)
+        self.progress = advanced(self.progress, step, source, result, self.scorer.names[0])
+        return result
+
+    def rows(self, step: int, result: StepResult) -> tuple[list[Row], Row]:
+        """As the run would have recorded them: one per completion, and the step's metrics."""
+        texts = opening.texts_of([group.scored.group.prompt for group in result.groups], self.files)
+        samples = [_as_recorded(row) for row in sample_rows(step, result.groups, texts)]
+        return samples, _as_recorded(step_row(step, result, reward_names=self.scorer.names))
+
+
+def _as_recorded(row: Mapping[str, Any]) -> Row:
+    """`row` after a journey through the file, in which NaN becomes null."""
+    read: Row = json.loads(as_line(row))
+    return read
+
+
+def recorded_config(run: Path) -> Config:
+    if not (run / "config.toml").is_file():
+        raise DataError(f"{run}: holds no run (no config.toml); give the folder that `grpo train` wrote")
+    return assemble.resolved(load_config(str(run / "config.toml")))
+
+
+@contextmanager
+def opened(run: Path, step: int, say: Say) -> Iterator[OpenStep]:
+    """The run in the folder `run`, as it stood at the last checkpoint before `step`.  Nothing is written into it."""
+    config = recorded_config(run)
+    last = max((row["step"] for row in rows_of(run / "metrics.jsonl")), default=0)
+    if not 1 <= step <= last:
+        raise DataError(f"--step {step}: {run} has recorded the steps 1 to {last}")
+    with ExitStack() as stack:
+        console = stack.enter_context(closing(Console(config.run.steps)))
+        inputs = opening.inputs(config, console)
+        start = opening.starting_model(config, run, console, stack.enter_context(StopRequest()))
+        stand = opening.stand(checkpoints.before(run / "checkpoints", step), start)
+        rendered = opening.rendered(config, inputs, stand.files)
+        scorer = stack.enter_context(
+            assemble.open_scorer(config.reward, chat=config.data.chat, workers=config.run.reward_workers, failed=None)
+        )
+        engine = assemble.open_engine(
+            config,
+            stand.files,
+            start,
+            context=rendered.context,
+            step=stand.progress.step,
+            checkpoint=stand.checkpoint,
+        )
+        stack.enter_context(closing(engine))
+        trainer = opening.make_trainer(config, engine, scorer, Stopwatch(), lambda done, total: None)
+        say(f"from {stand.checkpoint or start.name}, after step {stand.progress.step}")
+        yield OpenStep(config, engine, scorer, trainer, rendered.prompts, stand.files, stand.progress)
+
+
+def replay(run: Path, step: int, say: Say) -> bool:
+    """Run step `step` again and say how it compares; whether all is as recorded."""
+    with opened(run, step, say) as again:
+        while again.next <= step:
+            number = again.next
+            samples, metrics = again.rows(number, again.run())
+            found = differences(_recorded_samples(run, number), samples, _recorded_metrics(run, number), metrics)
+            if found:
+                say(f"step {number}: differs from what was recorded, first in {found[0]}")
+                for line in found[1:]:
+                    say(f"  then in {line}")
+                return False
+            say(f"step {number}: {len(samples)} completions, their scores and advantages, loss {metrics_of(metrics)}")
+    return True
+
+
+def metrics_of(row: Row) -> str:
+    if "policy/loss" not in row:
+        return "of no update: all as recorded"
+    return f"{row['policy/loss']:.6g}, gradient norm {row['policy/grad_norm']:.6g}: all as recorded"
+
+
+def _recorded_samples(run: Path, step: int) -> list[Row]:
+    rows = [dict(row) for row in rows_of(run / "samples.jsonl") if row["step"] == step]
+    if not rows:
+        raise DataError(f"{run}/samples.jsonl: has no completions of step {step}")
+    return rows
+
+
+def _recorded_metrics(run: Path, step: int) -> Row:
+    rows = (row for row in rows_of(run / "metrics.jsonl") if row["step"] == step and "groups/useful" in row)
+    found = next(rows, None)
+    if found is None:
+        raise DataError(f"{run}/metrics.jsonl: has no row of step {step}")
+    return dict(found)
+
+
+# What a completion's row holds, in the order in which a step makes it: what differs first is the cause of the rest.
+STAGES: Mapping[str, tuple[str, ...]] = {
+    "problems": ("problem", "prompt"),
+    "completions": ("completion", "finish", "tokens"),
+    "scores": ("scores", "reward"),
+    "advantages": ("advantage",),
+}
+
+
+def differences(recorded: Sequence[Row], again: Sequence[Row], metrics: Row, metrics_again: Row) -> list[str]:
+    """What is not as recorded, in the order in which a step makes it; empty where all is."""
+    if len(recorded) != len(again):
+        return [f"the number of completions: {len(recorded)} recorded, {len(again)} now"]
+    found = []
+    for stage, keys in STAGES.items():
+        odd = [index for index, pair in enumerate(zip(recorded, again, strict=True)) if _differ(*pair, keys)]
+        if odd:
+            key = next(key for key in keys if recorded[odd[0]].get(key) != again[odd[0]].get(key))
+            found.append(
+                f"{stage}: {len(odd)} of {len(again)}, the first is number {odd[0] + 1}, {recorded[odd[0]]['problem']}: "
+                f"{_side_by_side(recorded[odd[0]].get(key), again[odd[0]].get(key))}"
+            )
+    names = ["policy/loss", "policy/grad_norm", *sorted(metrics.keys() | metrics_again.keys())]
+    for name in dict.fromkeys(names):
+        if not name.startswith(OF_THE_CLOCK) and metrics.get(name) != metrics_again.get(name):
+            found.append(f"{name}: {_side_by_side(metrics.get(name), metrics_again.get(name))}")
+    return found
+
+
+def _differ(one: Row, other: Row, keys: Sequence[str]) -> bool:
+    return any(one.get(key) != other.get(key) for key in keys)
+
+
+def _side_by_side(recorded: object, now: object) -> str:
+    """Both, and of long texts the part around the first difference."""
+    if isinstance(recorded, str) and isinstance(now, str):
+        at = next(
+            (i for i, (a, b) in enumerate(zip(recorded, now, strict=False)) if a != b), min(len(recorded), len(now))
+        )
+        start = max(0, at - 20)
+        recorded, now = recorded[start : at + 40], now[start : at + 40]
+    return f"{recorded!r} recorded, {now!r} now"
+
+
+# --- Scores alone -------------------------------------------------------------------------------------------------
+
+
+def rescore(run: Path, step: int, rewards: Sequence[str], say: Say) -> bool:
+    """Score the recorded completions of `step` again, with the run's rewards or others; whether they come out the same.
+
+    Needs no model and samples nothing.
+    """
+    config = recorded_config(run)
+    specs = tuple(Reward(use=use) for use in rewards) or config.reward
+    recorded = _recorded_samples(run, step)
+    problems = {problem.id: problem for problem in assemble.load_judgeable(config.data, specs, say)}
+    if missing := sorted({row["problem"] for row in recorded} - problems.keys()):
+        raise DataError(f"{config.data.source}: has no problem {missing[0]} any more ({len(missing)} of step {step})")
+    by_problem: dict[str, list[Row]] = {}
+    for row in recorded:
+        by_problem.setdefault(row["problem"], []).append(row)
+    with assemble.open_scorer(specs, chat=config.data.chat, failed=None) as scorer:
+        futures = {
+            name: scorer.score(problems[name], [r["completion"] for r in rows], [r["tokens"] for r in rows])
+            for name, rows in by_problem.items()
+        }
+        again = {name: future.result() for name, future in futures.items()}
+    changed = []
+    for name, rows in by_problem.items():
+        for row, reward, scores in zip(rows, again[name].rewards, again[name].scores, strict=True):
+            if reward != row["reward"]:
+                why = "; ".join(f"{reward_name}: {score.why}" for reward_name, score in scores.items() if score.why)
+                changed.append(f"{name}: {row['reward']} recorded, {reward} now ({why[:160]})")
+    for line in changed[:10]:
+        say(line)
+    now = [reward for scores in again.values() for reward in scores.rewards if reward is not None]
+    before = [row["reward"] for row in recorded if row["reward"] is not None]
+    say(f"step {step}: {len(recorded) - len(changed)} of {len(recorded)} completions get the reward that was recorded")
+    say(f"mean reward {_mean(before)} recorded, {_mean(now)} now")
+    return not changed
+
+
+def _mean(values: Sequence[float]) -> str:
+    return f"{sum(values) / len(values):.4f}" if values else "of nothing"
