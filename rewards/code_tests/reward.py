@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
-from rewards import Score
+from rewards import Score, declare
 from rewards.code_tests.compare import Mode
 from rewards.code_tests.datasets import read_task
 from rewards.code_tests.fences import last_block
@@ -14,6 +14,8 @@ from rewards.code_tests.judge import ProgramReport
 LONGEST_ANSWER = 2000  # characters of the program in `Score.answer`
 
 
+# One test may use 6 seconds of CPU time, and a program has several.
+@declare(timeout=60.0, rejected_golds="drop")
 def code(
     completion: str,
     problem: Mapping[str, Any],
