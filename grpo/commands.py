@@ -152,9 +152,10 @@ def _sample(config: Config, options: EvalOptions) -> _Result:
     from grpo import assemble
     from grpo.evaluate import evaluate
     from grpo.run.console import Console
+    from grpo.scoring import declarations
     from grpo.types import SamplingParams
 
-    problems = assemble.load_judgeable(config, config.data, say)
+    problems = assemble.load_judgeable(config.data, config.reward, declarations(config.reward), say)
     files = assemble.find_model(config, Path("runs", f"tiny-model-{config.run.seed}"))
     prompts = assemble.prompts_for(problems, files, config.data, max_tokens=options.max_tokens or 1)
     # A limit that nobody asked for gives way to the model's context.
@@ -198,12 +199,13 @@ def _score_given(config: Config, options: EvalOptions) -> _Result:
     from grpo import assemble
     from grpo.evaluate import score_completions
     from grpo.problems import load_problems
+    from grpo.scoring import declarations
     from grpo.types import Prompt
 
     assert options.completions is not None
     ks = options.ks(default=[])
     # Strict, because a row's number names a problem: with some left out, the numbers would shift.
-    problems = load_problems(config.data, needs=assemble.needed_facts(config))
+    problems = load_problems(config.data, needs=assemble.needed_facts(declarations(config.reward)))
     texts = _read_completions(options.completions, problems)
     prompts = [Prompt(problem, (0,)) for problem in problems]
     with assemble.open_scorer(config, None) as scorer:

@@ -17,8 +17,9 @@ from typing import Any
 import torch
 
 from grpo.algorithm import JudgedGroup, Outcome, Update
-from grpo.scoring import mishaps
+from grpo.scoring import failures
 from grpo.types import Completion, ScoredGroup
+from rewards import Score
 
 Row = dict[str, Any]
 
@@ -83,7 +84,7 @@ def completion_shares(scored: Sequence[ScoredGroup], headline: str) -> Row:
         "completions/truncated": _mean(completion.finish == "length" for completion in completions),
         "completions/unparseable": _mean(not found for found in parsed),
         "completions/unscored": _mean(reward is None for group in scored for reward in group.rewards),
-        **{f"completions/{kind}": number / len(scores) for kind, number in mishaps(scored).items()},
+        **{f"completions/{kind}": number / len(scores) for kind, number in failures(scored).items()},
         "completions/length_mean": _mean(lengths),
         "completions/length_max": max(lengths),
     }
@@ -123,11 +124,13 @@ def sample_rows(step: int, groups: Sequence[JudgedGroup], prompt_text: Mapping[s
                 "advantage": advantage,
                 "finish": completion.finish,
                 "tokens": len(completion.token_ids),
-                "scores": {
-                    name: {"value": score.value, "answer": score.answer, "why": score.why}
-                    for name, score in scores.items()
-                },
+                "scores": {name: _score_row(score) for name, score in scores.items()},
             }
+
+
+def _score_row(score: Score) -> Row:
+    row: Row = {"value": score.value, "answer": score.answer, "why": score.why}
+    return row if score.failure is None else {**row, "failure": score.failure}
 
 
 def peak_memory() -> float:

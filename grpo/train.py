@@ -36,7 +36,7 @@ from grpo.run.folder import RunFolder
 from grpo.run.report import write_report
 from grpo.run.trackers import open_trackers
 from grpo.sampling import canary
-from grpo.scoring import check_rewards
+from grpo.scoring import check_rewards, declarations
 from grpo.sft import fine_tune
 from grpo.types import Problem, Prompt, SamplingParams
 
@@ -52,12 +52,16 @@ def train(config: Config, path: Path, *, resume: bool = False, dry_run: bool = F
         console = stack.enter_context(closing(Console(config.run.steps)))
         console.note(f"sampler: {config.sampling.backend} on {config.model.device}, {config.model.dtype}")
         # What is cheap to get wrong comes first: data and rewards are looked at before any model is opened.
-        problems = assemble.load_judgeable(config, config.data, console.warn)
+        declared = declarations(config.reward)
+        problems = assemble.load_judgeable(config.data, config.reward, declared, console.warn)
         held_out_data = assemble.held_out(config)
-        held_out = assemble.load_judgeable(config, held_out_data, console.warn) if held_out_data else []
+        held_out = (
+            assemble.load_judgeable(held_out_data, config.reward, declared, console.warn) if held_out_data else []
+        )
         console.note(f"problems: {len(problems)} from {config.data.source}, {len(held_out)} held out")
         _show_rewards(config, problems, console)
-        preflight.settle(preflight.check_rejected_golds(config, problems), config, console.warn)
+        golds = preflight.check_rejected_golds(config.reward[0], declared[0], problems, chat=config.data.chat)
+        preflight.settle(golds, config.run, console.warn)
         run = Run(config, folder, console, problems, held_out, stack)
         stack.enter_context(_spared_by_the_collector())
         run.preflight()
@@ -141,7 +145,7 @@ class Run:
         memory = estimate_memory(self.config, shape, self.place, context)
         self.console.note(f"policy: {_count(shape.num_parameters())} parameters, {self.place.dtype}")
         self.console.note(f"memory: {memory}")
-        preflight.settle(preflight.check_memory(memory), self.config, self.console.warn)
+        preflight.settle(preflight.check_memory(memory), self.config.run, self.console.warn)
 
     def _open(self, start: ModelFiles, optimizer: dict[str, Any], context: int) -> None:
         """Rewards, sampler and policy, in this order: vLLM measures what memory is free before the policy takes any."""
@@ -168,7 +172,8 @@ class Run:
             return
         scored = self.trainer.rollout(self._drawn(0)[: preflight.GROUPS], self._seed(0))
         self.console.note(preflight.show_one(scored))
-        preflight.settle(preflight.check_groups(self.config, scored), self.config, self.console.warn)
+        findings = preflight.check_groups(scored, max_tokens=self.config.sampling.max_tokens)
+        preflight.settle(findings, self.config.run, self.console.warn)
         self._check_canary(self.trainer.sync(0, scored), 0)
 
     def to_the_end(self) -> None:
@@ -237,7 +242,7 @@ class Run:
 
     def _check_rewards(self, row: Row) -> None:
         """A reward that cannot answer looks like a model that cannot solve: it is said, and in full it ends the run."""
-        for kind in ("deadline", "crash", "fault"):
+        for kind in ("timeout", "crash", "fault"):
             share = row[f"completions/{kind}"]
             if share >= 1:
                 raise RewardError(
