@@ -14,15 +14,16 @@ from transformers import PreTrainedTokenizerBase
 
 from grpo import objectives
 from grpo.config import Config, Data, Eval, Model, Optim, Reward, Sampling, Sft
-from grpo.engine import Engine, Whose
+from grpo.engine import Whose
 from grpo.engine.local import LocalEngine
 from grpo.errors import ConfigError, DataError
 from grpo.learning.loading import choose_device, choose_dtype, context_length, load_model, load_tokenizer
 from grpo.learning.policy import LanguageModel, Policy
 from grpo.problems import load_problems, render_prompts
 from grpo.sampling import Dtype, Sampler, canary, choose_backend, make_sampler
-from grpo.scoring import Scorer, check_golds
+from grpo.scoring import Scorer, check_golds, reward_name
 from grpo.types import Problem, Prompt
+from rewards import Declaration
 
 TINY = "builtin:tiny"
 
@@ -123,7 +124,7 @@ def open_sampler(sampling: Sampling, files: ModelFiles, place: Place, *, context
 
 def open_engine(
     config: Config, files: ModelFiles, start: ModelFiles, *, context: int, step: int, checkpoint: Path | None
-) -> Engine:
+) -> LocalEngine:
     """The engine with the model in `files`, as it stands after `step`, ready to sample.
 
     `start` is what the run began from, to which a KL penalty pulls; `checkpoint` holds the optimizer, if there is one.
@@ -152,38 +153,44 @@ def open_scorer(rewards: Sequence[Reward], *, chat: bool, workers: int | None = 
     return Scorer(rewards, workers=workers or min(8, os.cpu_count() or 1), chat=chat, failed=failed)
 
 
-def needed_facts(config: Config) -> tuple[str, ...]:
-    """What every problem must have: the built-in math reward cannot do without an answer, others may."""
-    return ("answer",) if any(reward.use == "math" for reward in config.reward) else ()
+def needed_facts(declared: Sequence[Declaration]) -> tuple[str, ...]:
+    """What the rewards need of every problem."""
+    return tuple(dict.fromkeys(fact for declaration in declared for fact in declaration.needs))
 
 
-def load_judgeable(config: Config, data: Data, warn: Callable[[str], None]) -> list[Problem]:
+def load_judgeable(
+    data: Data, rewards: Sequence[Reward], declared: Sequence[Declaration], warn: Callable[[str], None]
+) -> list[Problem]:
     """The problems of `data` that the rewards can judge; the others are left out and counted.
 
-    The built-in `math` needs a gold answer; `code` cannot trust tests that the problem's own reference solution fails.
+    `declared` is what `rewards` declare: what they need of a problem, and whether a problem whose gold answer they
+    reject is broken.
     """
-    uses = {reward.use: reward for reward in config.reward}
-    if "math" in uses:
-        problems = load_problems(data, needs=())
-        if not any(problem.facts.get("answer") for problem in problems):
-            return load_problems(data, needs=("answer",))  # says which columns there are
-        lacking = {problem.id for problem in problems if not problem.facts.get("answer")}
-        return _without(problems, lacking, f"{data.source}: {{}} have no answer and are left out", warn)
     problems = load_problems(data, needs=())
-    if "code" in uses:
-        references = [problem for problem in problems if problem.facts.get("answer")]
-        rejected = check_golds(uses["code"], references, chat=config.data.chat, workers=os.cpu_count() or 1)
-        failing = {gold.problem_id for gold in rejected}
-        return _without(problems, failing, f"{data.source}: {{}} fail their own reference and are left out", warn)
+    for fact in needed_facts(declared):
+        lacking = {problem.id for problem in problems if problem.facts.get(fact) in (None, "")}
+        if len(lacking) == len(problems):
+            load_problems(data, needs=(fact,))  # refuses, and says which columns there are
+        problems = _without(problems, lacking, data.source, f"have no {fact}", warn)
+    for reward, declaration in zip(rewards, declared, strict=True):
+        if declaration.rejected_golds == "drop":
+            with_gold = [problem for problem in problems if problem.facts.get("answer")]
+            rejected = check_golds(reward, with_gold, chat=data.chat, workers=os.cpu_count() or 1)
+            why = f"have a gold answer that {reward_name(reward)} rejects"
+            if rejected:
+                why += f" ({rejected[0].problem_id} {rejected[0].why[:120]})"
+            problems = _without(problems, {gold.problem_id for gold in rejected}, data.source, why, warn)
     return problems
 
 
-def _without(problems: list[Problem], left_out: set[str], sentence: str, warn: Callable[[str], None]) -> list[Problem]:
+def _without(
+    problems: list[Problem], left_out: set[str], source: str, why: str, warn: Callable[[str], None]
+) -> list[Problem]:
     if left_out == {problem.id for problem in problems}:
-        raise DataError(sentence.format(f"all {len(problems)} problems") + ", so nothing remains")
+        raise DataError(f"{source}: all {len(problems)} problems {why}, so nothing remains; complete or mend its rows")
     if left_out:
         named = ", ".join(sorted(left_out)[:3]) + (", …" if len(left_out) > 3 else "")
-        warn(sentence.format(f"{len(left_out)} of {len(problems)} problems ({named})"))
+        warn(f"{source}: {len(left_out)} of {len(problems)} problems ({named}) {why} and are left out")
     return [problem for problem in problems if problem.id not in left_out]
 
 

@@ -154,9 +154,10 @@ def _sample(config: EvalConfig, options: EvalOptions) -> _Result:
     from grpo import assemble
     from grpo.evaluate import evaluate
     from grpo.run.console import Console
+    from grpo.scoring import declarations
     from grpo.types import SamplingParams
 
-    problems = assemble.load_judgeable(config.data, config.reward, say)
+    problems = assemble.load_judgeable(config.data, config.reward, declarations(config.reward), say)
     made = Path("runs", f"tiny-model-{config.run.seed}")
     files = assemble.find_model(config.model, made, seed=config.run.seed)
     prompts = assemble.prompts_for(problems, files, config.data, max_tokens=options.max_tokens or 1)
@@ -207,11 +208,12 @@ def _score_given(config: JudgeConfig, options: EvalOptions) -> _Result:
     from grpo import assemble
     from grpo.evaluate import score_completions
     from grpo.problems import load_problems
+    from grpo.scoring import declarations
 
     assert options.completions is not None
     ks = options.ks(default=[])
     # Strict, because a row's number names a problem: with some left out, the numbers would shift.
-    problems = load_problems(config.data, needs=assemble.needed_facts(config))
+    problems = load_problems(config.data, needs=assemble.needed_facts(declarations(config.reward)))
     texts = _read_completions(options.completions, problems)
     with assemble.open_scorer(
         config.reward, chat=config.data.chat, workers=config.run.reward_workers, failed=None

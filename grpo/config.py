@@ -12,7 +12,7 @@ from math import inf
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 # Numbers are strict, because `true` is not 1 and "3" is not 3.
@@ -104,20 +104,13 @@ class Reward(_Settings):
     entry point in the group `grpo.rewards`."""
     weight: Annotated[float, Field(allow_inf_nan=False, strict=True)] = 1.0
     """The completion's reward is the weighted sum over rewards."""
-    deadline: Positive = 5.0
-    """Seconds for one call; then the worker is killed and the completion scores 0 with the reason "deadline".
-    Default: 5; 60 for "code", where one test may use 6 seconds of CPU time."""
+    timeout: Positive | None = None
+    """Seconds for one call; then the worker is killed and the completion scores 0 with the failure "timeout".
+    Default: what the reward declares (60 for "code", where one test may use 6 seconds of CPU time), else 5."""
     on_error: Literal["stop", "skip"] = "stop"
     """When the reward raises: stop the run with the completion saved, or leave the completion unscored and count."""
     options: dict[str, Any] = {}
     """Keyword arguments for the reward, such as `{max_tokens = 1024}`."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _time_for_programs(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("use") == "code":
-            return {"deadline": 60.0, **given}
-        return given
 
 
 class Objective(_Settings):

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from grpo.algorithm import JudgedGroup, Sample, Trainer, policy_loss
 from grpo.engine.local import LocalEngine
-from grpo.errors import DataError, GrpoError
+from grpo.errors import DataError
 from grpo.learning.batch import Batch
 from grpo.objectives import Objective
 from grpo.replay import OpenStep, opened
@@ -73,8 +73,6 @@ def explain(run: Path, step: int, problem: str | None, say: Say, show: Callable[
 def explained(again: OpenStep, problem: str | None) -> Explanation:
     """The group of `problem` in the step that is next, whose updates are made up to the one it is part of."""
     trainer, engine = again.trainer, again.engine
-    if not isinstance(engine, LocalEngine):
-        raise GrpoError("grpo explain needs the gradients of single completions, which only one process has")
     scored, _ = trainer.rollout(again.source())
     groups = trainer.compare(scored)
     group = _chosen(groups, problem)

@@ -12,16 +12,17 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
 from grpo.algorithm import JudgedGroup, StepResult
 from grpo.engine import Update
-from grpo.scoring import mishaps
-from grpo.types import Completion, ScoredGroup
+from grpo.types import Completion, ScoredGroup, Scores
+from rewards import Failure, Score
 
 Row = dict[str, Any]
+FAILURES: tuple[Failure, ...] = get_args(Failure)
 
 
 class Stopwatch:
@@ -138,11 +139,13 @@ def sample_rows(step: int, groups: Sequence[JudgedGroup], prompt_text: Mapping[s
                 "advantage": advantage,
                 "finish": completion.finish,
                 "tokens": len(completion.token_ids),
-                "scores": {
-                    name: {"value": score.value, "answer": score.answer, "why": score.why}
-                    for name, score in scores.items()
-                },
+                "scores": {name: score_row(score) for name, score in scores.items()},
             }
+
+
+def score_row(score: Score) -> Row:
+    row: Row = {"value": score.value, "answer": score.answer, "why": score.why}
+    return row if score.failure is None else {**row, "failure": score.failure}
 
 
 def peak_memory() -> float:

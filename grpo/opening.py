@@ -28,7 +28,7 @@ from grpo.problems import SolveRates
 from grpo.run import checkpoints
 from grpo.run.checkpoints import Progress
 from grpo.run.console import Console
-from grpo.scoring import Scorer, check_rewards
+from grpo.scoring import Scorer, check_rewards, declarations
 from grpo.sft import fine_tune, load_examples, open_learner
 from grpo.source import StepSource
 from grpo.types import Problem, Prompt, SamplingParams
@@ -43,15 +43,16 @@ class Inputs(NamedTuple):
 
 def inputs(config: Config, console: Console) -> Inputs:
     """The problems that the rewards can judge; what the rewards say of a gold answer is shown and checked."""
-    problems = assemble.load_judgeable(config.data, config.reward, console.warn)
+    declared = declarations(config.reward)
+    problems = assemble.load_judgeable(config.data, config.reward, declared, console.warn)
     of_eval = assemble.held_out(config.data, config.eval)
-    held_out = assemble.load_judgeable(of_eval, config.reward, console.warn) if of_eval else []
+    held_out = assemble.load_judgeable(of_eval, config.reward, declared, console.warn) if of_eval else []
     console.note(f"problems: {len(problems)} from {config.data.source}, {len(held_out)} held out")
     for check in check_rewards(config.reward, problems[0], chat=config.data.chat):
         gold, empty = ("-" if score.value is None else f"{score.value:g}" for score in (check.gold, check.empty))
         console.note(f'reward: {check.name} gives the gold answer of {problems[0].id} {gold}, "" {empty}')
-    findings = preflight.check_rejected_golds(config.reward[0], problems, chat=config.data.chat)
-    preflight.settle(findings, config.run.preflight, console.warn)
+    findings = preflight.check_rejected_golds(config.reward[0], declared[0], problems, chat=config.data.chat)
+    preflight.settle(findings, config.run, console.warn)
     return Inputs(problems, held_out)
 
 
@@ -132,7 +133,7 @@ def check_memory(config: Config, files: ModelFiles, context: int, console: Conso
     )
     console.note(f"policy: {_count(shape.num_parameters())} parameters, {place.dtype}")
     console.note(f"memory: {memory}")
-    preflight.settle(preflight.check_memory(memory), config.run.preflight, console.warn)
+    preflight.settle(preflight.check_memory(memory), config.run, console.warn)
 
 
 def _count(number: int) -> str:

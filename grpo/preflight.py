@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
-from grpo.algorithm import agrees
-from grpo.config import Config
+from grpo.config import Reward, Run
 from grpo.errors import ConfigError
 from grpo.memory import Memory
 from grpo.metrics import completion_shares
+from grpo.objectives import zero_variance
 from grpo.scoring import check_golds
 from grpo.types import Problem, ScoredGroup
+from rewards import Declaration, Failure
 
 GROUPS = 8  # sampled before the first step
 GOLDS = 500  # gold answers checked before the first step; `grpo rewards check` looks at all of them
@@ -28,41 +30,47 @@ class Finding:
     certain: bool = False  # nothing can be learned
 
 
-def check_rejected_golds(config: Config, problems: Sequence[Problem]) -> list[Finding]:
+def check_rejected_golds(
+    reward: Reward, declaration: Declaration, problems: Sequence[Problem], *, chat: bool
+) -> list[Finding]:
     """Gold answers that the first reward, the one that says "solved", does not accept.
 
-    For `code` the references were run when the problems were loaded.
+    One that drops such problems has tried them all when they were loaded.
     """
-    if config.reward[0].use == "code":
+    if declaration.rejected_golds != "report":
         return []
     some = [problem for problem in problems if problem.facts.get("answer")][:GOLDS]  # rewards may do without
-    rejected = check_golds(config.reward[0], some, chat=config.data.chat)
+    rejected = check_golds(reward, some, chat=chat)
     if not rejected:
         return []
     first = rejected[0]
     text = (
-        f"reward {config.reward[0].use} does not give {len(rejected)} of {len(some)} gold answers its best value, such "
+        f"reward {reward.use} does not give {len(rejected)} of {len(some)} gold answers its best value, such "
         f"as {first.gold[:60]!r} of {first.problem_id} ({first.why})"
     )
     return [Finding(text, certain=len(rejected) == len(some))]
 
 
-def check_groups(config: Config, scored: Sequence[ScoredGroup]) -> list[Finding]:
-    """What the first groups show."""
+def check_groups(scored: Sequence[ScoredGroup], *, max_tokens: int) -> list[Finding]:
+    """What the first groups show.  `max_tokens`: the longest that a completion may be."""
     shares = completion_shares(scored, next(iter(scored[0].scores[0])))
     truncated, unreadable = shares["completions/truncated"], shares["completions/unparseable"]
-    limit, reason = config.sampling.max_tokens, _first_reason(scored)
+    reason = _first_reason(scored)
     findings = []
-    for kind in ("deadline", "crash", "fault"):
+    for kind in get_args(Failure):
         if share := shares[f"completions/{kind}"]:
             text = f"{share:.0%} of the rewards' calls ended in a {kind}; {_reason_of(scored, kind)}"
             findings.append(Finding(text, certain=share >= 1))
     if truncated == 1:
         advice = "raise it, or give the model a text to stop at with sampling.stop"
-        findings.append(Finding(f"no completion ended within sampling.max_tokens = {limit}; {advice}", certain=True))
+        findings.append(
+            Finding(f"no completion ended within sampling.max_tokens = {max_tokens}; {advice}", certain=True)
+        )
     elif truncated > 0.3:
-        findings.append(Finding(f"sampling.max_tokens = {limit} cuts off {truncated:.0%} of completions; raise it"))
-    if all(agrees(group.rewards) for group in scored):
+        findings.append(
+            Finding(f"sampling.max_tokens = {max_tokens} cuts off {truncated:.0%} of completions; raise it")
+        )
+    if all(zero_variance(group.rewards) for group in scored):
         seen = sorted({"unscored" if reward is None else f"{reward:g}" for group in scored for reward in group.rewards})
         what = f"all completions got the same reward in each of {len(scored)} groups ({', '.join(seen[:4])})"
         findings.append(Finding(f"{what}, so there is nothing to learn from yet; {reason}"))
@@ -82,9 +90,9 @@ def show_one(scored: Sequence[ScoredGroup]) -> str:
     return f"sample: {group.group.prompt.problem.id} got {shown}, reward {value}" + (f" ({reasons})" if reasons else "")
 
 
-def _reason_of(scored: Sequence[ScoredGroup], kind: str) -> str:
+def _reason_of(scored: Sequence[ScoredGroup], kind: Failure) -> str:
     scores = (score for group in scored for by_name in group.scores for score in by_name.values())
-    return next((score.why[:120] for score in scores if score.why.startswith(kind)), "see samples.jsonl")
+    return next((score.why[:120] for score in scores if score.failure == kind), "see samples.jsonl")
 
 
 def _first_reason(scored: Sequence[ScoredGroup]) -> str:
@@ -103,9 +111,9 @@ def check_memory(memory: Memory) -> list[Finding]:
     return [Finding(f"the run may need {memory}; {advice}", certain=memory.always > memory.available)]
 
 
-def settle(findings: Sequence[Finding], config: Config, warn: Callable[[str], None]) -> None:
+def settle(findings: Sequence[Finding], run: Run, warn: Callable[[str], None]) -> None:
     """Say what was found; raise for what is certain, unless the settings say to go on."""
-    refused = [finding for finding in findings if finding.certain and config.run.preflight == "refuse"]
+    refused = [finding for finding in findings if finding.certain and run.preflight == "refuse"]
     for finding in findings:
         if finding not in refused:
             warn(finding.text)

@@ -20,11 +20,12 @@ from grpo.algorithm import StepResult, Trainer
 from grpo.assemble import ModelFiles
 from grpo.config import Config, Reward
 from grpo.config_file import load_config
-from grpo.engine import Engine
+from grpo.engine.local import LocalEngine
 from grpo.errors import DataError
 from grpo.interrupt import StopRequest
 from grpo.learning.optimizer import learning_rate
 from grpo.metrics import Row, Stopwatch, sample_rows, step_row
+from grpo.problems import load_problems
 from grpo.run import checkpoints
 from grpo.run.checkpoints import Progress
 from grpo.run.console import Console
@@ -44,7 +45,7 @@ class OpenStep:
     """A recorded run that was opened again; it stands before the step that is next."""
 
     config: Config
-    engine: Engine
+    engine: LocalEngine
     scorer: Scorer
     trainer: Trainer
     prompts: Sequence[Prompt]
@@ -172,11 +173,10 @@ def differences(recorded: Sequence[Row], again: Sequence[Row], metrics: Row, met
     for stage, keys in STAGES.items():
         odd = [index for index, pair in enumerate(zip(recorded, again, strict=True)) if _differ(*pair, keys)]
         if odd:
-            key = next(key for key in keys if recorded[odd[0]].get(key) != again[odd[0]].get(key))
-            found.append(
-                f"{stage}: {len(odd)} of {len(again)}, the first is number {odd[0] + 1}, {recorded[odd[0]]['problem']}: "
-                f"{_side_by_side(recorded[odd[0]].get(key), again[odd[0]].get(key))}"
-            )
+            was, now = recorded[odd[0]], again[odd[0]]
+            key = next(key for key in keys if was.get(key) != now.get(key))
+            place = f"the first is number {odd[0] + 1}, of {was['problem']}"
+            found.append(f"{stage}: {len(odd)} of {len(again)}, {place}: {_side_by_side(was.get(key), now.get(key))}")
     names = ["policy/loss", "policy/grad_norm", *sorted(metrics.keys() | metrics_again.keys())]
     for name in dict.fromkeys(names):
         if not name.startswith(OF_THE_CLOCK) and metrics.get(name) != metrics_again.get(name):
@@ -210,7 +210,7 @@ def rescore(run: Path, step: int, rewards: Sequence[str], say: Say) -> bool:
     config = recorded_config(run)
     specs = tuple(Reward(use=use) for use in rewards) or config.reward
     recorded = _recorded_samples(run, step)
-    problems = {problem.id: problem for problem in assemble.load_judgeable(config.data, specs, say)}
+    problems = {problem.id: problem for problem in load_problems(config.data, needs=())}
     if missing := sorted({row["problem"] for row in recorded} - problems.keys()):
         raise DataError(f"{config.data.source}: has no problem {missing[0]} any more ({len(missing)} of step {step})")
     by_problem: dict[str, list[Row]] = {}

@@ -155,7 +155,7 @@ class TrainingRun:
         scored = self.trainer.sample(prompts, source.seed(0))
         self.console.note(preflight.show_one(scored))
         findings = preflight.check_groups(scored, max_tokens=self.config.sampling.max_tokens)
-        preflight.settle(findings, self.config.run.preflight, self.console.warn)
+        preflight.settle(findings, self.config.run, self.console.warn)
         self.engine.publish(0)
 
     def to_the_end(self) -> None:

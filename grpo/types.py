@@ -89,6 +89,20 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Scores:
+    """What every reward said of some completions of one problem, and their weighted sums: see `ScoredGroup`, which has
+    the completions too.  Example: `Scores(({"math": Score(1.0)}, {"math": Score(0.0)}), (1.0, 0.0))`.
+    """
+
+    scores: tuple[Mapping[str, Score], ...]
+    rewards: tuple[float | None, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.scores) != len(self.rewards):
+            raise ValueError(f"Scores: {len(self.scores)} scores but {len(self.rewards)} rewards")
+
+
+@dataclass(frozen=True, slots=True)
 class ScoredGroup:
     """A group with what every reward said of every completion.
 

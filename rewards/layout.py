@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rewards import Score
+from rewards import Score, declare
 
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 
+@declare(rejected_golds="ignore")
 def layout(completion: str, problem: Mapping[str, Any], *, opened: bool = False) -> Score:
     """Share of the layout that is kept: 0, 0.25, 0.5, 0.75 or 1.
 

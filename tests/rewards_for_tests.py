@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rewards import Score
+from rewards import Declaration, Score, declare
 
 Problem = Mapping[str, Any]
 
@@ -61,6 +61,46 @@ def compute_score(data_source: str, solution_str: str, ground_truth: str, extra_
 
 def verl_dict(data_source: str, solution_str: str, ground_truth: str, extra_info: Any) -> dict[str, Any]:
     return {"score": float(solution_str == ground_truth), "pred": solution_str, "index": extra_info["index"]}
+
+
+def claims(completion: str, problem: Problem, *, failure: Any = None) -> Score:
+    """Says why in words that may sound like those of a runner."""
+    return Score(0.0, why=completion, failure=failure)
+
+
+def columns(completion: str, problem: Problem) -> Score:
+    return Score(1.0, why=str(sorted(problem)))
+
+
+# Those that declare something, in the three signatures.
+@declare(needs=("answer", "unit"), timeout=0.5, rejected_golds="ignore")
+def slow(completion: str, problem: Problem) -> float:
+    time.sleep(float(completion))
+    return 1.0
+
+
+@declare(timeout=30)
+def trl_patient(completions: list[Any], **columns: Any) -> list[float]:
+    return [1.0]
+
+
+@declare(rejected_golds="drop")
+def verl_strict(data_source: str, solution_str: str, ground_truth: str, extra_info: Any = None) -> float:
+    return 1.0
+
+
+def by_hand(completion: str, problem: Problem) -> float:
+    return 1.0
+
+
+by_hand.declaration = Declaration(needs=("unit",))  # type: ignore[attr-defined]
+
+
+def declares_nonsense(completion: str, problem: Problem) -> float:
+    return 1.0
+
+
+declares_nonsense.declaration = {"timeout": 3}  # type: ignore[attr-defined]
 
 
 # Those that a load must refuse.

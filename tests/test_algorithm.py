@@ -274,9 +274,7 @@ def test_a_penalty_in_the_loss_asks_the_reference_and_one_in_the_reward_moves_th
     assert in_loss.engine.calls == ["sample 4", "logprobs of the reference", "update", "publish 1"]  # type: ignore[attr-defined]
     assert "reference" in in_loss.engine.batches[0].targets.per_token  # type: ignore[attr-defined]
 
-    in_reward = trainer(
-        second_is_better, objective={"kl_coef": 0.1, "kl_in": "reward", "advantages": "group_mean"}
-    )
+    in_reward = trainer(second_is_better, objective={"kl_coef": 0.1, "kl_in": "reward", "advantages": "group_mean"})
     result = in_reward.step(1, Numbered(), lr=1e-3)
     assert "reference" not in in_reward.engine.batches[0].targets.per_token  # type: ignore[attr-defined]
     # k1 = -1 - -1.5 per token: 3 tokens cost 0.15, 4 tokens 0.2, so rewards are -0.15 and 0.8
@@ -344,9 +342,7 @@ def judged(seed: int) -> list[JudgedGroup]:
     for index in range(3):
         tokens = [tuple(number(4, 90) for _ in range(number(1, 9))) for _ in range(4)]
         logprobs = [tuple(-3 * torch.rand(len(t), generator=draw)) for t in tokens]
-        completions = [
-            Completion(t, tuple(map(float, lp)), "", "stop") for t, lp in zip(tokens, logprobs, strict=True)
-        ]
+        completions = [Completion(t, tuple(map(float, lp)), "", "stop") for t, lp in zip(tokens, logprobs, strict=True)]
         prompt = Prompt(Problem(str(index), ({"role": "user", "content": "?"},), {}), (5, 6 + index))
         rewards = tuple(map(float, torch.rand(4, generator=draw)))
         scored = ScoredGroup(Group(prompt, tuple(completions), 0), tuple({"given": Score(r)} for r in rewards), rewards)

@@ -1,4 +1,4 @@
-"""Which problems a run keeps."""
+"""Which problems a run keeps: what its rewards declare decides."""
 
 from __future__ import annotations
 
@@ -7,48 +7,90 @@ from pathlib import Path
 
 import pytest
 
-from grpo.assemble import load_judgeable
-from grpo.config import Config
-from grpo.config_file import validate
+from grpo.assemble import load_judgeable, needed_facts
+from grpo.config import Data, Reward
 from grpo.errors import DataError
+from grpo.scoring import declarations
+from rewards import Declaration
+
+RIGHT, WRONG = ("```python\ndef add(a, b):\n    return a" + end + "\n```" for end in (" + b", ""))
+ADD = {"problem": "add", "entry": "add", "tests": [{"args": [1, 2], "returns": 3}]}
 
 
-def config(source: Path, reward: str) -> Config:
-    tree = {"model": {"name": "m"}, "data": {"source": str(source)}, "reward": [{"use": reward}]}
-    return validate(tree, place="test")
-
-
-def write(path: Path, *rows: dict[str, object]) -> Path:
+def write(path: Path, *rows: dict[str, object]) -> str:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+    return str(path)
+
+
+def kept(source: str, *uses: str) -> tuple[list[str], list[str]]:
+    """The ids of the problems that are kept, and what was said of the others."""
+    said: list[str] = []
+    rewards = [Reward(use=use) for use in uses]
+    problems = load_judgeable(Data(source=source), rewards, declarations(rewards), said.append)
+    return [problem.id for problem in problems], said
+
+
+def test_what_several_rewards_need_is_needed_once() -> None:
+    declared = [Declaration(needs=("answer", "unit")), Declaration(), Declaration(needs=("unit", "level"))]
+    assert needed_facts(declared) == ("answer", "unit", "level")
 
 
 def test_with_math_problems_without_an_answer_are_left_out_and_counted(tmp_path: Path) -> None:
-    said: list[str] = []
     source = write(tmp_path / "d.jsonl", {"id": "a", "problem": "1", "answer": "1"}, {"id": "b", "problem": "2"})
-    settings = config(source, "math")
-    assert [problem.id for problem in load_judgeable(settings, settings.data, said.append)] == ["a"]
-    assert said == [f"{source}: 1 of 2 problems (b) have no answer and are left out"]
+    assert kept(source, "math") == (["a"], [f"{source}: 1 of 2 problems (b) have no answer and are left out"])
 
 
 def test_with_code_problems_that_their_own_reference_fails_are_left_out_and_counted(tmp_path: Path) -> None:
-    said: list[str] = []
-    right, wrong = "def add(a, b):\n    return a + b", "def add(a, b):\n    return a"
-    tests = [{"args": [1, 2], "returns": 3}]
-    source = write(
-        tmp_path / "d.jsonl",
-        {"id": "a", "problem": "add", "entry": "add", "tests": tests, "answer": f"```python\n{right}\n```"},
-        {"id": "b", "problem": "add", "entry": "add", "tests": tests, "answer": f"```python\n{wrong}\n```"},
+    source = write(tmp_path / "d.jsonl", {"id": "a", **ADD, "answer": RIGHT}, {"id": "b", **ADD, "answer": WRONG})
+    ids, [said] = kept(source, "code")
+    assert ids == ["a"]
+    assert said.startswith(
+        f"{source}: 1 of 2 problems (b) have a gold answer that code rejects (b scores 0, others score 1: wrong_answer"
     )
-    settings = config(source, "code")
-    assert [problem.id for problem in load_judgeable(settings, settings.data, said.append)] == ["a"]
-    assert said == [f"{source}: 1 of 2 problems (b) fail their own reference and are left out"]
+    assert said.endswith(" and are left out")
 
 
 def test_where_nothing_remains_the_run_is_refused(tmp_path: Path) -> None:
-    wrong = "```python\ndef add(a, b):\n    return a\n```"
-    tests = [{"args": [1, 2], "returns": 3}]
-    row = {"id": "b", "problem": "add", "entry": "add", "tests": tests, "answer": wrong}
-    settings = config(write(tmp_path / "d.jsonl", row), "code")
-    with pytest.raises(DataError, match="all 1 problems fail their own reference"):
-        load_judgeable(settings, settings.data, print)
+    source = write(tmp_path / "d.jsonl", {"id": "b", **ADD, "answer": WRONG})
+    with pytest.raises(
+        DataError, match=r"all 1 problems have a gold answer that code rejects \(b scores 0, .*nothing re"
+    ):
+        kept(source, "code")
+
+
+def test_a_reward_of_ones_own_is_heard_like_a_built_in(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from rewards import declare\n"
+        "@declare(needs=('unit',), rejected_golds='drop')\n"
+        "def f(completion, problem):\n    return float(problem['answer'] != 'x' and completion != '')\n"
+    )
+    rows = [{"id": id, "problem": "?", "answer": answer, "unit": unit} for id, answer, unit in ("a1m", "bxm", "c1 ")]
+    rows[2]["unit"] = None
+    source, use = write(tmp_path / "d.jsonl", *rows), f"{tmp_path}/mine.py:f"
+    ids, [first, second] = kept(source, use)
+    assert ids == ["a"]
+    assert first == f"{source}: 1 of 3 problems (c) have no unit and are left out"
+    assert second.startswith(f"{source}: 1 of 2 problems (b) have a gold answer that f rejects (b scores 0,")
+
+
+@pytest.mark.parametrize(
+    ("row", "use", "sentence"),
+    [
+        ({"problem": "1"}, "math", r"d.jsonl: .*columns"),
+        ({"problem": "1", "answer": "2"}, "MINE", r'd.jsonl: no column "unit" \(columns: problem, answer'),
+    ],
+)
+def test_a_source_without_what_a_reward_needs_is_refused_with_its_columns(
+    tmp_path: Path, row: dict[str, object], use: str, sentence: str
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from rewards import declare\n@declare(needs=('unit',))\ndef f(completion, problem): return 1.0\n"
+    )
+    with pytest.raises(DataError, match=sentence):
+        kept(write(tmp_path / "d.jsonl", row), f"{tmp_path}/mine.py:f" if use == "MINE" else use)
+
+
+def test_a_reward_that_declares_nothing_keeps_every_problem(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def f(completion, problem): return 0.0\n")
+    source = write(tmp_path / "d.jsonl", {"id": "a", "problem": "1", "answer": "1"}, {"id": "b", "problem": "2"})
+    assert kept(source, f"{tmp_path}/mine.py:f") == (["a", "b"], [])

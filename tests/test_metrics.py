@@ -28,7 +28,7 @@ def scored(*scores: dict[str, Score], rewards=None, logprobs=None, finish=None) 
 
 
 RIGHT, WRONG = {"math": Score(1.0, parsed=True)}, {"math": Score(0.0, why="different", parsed=True)}
-LOST = {"math": Score(0.0, why="deadline: 5 s", parsed=False)}
+LOST = {"math": Score(0.0, why="no answer within 5 s", parsed=False, failure="timeout")}
 UNJUDGED = {"math": Score.none("down")}
 
 
@@ -48,7 +48,7 @@ def test_shares_by_hand():
         "completions/truncated": 1 / 4,
         "completions/unparseable": 1 / 3,  # of those that were looked into
         "completions/unscored": 1 / 4,
-        "completions/deadline": 1 / 4,
+        "completions/timeout": 1 / 4,
         "completions/crash": 0.0,
         "completions/fault": 0.0,
         "completions/length_mean": 3.0,
@@ -159,6 +159,13 @@ def test_every_completion_has_a_row_with_its_reason():
         "tokens": 1,
         "scores": {"math": {"value": 0.0, "answer": None, "why": "different"}},
     }
+
+
+def test_a_row_has_the_failure_of_a_score_where_there_is_one():
+    group = JudgedGroup(scored(RIGHT, LOST), (1.0, -1.0))
+    right, lost = (row["scores"]["math"] for row in sample_rows(3, [group], {"p/0": "the prompt"}))
+    assert "failure" not in right
+    assert lost == {"value": 0.0, "answer": None, "why": "no answer within 5 s", "failure": "timeout"}
 
 
 # --- Time ---------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import ROOT
 
 
-@pytest.mark.parametrize("name", ["math", "layout", "length"])
+@pytest.mark.parametrize("name", ["math", "code", "layout", "length"])
 def test_built_in_rewards_are_entry_points_that_load(name: str) -> None:
     (entry,) = entry_points(group="grpo.rewards", name=name)
     assert callable(entry.load())

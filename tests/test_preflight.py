@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from grpo.config import Config
+from grpo.config import Reward, Run
 from grpo.errors import ConfigError
 from grpo.preflight import (
     GOLDS,
@@ -16,11 +16,7 @@ from grpo.preflight import (
     settle,
 )
 from grpo.types import Completion, Group, Problem, Prompt, ScoredGroup
-from rewards import Score
-
-
-def config(**groups) -> Config:
-    return Config(model={"name": "m"}, data={"source": "d"}, **groups)
+from rewards import Declaration, Score
 
 
 def problem(number: int, answer: str = "4") -> Problem:
@@ -38,62 +34,71 @@ def group(values, *, finish="stop", parsed=True, why="different") -> ScoredGroup
 
 @pytest.fixture
 def a_reward(tmp_path):
-    """A configuration whose first reward has this body."""
+    """A reward whose function has this body."""
 
-    def make(body: str) -> Config:
+    def make(body: str) -> Reward:
         path = tmp_path / "mine.py"
         path.write_text(f"def f(completion, problem):\n    return {body}\n")
-        return config(reward=[{"use": f"{path}:f"}])
+        return Reward(use=f"{path}:f")
 
     return make
 
 
+def rejected(reward: Reward, problems: list[Problem], **declared: object) -> list[Finding]:
+    return check_rejected_golds(reward, Declaration(**declared), problems, chat=True)
+
+
 def test_golds_that_are_accepted_are_no_finding():
-    assert check_rejected_golds(config(), [problem(n, str(n)) for n in range(1, 5)]) == []
+    assert rejected(Reward(use="math"), [problem(n, str(n)) for n in range(1, 5)]) == []
 
 
 def test_some_rejected_golds_are_reported_with_one_of_them(a_reward):
     rejects_7 = a_reward('float(completion != "" and "7" not in completion)')
-    [finding] = check_rejected_golds(rejects_7, [problem(n, str(n)) for n in range(1, 9)])
+    [finding] = rejected(rejects_7, [problem(n, str(n)) for n in range(1, 9)])
     assert "1 of 8 gold answers its best value, such as '7' of p/7 (" in finding.text
     assert not finding.certain
 
 
 def test_a_reward_that_rejects_every_gold_is_certain_to_teach_nothing(a_reward):
-    [finding] = check_rejected_golds(a_reward("0.0"), [problem(1), problem(2)])
+    [finding] = rejected(a_reward("0.0"), [problem(1), problem(2)])
     assert "2 of 2 gold answers" in finding.text
     assert finding.certain
 
 
 def test_a_reward_without_gold_answers_is_free_to_do_without(a_reward):
-    assert check_rejected_golds(a_reward("float(len(completion) < 9)"), [problem(1, ""), problem(2, "")]) == []
+    assert rejected(a_reward("float(len(completion) < 9)"), [problem(1, ""), problem(2, "")]) == []
 
 
 def test_not_more_golds_than_can_be_waited_for_are_looked_at(a_reward):
     rejects_the_last = a_reward('float(completion != "" and "last" not in completion)')
-    assert check_rejected_golds(rejects_the_last, [problem(0)] * GOLDS + [problem(1, "last")]) == []
+    assert rejected(rejects_the_last, [problem(0)] * GOLDS + [problem(1, "last")]) == []
+
+
+@pytest.mark.parametrize("rejected_golds", ["drop", "ignore"])
+def test_golds_are_not_tried_on_a_reward_that_has_dropped_them_or_looks_at_none(a_reward, rejected_golds):
+    assert rejected(a_reward("0.0"), [problem(1)], rejected_golds=rejected_golds) == []
 
 
 # --- The first groups ---------------------------------------------------------------------------------------------
 
 
 def test_groups_that_can_teach_something_are_no_finding():
-    assert check_groups(config(), [group([1.0, 0.0]), group([0.0, 0.0])]) == []
+    assert check_groups([group([1.0, 0.0]), group([0.0, 0.0])], max_tokens=1024) == []
 
 
 def test_completions_that_never_end_are_certain_to_teach_nothing():
-    [finding, *_] = check_groups(config(), [group([1.0, 0.0], finish="length")])
+    [finding, *_] = check_groups([group([1.0, 0.0], finish="length")], max_tokens=1024)
     assert finding.text.startswith("no completion ended within sampling.max_tokens = 1024; raise it, or give the model")
     assert finding.certain
 
 
 def test_many_cut_completions_are_reported():
-    [finding] = check_groups(config(), [group([1.0, 0.0]), group([1.0, 0.0], finish="length")])
+    [finding] = check_groups([group([1.0, 0.0]), group([1.0, 0.0], finish="length")], max_tokens=1024)
     assert finding == Finding("sampling.max_tokens = 1024 cuts off 50% of completions; raise it")
 
 
 def test_groups_that_all_agree_are_reported_with_the_reward_and_a_reason():
-    [finding] = check_groups(config(), [group([0.0, 0.0]), group([1.0, 1.0])])
+    [finding] = check_groups([group([0.0, 0.0]), group([1.0, 1.0])], max_tokens=1024)
     assert finding.text.startswith(
         "all completions got the same reward in each of 2 groups (0, 1), so there is nothing"
     )
@@ -102,16 +107,29 @@ def test_groups_that_all_agree_are_reported_with_the_reward_and_a_reason():
 
 
 def test_groups_that_could_not_be_judged_are_said_to_be():
-    [finding] = check_groups(config(), [group([None, None], parsed=None)])
+    [finding] = check_groups([group([None, None], parsed=None)], max_tokens=1024)
     assert "(unscored)" in finding.text
 
 
 def test_unreadable_completions_are_reported_with_what_to_do():
-    findings = check_groups(config(), [group([1.0, 0.0], parsed=False)])
+    findings = check_groups([group([1.0, 0.0], parsed=False)], max_tokens=1024)
     assert [finding.text for finding in findings] == [
         '100% of completions have no answer that can be read; reward math says "different" of the first; say in '
         "data.system or data.template how the answer is to be written"
     ]
+
+
+@pytest.mark.parametrize(("failing", "share", "certain"), [(1, "50%", False), (2, "100%", True)])
+def test_calls_that_fail_are_reported_with_the_first_reason_and_all_of_them_are_certain(failing, share, certain):
+    lost, fine = Score(0.0, why="no answer within 5 s", failure="timeout"), Score(1.0, why="equal")
+    plain = group([0.0, 1.0])
+    scores = tuple({"math": score} for score in ([lost] * failing + [fine] * 2)[:2])
+    [finding, *_] = check_groups([ScoredGroup(plain.group, scores, plain.rewards)], max_tokens=1024)
+    assert finding == Finding(f"{share} of the rewards' calls ended in a timeout; no answer within 5 s", certain)
+
+
+def test_a_reason_that_only_sounds_like_a_failure_is_none():
+    assert check_groups([group([1.0, 0.0], why="timeout: no answer within 5 s")], max_tokens=1024) == []
 
 
 # --- Refusal ------------------------------------------------------------------------------------------------------
@@ -120,9 +138,9 @@ def test_unreadable_completions_are_reported_with_what_to_do():
 def test_what_is_certain_is_refused_after_the_rest_was_said_unless_the_settings_go_on_regardless():
     findings, said = [Finding("for sure", certain=True), Finding("maybe")], []
     with pytest.raises(ConfigError, match=r'^preflight: for sure \(run.preflight = "report" goes on regardless\)$'):
-        settle(findings, config(), said.append)
+        settle(findings, Run(), said.append)
     assert said == ["maybe"]
-    settle(findings, config(run={"preflight": "report"}), said.append)
+    settle(findings, Run(preflight="report"), said.append)
     assert said == ["maybe", "for sure", "maybe"]
 
 

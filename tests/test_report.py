@@ -189,6 +189,12 @@ def test_a_completion_shows_its_reward_advantage_and_reasons(tmp_path: Path) -> 
     assert "not scored" in text and "judge – · no reply" in text
 
 
+def test_a_reward_that_gave_no_answer_of_its_own_is_shown_with_its_failure(tmp_path: Path) -> None:
+    lost = {"value": 0.0, "answer": None, "why": "no answer within 5 s", "failure": "timeout"}
+    text = Page(report(tmp_path, [metrics(1)], [sample(1, reward=0.0, scores={"math": lost})])).text
+    assert "math 0 · timeout · no answer within 5 s" in text
+
+
 hostile = st.text(st.characters(exclude_categories=()), max_size=40) | st.sampled_from(
     [
         "<script>alert(1)</script>",

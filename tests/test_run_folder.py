@@ -141,6 +141,13 @@ def test_resume_lists_the_settings_that_would_change_the_mathematics(tmp_path: P
     assert caught.value.exit_code == 2
 
 
+def test_a_reward_may_have_more_time_in_a_run_that_is_resumed(tmp_path: Path) -> None:
+    base = {"model": {"name": "m"}, "data": {"source": "d"}}
+    RunFolder.create(tmp_path / "run", Config(**base, reward=[{"use": "code"}]).to_toml()).close()
+    longer = Config(**base, reward=[{"use": "code", "timeout": 300.0}])
+    RunFolder.resume(tmp_path / "run", longer.to_toml()).close()
+
+
 def test_resume_compares_every_reward(tmp_path: Path) -> None:
     base = {"model": {"name": "m"}, "data": {"source": "d"}}
     one = Config.model_validate(base | {"reward": [{"use": "math"}]}).to_toml()

@@ -70,6 +70,12 @@ def test_a_score_whose_texts_are_no_texts_is_refused(score):
         returning(score)
 
 
+@pytest.mark.parametrize("failure", ["timeout", "fault", "anything", 0])
+def test_a_score_that_claims_a_failure_is_refused(failure):
+    with pytest.raises(Misuse, match=r"^my.py:f returned a Score with failure = .*; Score.failure is set by who runs"):
+        returning(Score(0.0, failure=failure))
+
+
 def test_parameters_are_known_by_name_whatever_their_order():
     assert judge(lambda problem, completion: completion == problem["answer"]) == Score(1.0)
 

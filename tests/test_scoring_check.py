@@ -8,6 +8,7 @@ from grpo.config import Reward
 from grpo.errors import RewardError
 from grpo.scoring import check_golds, check_rewards
 from grpo.types import Problem
+from rewards import Score
 
 CODE = """
 import os, time
@@ -75,21 +76,21 @@ def test_a_problem_without_an_answer_has_no_gold_to_try(a):
 @pytest.mark.parametrize(
     ("function", "sentence"),
     [
-        ("hangs", r"deadline: no answer within 0.5 s on problem p/0; make it faster or raise reward.deadline$"),
-        ("hangs_on_nothing", r"deadline: no answer within 0.5 s on problem p/0"),
-        ("dies", r"crash: the reward's process died \(exit code 5\) on problem p/0"),
+        ("hangs", r"my.py:hangs: no answer within 0.5 s on problem p/0; make it faster or raise reward.timeout$"),
+        ("hangs_on_nothing", r"my.py:hangs_on_nothing: no answer within 0.5 s on problem p/0"),
+        ("dies", r"my.py:dies: the reward's process died \(exit code 5\) on problem p/0; mend it$"),
         ("raises", r"raises raised KeyError\('solution'\) on problem p/0$"),
     ],
 )
 def test_a_reward_that_hangs_dies_or_raises_is_refused_at_start_up(a, function, sentence):
     with pytest.raises(RewardError, match=sentence) as refusal:
-        check_rewards([a(function, deadline=0.5 if function.startswith("hangs") else 30)], problem("4"))
+        check_rewards([a(function, timeout=0.5 if function.startswith("hangs") else 30)], problem("4"))
     assert refusal.value.exit_code == 2
 
 
 def test_a_reward_that_may_be_skipped_is_not_refused_for_raising(a):
     [check] = check_rewards([a("raises", on_error="skip")], problem("4"))
-    assert check.gold.why == check.empty.why == "fault: raised KeyError('solution')"
+    assert check.gold == check.empty == Score(None, why="raised KeyError('solution')", failure="fault")
 
 
 def test_the_golds_that_a_reward_rejects_are_listed_with_the_reason(a):

@@ -35,7 +35,7 @@ def a(function: str, **settings: object) -> Reward:
 
 @pytest.fixture
 def evil(request):
-    process = started(a("evil", deadline=getattr(request, "param", 60.0)))
+    process = started(a("evil", timeout=getattr(request, "param", 60.0)))
     yield process
     process.kill()
 
@@ -104,9 +104,9 @@ def test_workers_import_nothing_heavy_and_do_not_run_the_main_script():
 
 @pytest.mark.parametrize("evil", [SHORT], indirect=True)
 @pytest.mark.parametrize("act", ["sleep", "backtrack", "ignore every signal"])
-def test_a_reward_that_hangs_is_killed_at_its_deadline(evil, act):
+def test_a_reward_that_hangs_is_killed_at_its_timeout(evil, act):
     begin = time.monotonic()
-    assert evil.call(0, act, {}) == Score(0.0, why="deadline: no answer within 1 s")
+    assert evil.call(0, act, {}) == Score(0.0, why="no answer within 1 s", failure="timeout")
     assert SHORT <= time.monotonic() - begin < 10
     assert not evil.is_alive()
     assert ends(evil._process.pid)
@@ -117,8 +117,8 @@ def test_a_reward_that_hangs_is_killed_at_its_deadline(evil, act):
 )
 def test_a_reward_that_takes_its_process_down_scores_0_and_says_how(evil, act, end):
     score = evil.call(0, act, {})
-    assert score.value == 0.0
-    assert score.why.startswith(f"crash: the reward's process died ({end}")
+    assert (score.value, score.failure) == (0.0, "crash")
+    assert score.why.startswith(f"the reward's process died ({end}")
     assert not evil.is_alive()
 
 
@@ -182,8 +182,8 @@ def test_fifty_megabytes_of_reason_are_clipped_in_the_worker():
 def test_a_kill_takes_along_what_the_reward_started(monkeypatch):
     mark = f"left-by-{os.getpid()}"
     monkeypatch.setenv("CHILD_MARK", mark)
-    process = started(a("evil", deadline=SHORT))
-    assert process.call(0, "leave a child", {}).why.startswith("deadline: ")
+    process = started(a("evil", timeout=SHORT))
+    assert process.call(0, "leave a child", {}).failure == "timeout"
     give_up = time.monotonic() + 10
     while marked(mark) and time.monotonic() < give_up:
         time.sleep(0.02)
@@ -195,7 +195,7 @@ def test_a_kill_takes_along_what_the_reward_started(monkeypatch):
 def test_workers_die_with_a_parent_that_is_killed(act):
     script = (
         "import sys, time\nfrom grpo.config import Reward\nfrom grpo.scoring.process import RewardProcess\n"
-        f"process = RewardProcess([Reward(use={str(HERE)!r} + ':evil', deadline=100)], chat=True)\n"
+        f"process = RewardProcess([Reward(use={str(HERE)!r} + ':evil', timeout=100)], chat=True)\n"
         "process.wait_until_loaded()\nprint(process._process.pid, flush=True)\n"
         f"process.call(0, {act!r}, {{}})\ntime.sleep(100)\n"
     )
@@ -239,7 +239,7 @@ def test_a_worker_that_dies_between_calls_is_seen(evil):
     ],
 )
 def test_a_reward_that_cannot_be_loaded_is_one_sentence_that_names_it(tmp_path, monkeypatch, code, sentence):
-    monkeypatch.setattr(module, "LOAD_DEADLINE", 1.0)
+    monkeypatch.setattr(module, "LOAD_TIMEOUT", 1.0)
     (tmp_path / "my.py").write_text(code)
     process = RewardProcess([a("exact"), Reward(use=f"{tmp_path}/my.py:f")], chat=True)
     with pytest.raises(RewardError, match=rf"^{tmp_path}/my.py(:f)?: {sentence}") as refusal:

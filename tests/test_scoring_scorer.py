@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from grpo.config import Reward
 from grpo.errors import RewardError
-from grpo.scoring import Scorer, mishaps, total
+from grpo.scoring import Scorer, failures, total
 from grpo.types import Completion, Group, Problem, Prompt
 from rewards import Score
 
@@ -97,18 +97,18 @@ def test_a_reward_sees_a_row_of_its_own_each_time():
 
 def test_completions_that_hang_or_crash_score_0_with_the_reason_and_the_rest_goes_on():
     texts = ["fine", "backtrack", "os._exit", "fine", "fine"]
-    [result, after] = scored([a("evil", deadline=2.0), a("tokens", weight=0.0)], group(*texts), group("fine"))
+    [result, after] = scored([a("evil", timeout=2.0), a("tokens", weight=0.0)], group(*texts), group("fine"))
     assert result.rewards == (1.0, 0.0, 0.0, 1.0, 1.0)
-    assert result.scores[1]["evil"].why == "deadline: no answer within 2 s"
-    assert result.scores[2]["evil"].why == "crash: the reward's process died (exit code 7)"
+    assert result.scores[1]["evil"] == Score(0.0, why="no answer within 2 s", failure="timeout")
+    assert result.scores[2]["evil"] == Score(0.0, why="the reward's process died (exit code 7)", failure="crash")
     assert [scores["tokens"].value for scores in result.scores] == [1, 2, 3, 4, 5], "other rewards of it are not lost"
     assert after.rewards == (1.0,)
-    assert mishaps([result, after]) == {"deadline": 1, "crash": 1, "fault": 0}
+    assert failures([result, after]) == {"timeout": 1, "crash": 1, "fault": 0}
 
 
-def test_deadlines_of_different_workers_run_at_the_same_time():
+def test_timeouts_of_different_workers_run_at_the_same_time():
     begin = time.monotonic()
-    scored([a("evil", deadline=2.0)], group(*["sleep"] * 4), workers=4)
+    scored([a("evil", timeout=2.0)], group(*["sleep"] * 4), workers=4)
     assert time.monotonic() - begin < 7.5, "one after the other is 8 s"
 
 
@@ -158,9 +158,44 @@ def test_a_reward_that_may_be_skipped_leaves_the_completion_unscored_and_is_coun
     failed = tmp_path / "failed.json"
     [result] = scored([a("evil", on_error="skip")], group("fine", "raise"), failed=failed)
     assert result.rewards == (1.0, None)
-    assert result.scores[1]["evil"] == Score.none("fault: raised KeyError('answer')")
-    assert mishaps([result]) == {"deadline": 0, "crash": 0, "fault": 1}
+    assert result.scores[1]["evil"] == Score(None, why="raised KeyError('answer')", failure="fault")
+    assert failures([result]) == {"timeout": 0, "crash": 0, "fault": 1}
     assert not failed.exists()
+
+
+def test_a_reason_that_only_sounds_like_a_failure_counts_as_none():
+    [result] = scored([a("claims")], group("deadline: no answer within 5 s", "crash: died", "fault: raised"))
+    assert [scores["claims"].why for scores in result.scores] == [c.text for c in result.group.completions]
+    assert failures([result]) == {"timeout": 0, "crash": 0, "fault": 0}
+
+
+def test_a_failure_that_a_reward_claims_of_itself_is_not_counted_as_one():
+    [result] = scored([a("claims", on_error="skip", options={"failure": "timeout"})], group("x"))
+    assert failures([result]) == {"timeout": 0, "crash": 0, "fault": 1}, "it broke its contract, and that is a fault"
+
+
+def test_plain_texts_are_scored_as_a_group_with_the_same_texts_is():
+    given = group("<answer>4</answer>", "<answer>5</answer>")
+    with Scorer([a("exact"), a("tokens", weight=0.5)], workers=2, chat=True) as scorer:
+        plain = scorer.score(given.prompt.problem, [c.text for c in given.completions], [1, 2]).result()
+        whole = scorer.submit(given).result()
+    assert (plain.scores, plain.rewards) == (whole.scores, whole.rewards)
+    assert plain.rewards == (1.5, 1.0)
+
+
+def test_how_long_a_text_is_stays_open_where_nobody_counted():
+    problem = Problem("p/0", QUESTION, {"answer": "4", "completion_tokens": 99})
+    with Scorer([a("columns")], workers=1, chat=True) as scorer:
+        [unknown, known] = scorer.score(problem, ["x", "x"], [None, 7]).result().scores
+    assert unknown["columns"].why == "['answer', 'prompt']", "the column of that name is about some other text"
+    assert known["columns"].why == "['answer', 'completion_tokens', 'prompt']"
+    assert problem.facts["completion_tokens"] == 99
+
+
+@pytest.mark.parametrize(("texts", "tokens"), [([], []), (["x"], []), (["x"], [1, 2])])
+def test_texts_and_their_lengths_come_in_pairs(texts, tokens):
+    with Scorer([a("exact")], workers=1, chat=True) as scorer, pytest.raises(ValueError):
+        scorer.score(Problem("p/0", QUESTION, {}), texts, tokens)
 
 
 def test_a_reward_that_cannot_be_loaded_is_refused_before_anything_is_scored():
@@ -169,7 +204,7 @@ def test_a_reward_that_cannot_be_loaded_is_refused_before_anything_is_scored():
 
 
 def test_a_closed_scorer_leaves_no_process_and_nobody_waiting():
-    scorer = Scorer([a("process_id"), a("evil", deadline=100)], workers=2, chat=True)
+    scorer = Scorer([a("process_id"), a("evil", timeout=100)], workers=2, chat=True)
     [pid] = {int(s["process_id"].value or 0) for s in scorer.submit(group("fine")).result().scores}
     waiting = [scorer.submit(group("sleep", "fine")) for _ in range(4)]
     time.sleep(0.3)  # two are under way, the others wait
@@ -199,7 +234,7 @@ def test_ctrl_c_in_the_main_thread_leaves_no_process():
 
 
 def test_a_reward_with_a_timer_of_its_own_works_for_it_has_a_main_thread():
-    [result] = scored([a("brings_its_own_timer", deadline=20.0)], group("x", "y"))
+    [result] = scored([a("brings_its_own_timer", timeout=20.0)], group("x", "y"))
     assert result.rewards == (0.25, 0.25)
 
 

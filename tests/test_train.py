@@ -327,9 +327,9 @@ def test_a_reward_that_never_answers_is_no_run_that_cannot_solve(config: Config,
         "    stated = 'answer' in completion or completion in ('', problem['answer'])\n"
         "    return 1.0 if stated else time.sleep(9)\n"
     )
-    hanging = config.reward[0].model_copy(update={"deadline": 0.05})
+    hanging = config.reward[0].model_copy(update={"timeout": 0.05})
     slow = config.model_copy(update={"reward": (hanging,)})
-    with pytest.raises(RewardError, match="every call of every reward ended in a deadline in step 1"):
+    with pytest.raises(RewardError, match="every call of every reward ended in a timeout in step 1"):
         train(slow, tmp_path / "run")
 
 

@@ -40,7 +40,7 @@ class LocalEngine:
         self.policy, self.sampler, self.tokenizer = policy, sampler, tokenizer
         self.name = sampler.name
         reason = policy.computation.fallback
-        self.remarks = (
+        self.remarks: tuple[str, ...] = (
             (f"computes each prompt once per completion, because {reason}; updates are slower and take more memory",)
             if reason
             else ()

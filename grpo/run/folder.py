@@ -52,7 +52,7 @@ MAY_DIFFER = frozenset(
 )
 
 # A reward may be given more time, or told what to do with errors, after it stopped a run.
-MAY_DIFFER_OF_A_REWARD = re.compile(r"reward\.\d+\.(deadline|on_error)")
+MAY_DIFFER_OF_A_REWARD = re.compile(r"reward\.\d+\.(timeout|on_error)")
 
 MADE_MODELS = ("model", "cold-start")
 

@@ -79,6 +79,7 @@ def _reason(name: str, score: Row) -> str:
     parts = [
         f"<b>{as_html(name, 60)} {'–' if value is None else plain(value)}</b>",
         f"read as {as_html(str(score['answer']), REASON)}" if score.get("answer") is not None else "",
+        as_html(str(score.get("failure") or ""), REASON),
         as_html(str(score.get("why") or ""), REASON),
     ]
     return f"<li>{' · '.join(part for part in parts if part)}</li>"

@@ -139,6 +139,9 @@ def _score(value: object, use: str, advice: str) -> Score:
 
 def _checked(score: Score, use: str) -> Score:
     """`score` with texts of bounded length and a plain float.  Its own fields may hold anything: Python checks none."""
+    if score.failure is not None:
+        advice = "Score.failure is set by who runs the reward: say it in Score.why, or raise"
+        raise Misuse(use, f"returned a Score with failure = {_short(score.failure)}", advice)
     for text, allowed in ((score.why, str), (score.answer, str | None)):
         if not _is_a(text, allowed):
             raise Misuse(

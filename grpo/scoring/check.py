@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from grpo.errors import RewardError
 from grpo.scoring.load import reward_names
 from grpo.scoring.pool import Call, Pool
-from grpo.scoring.process import CRASH, DEADLINE, Fault
-from grpo.scoring.scorer import FAULT, as_rewards_see, fault_error
+from grpo.scoring.process import Fault
+from grpo.scoring.scorer import as_rewards_see, fault_error, skipped
 from grpo.types import Problem
 from rewards import Score
 
@@ -27,6 +27,7 @@ LAYOUTS = (
     "<think>…</think><answer>{gold}</answer>",
     "{gold}",
 )
+UNANSWERED = ("timeout", "crash")  # failures that a reward may not have on its first problem, whatever its on_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,8 @@ def check_rewards(specs: Sequence[Reward], problem: Problem, *, chat: bool = Tru
             text, gold = _best(call, index, spec, problem)
             empty = _ask(call, index, spec, problem, "")
             for score in (gold, empty):
-                if score.why.startswith((DEADLINE, CRASH)):
-                    advice = "make it faster or raise reward.deadline" if score.why.startswith(DEADLINE) else "mend it"
+                if score.failure in UNANSWERED:
+                    advice = "make it faster or raise reward.timeout" if score.failure == "timeout" else "mend it"
                     raise RewardError(f"{spec.use}: {score.why} on problem {problem.id}; {advice}", exit_code=2)
             checks.append(RewardCheck(name, text, gold, empty))
         return checks
@@ -112,7 +113,7 @@ def _best(call: Call, index: int, spec: Reward, problem: Problem) -> tuple[str, 
     for layout in LAYOUTS:
         text = layout.format(gold=gold)
         score = _ask(call, index, spec, problem, text)
-        if score.why.startswith((DEADLINE, CRASH)):
+        if score.failure in UNANSWERED:
             return text, score  # the others would take as long
         if not best[0] or _value(score) > _value(best[1]):
             best = (text, score)
@@ -128,7 +129,7 @@ def _ask(call: Call, index: int, spec: Reward, problem: Problem, text: str) -> S
     if not isinstance(outcome, Fault):
         return outcome
     if spec.on_error == "skip":
-        return Score.none(FAULT + outcome.what)
+        return skipped(outcome)
     raise fault_error(spec, outcome, problem, exit_code=2)
 
 

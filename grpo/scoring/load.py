@@ -5,7 +5,8 @@
     package.module:function     a function in a module that can be imported, from the working directory too
 
 Ours come in through the same door as everyone's: they are entry points of this package.  Loading runs the user's
-code, which may hang or take the process down, so a run loads rewards in its worker processes only.
+code, which may hang or take the process down, so a run loads rewards in its worker processes only, and these report
+what each reward declares.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from grpo.errors import RewardError
 from grpo.scoring.adapters import Judge, adapt
+from rewards import Declaration, declaration_of
 
 if TYPE_CHECKING:  # the workers load this file, and need not wait for pydantic
     from grpo.config import Reward
@@ -39,11 +41,16 @@ def load_reward(spec: Reward, *, chat: bool = True) -> Judge:
 
     `chat` says whether problems are asked through a chat template, which is what TRL's functions see of them.
     """
-    return load(spec.use, spec.options, chat=chat)
+    return load(spec.use, spec.options, chat=chat)[0]
 
 
-def load(use: str, options: Mapping[str, Any], *, chat: bool) -> Judge:
-    return adapt(_find(use), use=use, options=options, chat=chat)
+def load(use: str, options: Mapping[str, Any], *, chat: bool) -> tuple[Judge, Declaration]:
+    function = _find(use)
+    judge = adapt(function, use=use, options=options, chat=chat)
+    try:
+        return judge, declaration_of(function)
+    except ValueError as error:
+        raise RewardError(f"{use}: {error}", exit_code=2) from error
 
 
 def reward_name(spec: Reward) -> str:

@@ -1,7 +1,7 @@
 """A pool of threads, each with a worker process of its own that it starts, asks and replaces.
 
 The threads only wait, so they cost nothing beside a learner; they make the pool independent of what the main thread
-is doing, and a deadline is simply how long a thread waits.
+is doing, and a timeout is simply how long a thread waits.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from grpo.errors import RewardError
 from grpo.scoring.process import Fault, RewardProcess
-from rewards import Score
+from rewards import Declaration, Score
 
 if TYPE_CHECKING:
     from grpo.config import Reward
@@ -27,6 +27,7 @@ class Pool:
     """`submit(work)` runs `work(call)` on some thread, where `call(index, completion, problem)` asks its worker.
 
     The first worker starts here, so that a reward that cannot be loaded is known at once; the others when needed.
+    `declarations` are what it reports that the rewards declare.
     """
 
     def __init__(self, specs: Sequence[Reward], *, workers: int, chat: bool) -> None:
@@ -37,10 +38,12 @@ class Pool:
         self._mine = threading.local()
         self._threads = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="scoring")
         try:
-            self._spare: RewardProcess | None = self._start()
+            first = self._start()
         except BaseException:  # Ctrl-C too: leave no process behind
             self.close()
             raise
+        self._spare: RewardProcess | None = first
+        self.declarations = first.declarations
 
     def submit(self, work: Callable[[Call], T]) -> Future[T]:
         return self._threads.submit(work, self._call)
@@ -95,6 +98,16 @@ class Pool:
         process.kill()
         with self._lock:
             self._processes.discard(process)
+
+
+def declarations(specs: Sequence[Reward]) -> tuple[Declaration, ...]:
+    """What the rewards declare, in their order.  A worker loads them and says so: their code does not run in here.
+
+    Raises `RewardError` (exit 2) for one that cannot be loaded.
+    """
+    pool = Pool(specs, workers=1, chat=True)
+    pool.close()
+    return pool.declarations
 
 
 def gather(parts: Sequence[Future[T]], make: Callable[[list[T]], R]) -> Future[R]:

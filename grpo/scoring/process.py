@@ -1,4 +1,4 @@
-"""One worker process from the parent's side: start it, ask it with a deadline, kill it.
+"""One worker process from the parent's side: start it, ask it with a timeout, kill it.
 
 Workers are started as fresh interpreters, never forked (torch and vLLM have threads by then) and never through
 `multiprocessing`, which would run the user's main script again.  Each leads a session of its own, so that Ctrl-C does
@@ -24,18 +24,17 @@ from multiprocessing.connection import Pipe
 from typing import TYPE_CHECKING, Any
 
 from grpo.errors import RewardError
-from rewards import Score
+from rewards import Declaration, Score
 
 if TYPE_CHECKING:
     from grpo.config import Reward
 
-LOAD_DEADLINE = 60.0  # seconds, for the import of one reward; sympy on a busy machine takes five
+LOAD_TIMEOUT = 60.0  # seconds, for the import of one reward; sympy on a busy machine takes five
 LARGEST_REPLY = 1 << 20  # bytes; texts are clipped by the worker, so more than this is not a reply
 BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); socket = int(sys.argv[2]); sys.argv[1:] = []; "
     "from grpo.scoring.worker import main; main(socket)"
 )
-DEADLINE, CRASH = "deadline: ", "crash: "  # how `why` begins where the reward did not answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,12 @@ class Fault:
 
 
 class RewardProcess:
-    """A worker that has loaded `specs`; asked by one thread at a time, killed from any."""
+    """A worker that has loaded `specs`; asked by one thread at a time, killed from any.
+
+    `declarations` are what the rewards declare, in the order of `specs`: the worker reports them once they are loaded.
+    """
+
+    declarations: tuple[Declaration, ...]
 
     def __init__(self, specs: Sequence[Reward], *, chat: bool) -> None:
         self._specs = specs
@@ -73,7 +77,7 @@ class RewardProcess:
         loading = "rewards"
         while True:
             try:
-                reply = self._receive(LOAD_DEADLINE)
+                reply = self._receive(LOAD_TIMEOUT)
             except (EOFError, OSError, ValueError):
                 self.kill()
                 raise RewardError(
@@ -82,30 +86,34 @@ class RewardProcess:
             if reply is None:
                 self.kill()
                 advice = "move slow work out of the module's top level"
-                raise RewardError(f"{loading}: still importing after {LOAD_DEADLINE:g} s; {advice}", exit_code=2)
+                raise RewardError(f"{loading}: still importing after {LOAD_TIMEOUT:g} s; {advice}", exit_code=2)
             if "refused" in reply:
                 self.kill()
                 raise RewardError(reply["refused"], exit_code=2)
             if "ready" in reply:
+                self.declarations = tuple(
+                    Declaration(tuple(d["needs"]), d["timeout"], d["rejected_golds"]) for d in reply["ready"]
+                )
                 return
             loading = reply["loading"]
 
     def call(self, index: int, completion: str, problem: Mapping[str, Any]) -> Score | Fault:
-        """What reward `index` says, within its deadline; without an answer the process is dead and the score 0."""
-        deadline = self._specs[index].deadline
+        """What reward `index` says, within its timeout; without an answer the process is dead and the score 0."""
+        timeout = self._specs[index].timeout or self.declarations[index].timeout
         request = pickle.dumps((index, completion, problem))
         try:
             self._connection.send_bytes(request)
-            reply = self._receive(deadline)
+            reply = self._receive(timeout)
             if reply is None:
                 self.kill()
-                return Score(0.0, why=f"{DEADLINE}no answer within {deadline:g} s")
+                return Score(0.0, why=f"no answer within {timeout:g} s", failure="timeout")
             if "score" in reply:
-                return Score(*reply["score"])
+                value, answer, why, parsed = reply["score"]
+                return Score(value, answer, why, parsed)
             return Fault(reply["fault"], reply["advice"], reply["traceback"])
         except (EOFError, OSError, ValueError, KeyError, TypeError):  # closed, or not one of our replies
             self.kill()
-            return Score(0.0, why=f"{CRASH}the reward's process died ({self._end()})")
+            return Score(0.0, why=f"the reward's process died ({self._end()})", failure="crash")
 
     def is_alive(self) -> bool:
         """Whether it can be asked.  Between calls it has nothing to say, so something to read is its end."""
@@ -123,9 +131,9 @@ class RewardProcess:
             assert self._process.stdin is not None
             self._process.stdin.close()
 
-    def _receive(self, deadline: float) -> dict[str, Any] | None:
+    def _receive(self, timeout: float) -> dict[str, Any] | None:
         # The second look is for a parent that was itself stopped (Ctrl-Z, a laptop's lid): the answer may be there.
-        if not (self._connection.poll(deadline) or self._connection.poll(0)):
+        if not (self._connection.poll(timeout) or self._connection.poll(0)):
             return None
         reply = json.loads(self._connection.recv_bytes(LARGEST_REPLY))
         if not isinstance(reply, dict):

@@ -4,8 +4,8 @@
 
 Two rules keep "could not be judged" apart from "wrong".  A reward that gives a completion no value (`None`) leaves
 that completion unscored: it must not count as 0.  A reward that gives the whole group no value says nothing about it,
-and is left out of the sum.  No answer within the deadline, on the other hand, is 0 with the reason: a policy must not
-escape a bad mark by hanging the checker.
+and is left out of the sum.  No answer in time, on the other hand, is 0 with the reason: a policy must not escape a bad
+mark by hanging the checker.
 """
 
 from __future__ import annotations
@@ -18,40 +18,50 @@ from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 from grpo.errors import RewardError
 from grpo.scoring.load import reward_names
 from grpo.scoring.pool import Call, Pool, gather
-from grpo.scoring.process import CRASH, DEADLINE, Fault
-from grpo.types import Completion, Group, Problem, ScoredGroup
-from rewards import Score
+from grpo.scoring.process import Fault
+from grpo.types import Group, Problem, ScoredGroup, Scores
+from rewards import Failure, Score
 
 if TYPE_CHECKING:
     from grpo.config import Reward
-
-FAULT = "fault: "  # how `why` begins where a reward raised and on_error = "skip"
 
 
 class Scorer:
     """Rewards in `workers` processes.  Use it as a context: leaving it kills them.
 
     `chat`: problems are asked through a chat template.  `failed`: where the completion is saved on which a reward
-    raised, when that stops the run.
+    raised, when that stops the run.  `declarations` are what the rewards declare, in the order of `specs`.
     """
 
     def __init__(self, specs: Sequence[Reward], *, workers: int, chat: bool, failed: Path | None = None) -> None:
         self.names = reward_names(specs)
+        self.weights = {name: spec.weight for name, spec in zip(self.names, specs, strict=True)}
         self._specs = tuple(specs)
         self._failed = failed
         self._stopping = threading.Lock()
         self._stopped: RewardError | None = None
         self._pool = Pool(specs, workers=workers, chat=chat)
+        self.declarations = self._pool.declarations
 
     def submit(self, group: Group) -> Future[ScoredGroup]:
         """Returns at once.  The future raises `RewardError` where a reward raised and on_error is "stop"."""
-        parts = [self._pool.submit(partial(self._score, group, completion)) for completion in group.completions]
-        return gather(parts, partial(self._scored, group))
+        texts = [completion.text for completion in group.completions]
+        tokens = [len(completion.token_ids) for completion in group.completions]
+        scoring = self.score(group.prompt.problem, texts, tokens)
+        return gather([scoring], lambda scored: ScoredGroup(group, scored[0].scores, scored[0].rewards))
+
+    def score(self, problem: Problem, texts: Sequence[str], tokens: Sequence[int | None]) -> Future[Scores]:
+        """As `submit`, of completions of which only the text is there: `tokens` counts them, None where not known."""
+        if not texts:
+            raise ValueError(f"{problem.id}: there is no text to score")
+        shown = [(text, as_rewards_see(problem, count)) for text, count in zip(texts, tokens, strict=True)]
+        parts = [self._pool.submit(partial(self._score, problem, text, row)) for text, row in shown]
+        return gather(parts, self._added_up)
 
     def close(self) -> None:
         self._pool.close()
@@ -64,29 +74,26 @@ class Scorer:
     ) -> None:
         self.close()
 
-    def _score(self, group: Group, completion: Completion, call: Call) -> dict[str, Score]:
+    def _score(self, problem: Problem, text: str, row: Mapping[str, Any], call: Call) -> dict[str, Score]:
         if self._stopped is not None:
             raise self._stopped
-        problem = group.prompt.problem
-        row = as_rewards_see(problem, len(completion.token_ids))
         scores = {}
         for index, (name, spec) in enumerate(zip(self.names, self._specs, strict=True)):
-            outcome = call(index, completion.text, row)
+            outcome = call(index, text, row)
             if isinstance(outcome, Fault):
-                outcome = self._settle(spec, outcome, problem, completion)
+                outcome = self._settle(spec, outcome, problem, text)
             scores[name] = outcome
         return scores
 
-    def _scored(self, group: Group, scores: list[dict[str, Score]]) -> ScoredGroup:
-        weights = {name: spec.weight for name, spec in zip(self.names, self._specs, strict=True)}
-        return ScoredGroup(group, tuple(scores), total(scores, weights))
+    def _added_up(self, scores: list[dict[str, Score]]) -> Scores:
+        return Scores(tuple(scores), total(scores, self.weights))
 
-    def _settle(self, spec: Reward, fault: Fault, problem: Problem, completion: Completion) -> Score:
+    def _settle(self, spec: Reward, fault: Fault, problem: Problem, text: str) -> Score:
         if spec.on_error == "skip":
-            return Score.none(FAULT + fault.what)
+            return skipped(fault)
         with self._stopping:  # the first fault stops the run: one sentence, and the one completion that it names
             if self._stopped is None:
-                saved = "" if self._failed is None else _save(self._failed, spec, fault, problem, completion)
+                saved = "" if self._failed is None else _save(self._failed, spec, fault, problem, text)
                 self._stopped = fault_error(spec, fault, problem, saved)
         raise self._stopped
 
@@ -111,21 +118,27 @@ def _weighted_sum(scores: Mapping[str, Score], weights: Mapping[str, float]) -> 
     return sum(weights[name] * value for name, value in values.items())
 
 
-def mishaps(groups: Iterable[ScoredGroup]) -> dict[str, int]:
-    """How often a reward gave no answer of its own: "deadline", "crash", and "fault" (it raised and was skipped)."""
-    counts = {kind.removesuffix(": "): 0 for kind in (DEADLINE, CRASH, FAULT)}
+def failures(groups: Iterable[ScoredGroup]) -> dict[Failure, int]:
+    """How often a reward gave no answer of its own, by how that was."""
+    counts: dict[Failure, int] = dict.fromkeys(get_args(Failure), 0)
     for group in groups:
         for scores in group.scores:
             for score in scores.values():
-                if score.why.startswith((DEADLINE, CRASH, FAULT)):
-                    counts[score.why.partition(":")[0]] += 1
+                if score.failure is not None:
+                    counts[score.failure] += 1
     return counts
 
 
-def as_rewards_see(problem: Problem, completion_tokens: int) -> dict[str, Any]:
-    """The row's own columns, how long the completion is, and the messages that asked for it."""
-    asked = [dict(message) for message in problem.messages]
-    return {**problem.facts, "completion_tokens": completion_tokens, "prompt": asked}
+def skipped(fault: Fault) -> Score:
+    """What a reward with on_error = "skip" is taken to say where it raised or broke its contract."""
+    return Score(None, why=fault.what, failure="fault")
+
+
+def as_rewards_see(problem: Problem, completion_tokens: int | None) -> dict[str, Any]:
+    """The row's own columns, the messages that asked, and how long the completion is, where that is known."""
+    seen = {**problem.facts, "prompt": [dict(message) for message in problem.messages]}
+    seen.pop("completion_tokens", None)  # a column of that name is about some other completion
+    return seen if completion_tokens is None else {**seen, "completion_tokens": completion_tokens}
 
 
 def fault_error(spec: Reward, fault: Fault, problem: Problem, saved: str = "", *, exit_code: int = 1) -> RewardError:
@@ -133,13 +146,13 @@ def fault_error(spec: Reward, fault: Fault, problem: Problem, saved: str = "", *
     return RewardError("; ".join(part for part in parts if part), exit_code=exit_code)
 
 
-def _save(path: Path, spec: Reward, fault: Fault, problem: Problem, completion: Completion) -> str:
+def _save(path: Path, spec: Reward, fault: Fault, problem: Problem, text: str) -> str:
     content = {
         "reward": spec.use,
         "what": fault.what,
         "problem": problem.id,
         "facts": dict(problem.facts),
-        "completion": completion.text,
+        "completion": text,
         "traceback": fault.traceback,
     }
     unfinished = path.with_name(f"{path.name}.part")

@@ -20,6 +20,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -54,15 +55,17 @@ def _serve(connection: Connection[Any, Any]) -> None:
 
 
 def _load(connection: Connection[Any, Any], specs: Sequence[tuple[str, Mapping[str, Any]]], chat: bool) -> list[Judge]:
-    judges = []
+    judges, declarations = [], []
     for use, options in specs:
         _send(connection, {"loading": use})  # so that the parent can say which one hangs
         try:
-            judges.append(load(use, options, chat=chat))
+            judge, declaration = load(use, options, chat=chat)
         except RewardError as error:
             _send(connection, {"refused": str(error)})
             return []
-    _send(connection, {"ready": True})
+        judges.append(judge)
+        declarations.append(asdict(declaration))
+    _send(connection, {"ready": declarations})
     return judges
 
 
@@ -78,7 +81,7 @@ def _judge(judge: Judge, completion: str, problem: Mapping[str, Any]) -> dict[st
             "advice": "",
             "traceback": traceback.format_exc()[-LONGEST_TRACEBACK:],
         }
-    return {"score": [score.value, score.answer, score.why, score.parsed]}
+    return {"score": [score.value, score.answer, score.why, score.parsed]}  # and no failure: that is not its to say
 
 
 def _named(error: BaseException) -> str:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from rewards.code_tests.compare import Mode, same_output, same_value
 from rewards.code_tests.datasets import is_task, read_task
 from rewards.code_tests.fences import last_block
-from rewards.code_tests.judge import Verdict, judge
+from rewards.code_tests.judge import ProgramReport, judge
 from rewards.code_tests.reward import code
 from rewards.code_tests.tests import AssertTests, BadTask, CallTest, CallTests, StdinTest, StdinTests, Task
 
@@ -28,10 +28,10 @@ __all__ = [
     "CallTest",
     "CallTests",
     "Mode",
+    "ProgramReport",
     "StdinTest",
     "StdinTests",
     "Task",
-    "Verdict",
     "code",
     "is_task",
     "judge",

@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 
 from rewards.code_tests.compare import Mode
-from rewards.code_tests.judge import Verdict, judge
+from rewards.code_tests.judge import ProgramReport, judge
 from rewards.code_tests.tests import Task
 from rewards.sandbox import Limits, Sandbox, SandboxError, SandboxUnavailable
 
 
 def run(
     task: Task, program: str, *, mode: Mode, cpu: float, memory: int, every: bool, packages: tuple[str, ...]
-) -> tuple[Verdict, str]:
-    """The verdict and the sandbox's level.  A failure of the sandbox is no verdict: another one tries once more."""
+) -> tuple[ProgramReport, str]:
+    """The report and the sandbox's level.  A failure of the sandbox is no report: another one tries once more."""
     limits = Limits(cpu=cpu, memory=memory)
     try:
         jail = _sandbox(packages)

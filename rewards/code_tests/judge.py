@@ -1,6 +1,6 @@
 """Run a program against the tests of a task, and say how it went.
 
-    program + header ──sandbox──▶ outputs ──compare──▶ verdict
+    program + header ──sandbox──▶ outputs ──compare──▶ report
 
 The program goes into the sandbox as text: it is never parsed, compiled or imported here.  Expected values stay here,
 and are compared with what comes out.  The first failure ends it, unless the share of passed tests is wanted.
@@ -51,10 +51,10 @@ Outcomes = Generator[Outcome, None, None]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ProgramReport:
     """Of a program: "pass" where all tests pass, else the reason of the first that does not.
 
-    Example: `Verdict("wrong_answer", passed=2, total=7, detail="test 3: expected 5, returned 6")`.
+    Example: `ProgramReport("wrong_answer", passed=2, total=7, detail="test 3: expected 5, returned 6")`.
     """
 
     reason: str
@@ -63,15 +63,15 @@ class Verdict:
     detail: str = ""
 
 
-def judge(jail: Jail, task: Task, program: str, *, mode: Mode, limits: Limits, every: bool = False) -> Verdict:
+def judge(jail: Jail, task: Task, program: str, *, mode: Mode, limits: Limits, every: bool = False) -> ProgramReport:
     """`every`: go on after a failure, to count the tests that pass."""
     try:
         size = len(program.encode())
     except UnicodeEncodeError:  # half of a surrogate pair
-        return Verdict("compile_error", 0, len(task.tests.cases), "the program is not valid Unicode")
+        return ProgramReport("compile_error", 0, len(task.tests.cases), "the program is not valid Unicode")
     if size > limits.source:
         detail = f"{size} bytes, allowed are {limits.source}"
-        return Verdict("source_too_large", 0, len(task.tests.cases), detail)
+        return ProgramReport("source_too_large", 0, len(task.tests.cases), detail)
     source = with_header(task.header, program)
     room = replace(limits, source=ROOM)  # checked above; what is ours around the program does not count
     passed, failure = 0, None
@@ -86,9 +86,9 @@ def judge(jail: Jail, task: Task, program: str, *, mode: Mode, limits: Limits, e
     total = len(task.tests.cases)
     if failure is None:
         # Fewer outcomes than tests can only be a fault of ours, and must not pass.
-        return Verdict("pass" if passed == total else "died", passed, total)
+        return ProgramReport("pass" if passed == total else "died", passed, total)
     number, first = failure
-    return Verdict(first.reason, passed, total, f"test {number}" + (f": {first.detail}" if first.detail else ""))
+    return ProgramReport(first.reason, passed, total, f"test {number}" + (f": {first.detail}" if first.detail else ""))
 
 
 def with_header(header: str, program: str) -> str:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
-from rewards import Score
+from rewards import Score, declare
 from rewards.code_tests.compare import Mode
 from rewards.code_tests.datasets import read_task
 from rewards.code_tests.fences import last_block
-from rewards.code_tests.judge import Verdict
+from rewards.code_tests.judge import ProgramReport
 
 LONGEST_ANSWER = 2000  # characters of the program in `Score.answer`
 
 
+# One test may use 6 seconds of CPU time, and a program has several.
+@declare(timeout=60.0, rejected_golds="drop")
 def code(
     completion: str,
     problem: Mapping[str, Any],
@@ -46,18 +48,18 @@ def code(
     program = completion if found.code is None else found.code
     if not program.strip():
         return Score(0.0, why="compile_error: there is no program", parsed=False)
-    verdict, level = run(
+    report, level = run(
         task, program, mode=mode, cpu=cpu, memory=memory << 20, every=fraction, packages=tuple(packages)
     )
-    value = verdict.passed / verdict.total if fraction else float(verdict.reason == "pass")
+    value = report.passed / report.total if fraction else float(report.reason == "pass")
     return Score(
         value,
         answer=program.strip()[:LONGEST_ANSWER].encode(errors="replace").decode(),
-        why=_in_words(verdict, mode, level),
-        parsed=verdict.reason not in ("compile_error", "source_too_large"),
+        why=_in_words(report, mode, level),
+        parsed=report.reason not in ("compile_error", "source_too_large"),
     )
 
 
-def _in_words(verdict: Verdict, mode: Mode, level: str) -> str:
-    what = f"{verdict.reason}: {verdict.detail}" if verdict.detail else verdict.reason
-    return f"{what} [{verdict.passed} of {verdict.total} tests, {mode}, {level}]"
+def _in_words(report: ProgramReport, mode: Mode, level: str) -> str:
+    what = f"{report.reason}: {report.detail}" if report.detail else report.reason
+    return f"{what} [{report.passed} of {report.total} tests, {mode}, {level}]"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rewards import Score
+from rewards import Score, declare
 from rewards.math_answer.compare import Comparison
 from rewards.math_answer.extract import extract
 from rewards.math_answer.nodes import Words
@@ -15,6 +15,7 @@ from rewards.math_answer.prover import prove
 from rewards.math_answer.verdict import gold_answer, judge
 
 
+@declare(needs=("answer",))
 def math(completion: str, problem: Mapping[str, Any], *, policy: str = "train") -> Score:
     """1.0 where the answer in `completion` equals `problem["answer"]` as mathematics.  `why` says what decided."""
     rules = named(policy)

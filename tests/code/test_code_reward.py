@@ -217,11 +217,11 @@ def test_the_sandbox_dies_with_the_process_that_used_it():
     assert gone([int(pid) for pid in pids])
 
 
-def test_a_worker_that_is_killed_at_its_deadline_takes_the_program_along():
+def test_a_worker_that_is_killed_at_its_timeout_takes_the_program_along():
     problem = Problem("add", ({"role": "user", "content": "add"},), ADD)
     hang = Completion((0,), (0.0,), "def add(a, b):\n    while True: pass", "stop")
     right = Completion((0,), (0.0,), RIGHT, "stop")
-    spec = Reward(use="rewards.code_tests:code", deadline=4.0, options={"cpu": 60.0})
+    spec = Reward(use="rewards.code_tests:code", timeout=4.0, options={"cpu": 60.0})
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     with Scorer([spec], workers=1, chat=True) as scorer:
         scoring = scorer.submit(Group(Prompt(problem, (0,)), (hang, right), 0))
@@ -229,7 +229,7 @@ def test_a_worker_that_is_killed_at_its_deadline_takes_the_program_along():
         during = {child.pid for child in psutil.Process().children(recursive=True)} - before
         assert len(during) >= 3  # the worker, what keeps the program, and the program
         hung, scored = scoring.result().scores
-    assert hung["code"].why == "deadline: no answer within 4 s"
+    assert hung["code"].failure == "timeout"
     assert scored["code"].value == 1
     assert gone(list(during))
 

@@ -49,9 +49,9 @@ def test_the_first_failure_ends_it_unless_all_are_counted():
     jail = SaysSo(list(answers))
     assert (ask(jail, STDIN).passed, len(jail.asked)) == (1, 2)
     jail = SaysSo(list(answers))
-    verdict = ask(jail, STDIN, every=True)
-    assert (verdict.reason, verdict.passed, verdict.total, len(jail.asked)) == ("wrong_answer", 3, 4, 4)
-    assert verdict.detail == "test 2: expected '1', printed '?'"
+    report = ask(jail, STDIN, every=True)
+    assert (report.reason, report.passed, report.total, len(jail.asked)) == ("wrong_answer", 3, 4, 4)
+    assert report.detail == "test 2: expected '1', printed '?'"
 
 
 @pytest.mark.parametrize("reason", ["timeout_cpu", "timeout_wall", "compile_error"])
@@ -61,8 +61,8 @@ def test_what_would_happen_again_in_every_test_happens_once(reason):
 
 
 def test_results_that_are_missing_are_no_pass():
-    verdict = ask(SaysSo([Returned("ok", 0), Returned("ok", 1)]), CALLS)
-    assert (verdict.reason, verdict.passed, verdict.total) == ("died", 2, 4)
+    report = ask(SaysSo([Returned("ok", 0), Returned("ok", 1)]), CALLS)
+    assert (report.reason, report.passed, report.total) == ("died", 2, 4)
 
 
 def test_an_ending_that_is_not_ok_is_no_pass_whatever_was_printed():

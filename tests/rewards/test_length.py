@@ -32,10 +32,15 @@ def test_a_longer_completion_never_pays_less(tokens: int, cache: int) -> None:
     assert -1 <= values[1] <= values[0] <= 0
 
 
-@pytest.mark.parametrize("problem", [{}, {"completion_tokens": None}, {"completion_tokens": "7"}])
-def test_without_the_number_of_tokens_it_says_what_is_missing(problem: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="completion_tokens"):
-        length("", problem, max_tokens=100, cache=20)
+def test_a_completion_of_unknown_length_cannot_be_judged() -> None:
+    score = length("", {}, max_tokens=100, cache=20)
+    assert (score.value, score.why) == (None, 'the number of tokens is not known (problem["completion_tokens"])')
+
+
+@pytest.mark.parametrize("tokens", [None, "7", 7.0])
+def test_a_number_of_tokens_that_is_none_is_refused(tokens: object) -> None:
+    with pytest.raises(ValueError, match=r'problem\["completion_tokens"\] must be the number of tokens \(given '):
+        length("", {"completion_tokens": tokens}, max_tokens=100, cache=20)
 
 
 @pytest.mark.parametrize("cache", [0, -1, 101])
