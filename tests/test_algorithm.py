@@ -292,13 +292,14 @@ def useful_ones(*useful: int) -> Any:
 
 
 def test_sampling_goes_on_until_enough_groups_carry_a_signal() -> None:
-    # of p0 … p3 one is useful: 3 are lacking, and at a rate of 1/4 it takes 12, but 4 are the most at a time
+    # Of p0 … p3 one is useful: 3 are lacking, and at a rate of 1/4 it takes 12, but 4 are the most at a time.  Then 3 of 8
+    # are, 1 is lacking, and it takes ⌈8/3⌉ = 3.
     made = trainer(useful_ones(0, 5, 6, 9), sampling={"max_num_gen_batches": 5})
     source = Numbered()
     result = made.step(1, source, lr=1e-3)
-    assert made.engine.calls[:3] == ["sample 4", "sample 4", "sample 2"]  # type: ignore[attr-defined]  # 1 of 8/3
+    assert made.engine.calls[:3] == ["sample 4", "sample 4", "sample 3"]  # type: ignore[attr-defined]
     assert made.engine.seeds == [100, 101, 102]  # type: ignore[attr-defined]
-    assert (source.drawn, len(result.groups), result.rounds) == (10, 10, 3)
+    assert (source.drawn, len(result.groups), result.rounds) == (11, 11, 3)
     assert sum(group.useful for group in result.groups) == 4
     (batch,) = made.engine.batches  # type: ignore[attr-defined]
     assert len(batch.sequences.prompts) == 8
