@@ -59,14 +59,19 @@ def cispo(tokens: Tokens, settings: config.Objective) -> Gain:
     return Gain(weight * tokens.advantages * tokens.logprobs, weight != ratio)
 
 
-SAPO_POSITIVE, SAPO_NEGATIVE = 1.0, 1.05  # temperatures τ by the sign of A: arXiv 2511.20347, and TRL's
+def sapo_at(positive: float, negative: float) -> Surrogate:
+    """SAPO with these temperatures, by the sign of the advantage."""
+
+    def surrogate(tokens: Tokens, settings: config.Objective) -> Gain:
+        """σ(τ (u - 1)) (4 / τ) A: SAPO, arXiv 2511.20347.  A soft gate instead of a clip, of slope 1 at u = 1."""
+        tau = torch.where(tokens.advantages > 0, positive, negative)
+        gain = torch.sigmoid(tau * (tokens.ratio - 1)) * (4 / tau) * tokens.advantages
+        return Gain(gain, torch.zeros_like(gain, dtype=torch.bool))
+
+    return surrogate
 
 
-def sapo(tokens: Tokens, settings: config.Objective) -> Gain:
-    """σ(τ (u - 1)) (4 / τ) A: SAPO, arXiv 2511.20347.  A soft gate instead of a clip, of slope 1 at u = 1."""
-    tau = torch.where(tokens.advantages > 0, SAPO_POSITIVE, SAPO_NEGATIVE)
-    gain = torch.sigmoid(tau * (tokens.ratio - 1)) * (4 / tau) * tokens.advantages
-    return Gain(gain, torch.zeros_like(gain, dtype=torch.bool))
+sapo = sapo_at(1.0, 1.05)  # the paper's, and TRL's
 
 
 DPPO_KL = 1e-3  # of the squared log-ratio: prime-rl's `kl_tau`
