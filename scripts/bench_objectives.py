@@ -1,7 +1,7 @@
 """Every objective on one task.  `scripts/bench objectives [--seeds N] [--out FOLDER]`
 
-The generated arithmetic of the quickstart, made harder: a shorter cold start, so that the model must learn to go step by
-step *and* to get the steps right; and eight updates from each step's completions (four mini-batches, twice), so that
+The generated arithmetic of the quickstart, made harder: a shorter cold start, so that the model must learn to go step
+by step *and* to get the steps right; and eight updates from each step's completions (four mini-batches, twice), so that
 surrogates differ, which on-policy they do not.  Per seed all objectives start from the same fine-tuned model and sample
 with the same seeds.  Nothing here depends on the machine's speed, so the cores may be busy.
 
@@ -20,6 +20,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -59,7 +60,7 @@ class Curve:
     def steps_to(self, level: float) -> float:
         """By a straight line between evaluations; infinity where it was not reached."""
         points = sorted(self.held_out.items())
-        for (step, share), (next_step, next_share) in zip(points, points[1:], strict=False):
+        for (step, share), (next_step, next_share) in pairwise(points):
             if next_share >= level > share:
                 return step + (level - share) / (next_share - share) * (next_step - step)
         return math.inf
