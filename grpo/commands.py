@@ -326,7 +326,7 @@ def check_rewards(spec: str, source: str, changes: Sequence[str]) -> int:
 def grade(spec: str, pairs: Path, policy: str, out: Path | None, against: str | None) -> None:
     """Prints the audit of the math checker on labelled pairs."""
     from rewards.math_answer import audit
-    from rewards.math_answer.policy import POLICIES
+    from rewards.math_answer.leniency import POLICIES
 
     if spec != "math":
         raise ConfigError(f"grpo rewards grade: {spec} is not a checker of pairs; there is math")

@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rewards.math_answer import prover
-from rewards.math_answer.policy import Policy, named
+from rewards.math_answer.leniency import Policy, named
+from rewards.math_answer.prove import prover
 from rewards.math_answer.reward import gold_problem
 from rewards.math_answer.verdict import Verdict, verify, verify_answer
 

@@ -15,8 +15,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import IO, Literal
 
-from rewards.math_answer.helper import START, start_python
-from rewards.math_answer.policy import Policy, named
+from rewards.math_answer.leniency import Policy, named
+from rewards.math_answer.processes import START, start_python
 from rewards.math_answer.verdict import Verdict
 from rewards.math_answer.worker import WARMING
 

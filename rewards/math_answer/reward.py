@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from rewards import Score
-from rewards.math_answer.compare import Comparison
-from rewards.math_answer.extract import extract
+from rewards.math_answer.compare.ladder import Comparison
+from rewards.math_answer.compare.normal import normal_form
+from rewards.math_answer.find.extract import extract
+from rewards.math_answer.leniency import TRAIN, named
 from rewards.math_answer.nodes import Words
-from rewards.math_answer.normal import normal_form
-from rewards.math_answer.policy import TRAIN, named
-from rewards.math_answer.prover import prove
+from rewards.math_answer.prove.prover import prove
 from rewards.math_answer.verdict import gold_answer, judge
 
 

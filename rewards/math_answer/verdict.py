@@ -13,14 +13,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from rewards.math_answer import answers, prover
-from rewards.math_answer import text as cleaning
-from rewards.math_answer.compare import Comparison
-from rewards.math_answer.extract import Extracted, extract
-from rewards.math_answer.lexer import ParseError
+from rewards.math_answer.compare.equality import Outcome, Prover
+from rewards.math_answer.compare.ladder import Comparison
+from rewards.math_answer.find.extract import Extracted, extract
+from rewards.math_answer.leniency import EVAL, Policy, named
 from rewards.math_answer.nodes import Node, Num, Seq, Words
-from rewards.math_answer.outcome import Outcome, Prover
-from rewards.math_answer.policy import EVAL, Policy, named
+from rewards.math_answer.prove import prover
+from rewards.math_answer.read import answers
+from rewards.math_answer.read import text as cleaning
+from rewards.math_answer.read.lexer import ParseError
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards.math_answer.answers import parse
-from rewards.math_answer.lexer import ParseError
 from rewards.math_answer.nodes import BaseN, Matrix, Num, Op, Quantity, Relation, Seq, Sym, Time, Words, num
+from rewards.math_answer.read.answers import parse
+from rewards.math_answer.read.lexer import ParseError
 
 ONE_HALF = Op("div", (num(1), num(2)))
 
@@ -150,7 +150,7 @@ def test_integers_survive_with_thousands_separators(value: int) -> None:
 
 @given(st.fractions())
 def test_fractions_survive_in_each_spelling(value: Fraction) -> None:
-    from rewards.math_answer.exact import rational
+    from rewards.math_answer.compute.exact import rational
 
     sign, above, below = "-" * (value < 0), abs(value.numerator), value.denominator
     for text in (rf"{sign}\frac{{{above}}}{{{below}}}", f"{sign}{above}/{below}", f"({sign}{above})/({below})"):

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards.math_answer.answers import parse
-from rewards.math_answer.exact import rational
+from rewards.math_answer.compute.exact import rational
+from rewards.math_answer.read.answers import parse
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rewards.math_answer import verify
-from rewards.math_answer.extract import extract
-from rewards.math_answer.policy import EVAL, TRAIN
+from rewards.math_answer.find.extract import extract
+from rewards.math_answer.leniency import EVAL, TRAIN
 
 ANNOUNCED = [
     r"The answer is \boxed{5}.",

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from rewards.math_answer.answers import parse
-from rewards.math_answer.exact import rational
-from rewards.math_answer.forms import constant_chain, labelled, sorted_terms, variants, vector, with_matrices_computed
+from rewards.math_answer.compare.forms import (
+    constant_chain,
+    labelled,
+    sorted_terms,
+    variants,
+    vector,
+    with_matrices_computed,
+)
+from rewards.math_answer.compute.exact import rational
 from rewards.math_answer.nodes import Matrix, num
+from rewards.math_answer.read.answers import parse
 
 
 @pytest.mark.parametrize(

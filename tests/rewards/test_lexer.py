@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rewards.math_answer.lexer import ParseError, join_thousands, tokenize
+from rewards.math_answer.read.lexer import ParseError, join_thousands, tokenize
 
 
 def kinds(text: str) -> str:

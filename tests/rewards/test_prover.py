@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from rewards.math_answer import prover
-from rewards.math_answer.answers import parse
-from rewards.math_answer.helper import DEADLINE, GRACE
+from rewards.math_answer.prove import prover
+from rewards.math_answer.prove.helper import DEADLINE, GRACE
+from rewards.math_answer.read.answers import parse
 
 ROOT = Path(__file__).resolve().parents[2]
 

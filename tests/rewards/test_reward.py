@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rewards.math_answer import gold_problem, math
-from rewards.math_answer.answers import parse
-from rewards.math_answer.normal import normal_form
+from rewards.math_answer.compare.normal import normal_form
+from rewards.math_answer.read.answers import parse
 
 
 def test_right_wrong_and_absent() -> None:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewards.math_answer.answers import parse
-from rewards.math_answer.numeric import Budget
-from rewards.math_answer.sampling import proportional, same_value
+from rewards.math_answer.compute.numeric import Budget
+from rewards.math_answer.compute.sampling import proportional, same_value
+from rewards.math_answer.read.answers import parse
 
 
 def same(a: str, b: str) -> bool | None:

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards.math_answer.answers import parse
+from rewards.math_answer.compute.numeric import Budget
+from rewards.math_answer.compute.sets import same_set, solution_set
 from rewards.math_answer.nodes import Relation
-from rewards.math_answer.numeric import Budget
-from rewards.math_answer.sets import same_set, solution_set
+from rewards.math_answer.read.answers import parse
 
 
 def same(a: str, b: str) -> bool | None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards.math_answer.text import plain, undouble, unwrap
+from rewards.math_answer.read.text import plain, undouble, unwrap
 
 
 @pytest.mark.parametrize(

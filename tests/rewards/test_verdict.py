@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewards.math_answer import prover, verify, verify_answer
-from rewards.math_answer.policy import TRAIN, named
+from rewards.math_answer import verify, verify_answer
+from rewards.math_answer.leniency import TRAIN, named
+from rewards.math_answer.prove import prover
 from tests.rewards.fuzzing import TOKENS
 from tests.rewards.pairs import DIFFERENT, EQUAL
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from rewards.math_answer.answers import parse
-from rewards.math_answer.wire import from_wire, to_wire
+from rewards.math_answer.prove.wire import from_wire, to_wire
+from rewards.math_answer.read.answers import parse
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rewards.math_answer import forms
-from rewards.math_answer.exact import rational
+from rewards.math_answer.compare import forms
+from rewards.math_answer.compute.exact import rational
 from rewards.math_answer.nodes import BaseN, Cases, Matrix, Node, Num, Op, Quantity, Relation, Seq, Sym, Time, Words
 
 _MAX_DIGITS = 400

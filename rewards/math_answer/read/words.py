@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from rewards.math_answer.lexer import Token
 from rewards.math_answer.nodes import EMPTY, INFINITY, REALS, Node, Words
-from rewards.math_answer.vocabulary import CANONICAL, FUNCTIONS, GREEK, UNITS
+from rewards.math_answer.read.lexer import Token
+from rewards.math_answer.read.vocabulary import CANONICAL, FUNCTIONS, GREEK, UNITS
 
 GENERIC_NOUNS = frozenset("unit of the a an total number value in all about each per".split())
 # Words that make a sentence of what follows a number: `42 is wrong` is no quantity.

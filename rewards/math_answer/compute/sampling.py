@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
+from rewards.math_answer.compute.numeric import MAX_NODES, Budget, Evaluator, Undefined, Unsupported, digits_needed
 from rewards.math_answer.nodes import I, Node, Num, Op, num, substitute, symbols, walk
-from rewards.math_answer.numeric import MAX_NODES, Budget, Evaluator, Undefined, Unsupported, digits_needed
 
 MAX_DIGITS = 1_000
 POINTS = 14

@@ -14,10 +14,10 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from rewards.math_answer.lexer import ParseError, Token
 from rewards.math_answer.nodes import CONSTANTS, BaseN, Node, Num, Op, Seq, Sym, num
-from rewards.math_answer.stream import TokenStream
-from rewards.math_answer.vocabulary import NUMBER_WORDS
+from rewards.math_answer.read.lexer import ParseError, Token
+from rewards.math_answer.read.stream import TokenStream
+from rewards.math_answer.read.vocabulary import NUMBER_WORDS
 
 MAX_POSTFIX = 6
 MAX_EXPONENT = 5000  # of a literal such as 1e400: digits that its value would have

@@ -23,7 +23,7 @@ from rewards.math_answer.nodes import (
     symbols,
     walk,
 )
-from rewards.math_answer.vocabulary import UNITS
+from rewards.math_answer.read.vocabulary import UNITS
 
 _UNIT_LETTERS = frozenset("msghlLNJWV") & UNITS.keys()
 

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rewards.math_answer.exact import MAX_SUM, rational
+from rewards.math_answer.compute.exact import MAX_SUM, rational
 from rewards.math_answer.nodes import Node, Num, Op, Sym, children, num, substitute
 
 MAX_NODES = 512

@@ -6,8 +6,11 @@ import math
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from rewards.math_answer import forms
-from rewards.math_answer.exact import rational
+from rewards.math_answer.compare import forms
+from rewards.math_answer.compare.equality import Outcome
+from rewards.math_answer.compute.exact import rational
+from rewards.math_answer.compute.numeric import Evaluator, Undefined, Unsupported
+from rewards.math_answer.compute.sampling import same_value
 from rewards.math_answer.nodes import (
     EMPTY,
     INFINITY,
@@ -23,12 +26,9 @@ from rewards.math_answer.nodes import (
     symbols,
     walk,
 )
-from rewards.math_answer.numeric import Evaluator, Undefined, Unsupported
-from rewards.math_answer.outcome import Outcome
-from rewards.math_answer.sampling import same_value
 
 if TYPE_CHECKING:
-    from rewards.math_answer.compare import Comparison
+    from rewards.math_answer.compare.ladder import Comparison
 
 _CALCULUS = frozenset(("int", "lim", "sum", "prod"))
 

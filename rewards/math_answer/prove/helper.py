@@ -5,34 +5,18 @@ from __future__ import annotations
 import json
 import os
 import select
-import subprocess
-import sys
 import time
 
 from rewards.math_answer.nodes import Node
-from rewards.math_answer.wire import to_wire
+from rewards.math_answer.processes import start_python
+from rewards.math_answer.prove.wire import to_wire
 
 CPU = 0.3  # seconds of computation for one question, however busy the machine is
 DEADLINE = 0.45  # seconds on the clock
 GRACE = 0.1  # seconds for the helper to report
 PATIENCE = 4.0  # seconds that a question waits for the helper to start: less than a reward's usual deadline of 5
-START = 30.0  # seconds that somebody waits who starts it ahead of time
 STUCK = 5.0  # seconds after which a helper that owes an answer is given up
 _ANSWERS = {b"equal": True, b"different": False}
-
-
-def start_python(module: str) -> subprocess.Popen[bytes]:
-    """A Python process that runs `module` of this package, wherever the package lies."""
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    # gmpy2, where sympy and mpmath find it, aborts the process on numbers that are too large.
-    plain = {"SYMPY_GROUND_TYPES": "python", "MPMATH_NOGMPY": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", f"rewards.math_answer.{module}"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | plain | {"PYTHONPATH": os.pathsep.join([root, *filter(None, sys.path)])},
-    )
 
 
 class Starting(Exception):
@@ -44,7 +28,7 @@ class Helper:
 
     def __init__(self) -> None:
         self.owner = os.getpid()
-        self.process = start_python("algebra")
+        self.process = start_python("prove.algebra")
         self.ready = False
         self.asked = self.answered = 0  # numbers of questions
         self.since = 0.0  # when the last one was asked

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from rewards.math_answer.answers import MAX_CHARS
+from rewards.math_answer.read.answers import MAX_CHARS
 
 SENTENCE_END = re.compile(r"。|[.!?](?=\s+(?:[A-Z\\$\[(*]|$))|[.!?]$|\n\s*\n|\n(?![ \t]*[-+=&\\])")
 _MATH_END = {"$$": "$$", "$": "$", "\\[": "\\]", "\\(": "\\)"}

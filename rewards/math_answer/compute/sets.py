@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from rewards.math_answer.compute.numeric import Budget, Evaluator, Undefined, Unsupported, context
 from rewards.math_answer.nodes import EMPTY, INFINITY, REALS, Node, Op, Relation, Seq, Sym, symbols
-from rewards.math_answer.numeric import Budget, Evaluator, Undefined, Unsupported, context
 
 MAX_POINTS = 64
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!=", "=": "=", "in": "in", "~": "~"}

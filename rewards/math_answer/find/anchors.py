@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from rewards.math_answer.answers import MAX_CHARS
-from rewards.math_answer.sentences import SENTENCE_END, after_formula
+from rewards.math_answer.find.sentences import SENTENCE_END, after_formula
+from rewards.math_answer.read.answers import MAX_CHARS
 
 MAX_BOXES = 64  # the last ones
 MAX_PHRASES = 64  # likewise

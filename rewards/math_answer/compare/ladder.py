@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rewards.math_answer import containers, forms, measures, relations, values
+from rewards.math_answer.compare import containers, forms, measures, relations, values
+from rewards.math_answer.compare.equality import Outcome, Prover
+from rewards.math_answer.compute.numeric import Budget
+from rewards.math_answer.leniency import Policy
 from rewards.math_answer.nodes import Cases, Node, Num, Op, Quantity, Relation, Seq, Sym, Time, Words, is_op, substitute
-from rewards.math_answer.numeric import Budget
-from rewards.math_answer.outcome import Outcome, Prover
-from rewards.math_answer.policy import Policy
 
 MAX_PAIRS = 4_096  # comparisons of items in one pair of answers
 

@@ -2,10 +2,10 @@ r"""Named constructs of the grammar: fractions, roots, functions, floors, figure
 
 from __future__ import annotations
 
-from rewards.math_answer.lexer import ParseError
 from rewards.math_answer.nodes import Cases, Matrix, Node, Op, Relation, Seq, Sym, num
-from rewards.math_answer.parser import ExpressionParser
-from rewards.math_answer.vocabulary import FUNCTIONS
+from rewards.math_answer.read.lexer import ParseError
+from rewards.math_answer.read.parser import ExpressionParser
+from rewards.math_answer.read.vocabulary import FUNCTIONS
 
 MAX_CELLS = 1024
 _PAIRS = {

@@ -14,9 +14,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from rewards.math_answer.helper import CPU, DEADLINE
 from rewards.math_answer.nodes import Node, Num, Op, Sym
-from rewards.math_answer.wire import from_wire
+from rewards.math_answer.prove.helper import CPU, DEADLINE
+from rewards.math_answer.prove.wire import from_wire
 
 MEMORY = 160 << 20  # bytes that a question may add to what sympy takes itself
 _ANSWERS = {0: b"equal", 1: b"different"}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rewards.math_answer import containers, sets
+from rewards.math_answer.compare import containers
+from rewards.math_answer.compare.equality import Outcome
+from rewards.math_answer.compute import sets
+from rewards.math_answer.compute.sampling import proportional
 from rewards.math_answer.nodes import Node, Op, Relation
-from rewards.math_answer.outcome import Outcome
-from rewards.math_answer.sampling import proportional
 
 if TYPE_CHECKING:
-    from rewards.math_answer.compare import Comparison
+    from rewards.math_answer.compare.ladder import Comparison
 
 
 def relations(c: Comparison, gold: Node, pred: Node) -> Outcome:

@@ -13,9 +13,6 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from rewards.math_answer import text as cleaning
-from rewards.math_answer.constructs import ConstructParser
-from rewards.math_answer.lexer import ParseError, Token, tokenize
 from rewards.math_answer.nodes import (
     BaseN,
     Node,
@@ -31,8 +28,11 @@ from rewards.math_answer.nodes import (
     is_op,
     num,
 )
-from rewards.math_answer.vocabulary import LARGE_NUMBERS, NUMBER_WORDS, UNITS
-from rewards.math_answer.words import GENERIC_NOUNS, PROSE, normal_text, phrase, singular
+from rewards.math_answer.read import text as cleaning
+from rewards.math_answer.read.constructs import ConstructParser
+from rewards.math_answer.read.lexer import ParseError, Token, tokenize
+from rewards.math_answer.read.vocabulary import LARGE_NUMBERS, NUMBER_WORDS, UNITS
+from rewards.math_answer.read.words import GENERIC_NOUNS, PROSE, normal_text, phrase, singular
 
 MAX_CHARS = 2048
 MAX_NOUNS = 3  # words after a number that still name a unit; more is prose

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rewards.math_answer import containers, forms
-from rewards.math_answer.exact import rational
+from rewards.math_answer.compare import containers, forms
+from rewards.math_answer.compare.equality import Outcome
+from rewards.math_answer.compute.exact import rational
+from rewards.math_answer.compute.sampling import same_value
 from rewards.math_answer.nodes import BaseN, Node, Num, Op, Quantity, Sym, Time, Words, is_op, num
-from rewards.math_answer.outcome import Outcome
-from rewards.math_answer.sampling import same_value
 
 if TYPE_CHECKING:
-    from rewards.math_answer.compare import Comparison
+    from rewards.math_answer.compare.ladder import Comparison
 
 
 def words(c: Comparison, gold: Node, pred: Node) -> Outcome:

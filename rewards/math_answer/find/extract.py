@@ -17,13 +17,13 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 
-from rewards.math_answer.anchors import Anchor, boxes_in, phrases_in
-from rewards.math_answer.answers import MAX_CHARS, parse
-from rewards.math_answer.compare import Comparison
-from rewards.math_answer.lexer import ParseError
+from rewards.math_answer.compare.ladder import Comparison
+from rewards.math_answer.find.anchors import Anchor, boxes_in, phrases_in
+from rewards.math_answer.find.sentences import formulas, last_sentence_start
+from rewards.math_answer.leniency import EVAL, Policy
 from rewards.math_answer.nodes import Node, Seq, Words
-from rewards.math_answer.policy import EVAL, Policy
-from rewards.math_answer.sentences import formulas, last_sentence_start
+from rewards.math_answer.read.answers import MAX_CHARS, parse
+from rewards.math_answer.read.lexer import ParseError
 
 TAIL = 1 << 16  # characters
 MAX_WORDS = 4  # of an answer in words that is not in a box or a tag

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from rewards.math_answer import vocabulary
+from rewards.math_answer.read import vocabulary
 
 MAX_TOKENS = 4096
 MAX_DIGITS = 2048  # of one literal
@@ -226,7 +226,7 @@ class _Lexer:
 
     def letters(self, run: str, end: int) -> None:
         """A run of plain letters: `sqrt`, `pi`, `and`, `cm`, `ab`, `Evelyn`."""
-        from rewards.math_answer.words import split_letters  # words needs this module's tables
+        from rewards.math_answer.read.words import split_letters  # words needs this module's tables
 
         for kind, text in split_letters(run, self.tokens, self.space, self.text[end : end + 2], bool(self.textual)):
             self.put(kind, text)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rewards.math_answer import forms, relations, sets, values
+from rewards.math_answer.compare import forms, relations, values
+from rewards.math_answer.compare.equality import Outcome
+from rewards.math_answer.compute import sets
 from rewards.math_answer.nodes import EMPTY, REALS, Cases, Matrix, Node, Op, Relation, Seq, Sym
-from rewards.math_answer.outcome import Outcome
 
 if TYPE_CHECKING:
-    from rewards.math_answer.compare import Comparison
+    from rewards.math_answer.compare.ladder import Comparison
 
 _CHOICES = frozenset("ABCDEFGHIJ")
 _SETS = frozenset(("cup", "cap", "setminus"))

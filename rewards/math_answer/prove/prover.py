@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from rewards.math_answer.nodes import Node
 
 if TYPE_CHECKING:
-    from rewards.math_answer.helper import Helper
+    from rewards.math_answer.prove.helper import Helper
 
 _lock = threading.Lock()
 _helper: Helper | None = None
@@ -38,13 +38,13 @@ def prove(gold: Node, pred: Node) -> bool | None:
 
 def warm() -> None:
     """Start the helper now, so that the first question does not wait for it."""
-    from rewards.math_answer.helper import START
+    from rewards.math_answer.processes import START
 
     _with_helper(lambda helper: helper.wait(START))
 
 
 def _with_helper(use: Callable[[Helper], bool | None]) -> bool | None:
-    from rewards.math_answer.helper import Helper, Starting  # subprocess and json: most pairs never come here
+    from rewards.math_answer.prove.helper import Helper, Starting  # subprocess and json: most pairs never come here
 
     global _helper
     with _lock:
