@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import IO, Literal
 
-from rewards.math_answer.leniency import Policy, named
+from rewards.math_answer.leniency import Leniency, named
 from rewards.math_answer.processes import START, start_python
 from rewards.math_answer.verdict import Verdict
 from rewards.math_answer.worker import WARMING
@@ -54,7 +54,7 @@ class _Worker:
 
 def verify_all(
     pairs: Sequence[Pair],
-    policy: str | Policy = "train",
+    policy: str | Leniency = "train",
     *,
     form: Literal["completion", "answer"] = "completion",
     workers: int = 2,

@@ -1,7 +1,7 @@
-"""What counts as right beyond equality: the two named policies.
+"""What counts as right beyond equality: the two named leniencies.  Options that choose one are called `policy`.
 
 Equality of mathematical objects is the same under both.  They differ in where an answer may be found and in how much
-sloppiness is forgiven, because a policy that is trained finds and keeps every leniency.
+sloppiness is forgiven, because a model that is trained finds every leniency and keeps to it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class Leniency:
     name: str
     anchored: bool
     """Only an answer that is announced counts: a box, an answer tag, "the answer is", `####`, or a completion that is
@@ -30,7 +30,7 @@ class Policy:
     """Brackets of another kind around the same items in the same order are forgiven, except those of an interval."""
 
 
-TRAIN = Policy(
+TRAIN = Leniency(
     name="train",
     anchored=True,
     unevaluated=False,
@@ -40,7 +40,7 @@ TRAIN = Policy(
     decimal_comma=False,
     set_as_tuple=False,
 )
-EVAL = Policy(
+EVAL = Leniency(
     name="eval",
     anchored=False,
     unevaluated=True,
@@ -50,12 +50,12 @@ EVAL = Policy(
     decimal_comma=True,
     set_as_tuple=True,
 )
-POLICIES = {policy.name: policy for policy in (TRAIN, EVAL)}
+LENIENCIES = {leniency.name: leniency for leniency in (TRAIN, EVAL)}
 
 
-def named(policy: str | Policy) -> Policy:
-    if isinstance(policy, Policy):
+def named(policy: str | Leniency) -> Leniency:
+    if isinstance(policy, Leniency):
         return policy
-    if policy not in POLICIES:
-        raise ValueError(f"verify: policy {policy!r} is not known; there are {', '.join(POLICIES)}")
-    return POLICIES[policy]
+    if policy not in LENIENCIES:
+        raise ValueError(f"verify: policy {policy!r} is not known; there are {', '.join(LENIENCIES)}")
+    return LENIENCIES[policy]

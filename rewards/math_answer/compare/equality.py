@@ -9,8 +9,8 @@ from rewards.math_answer.nodes import Node
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """`equal` is None where the step could not decide."""
+class Equality:
+    """`equal` is None where the step could not decide.  Only what is equal is true."""
 
     equal: bool | None
     stage: str

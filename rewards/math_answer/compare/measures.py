@@ -2,69 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
 from rewards.math_answer.compare import containers, forms
-from rewards.math_answer.compare.equality import Outcome
+from rewards.math_answer.compare.context import Context
+from rewards.math_answer.compare.equality import Equality
+from rewards.math_answer.compare.items import in_order
 from rewards.math_answer.compute.exact import rational
 from rewards.math_answer.compute.sampling import same_value
 from rewards.math_answer.nodes import BaseN, Node, Num, Op, Quantity, Sym, Time, Words, is_op, num
 
-if TYPE_CHECKING:
-    from rewards.math_answer.compare.ladder import Comparison
 
-
-def words(c: Comparison, gold: Node, pred: Node) -> Outcome:
+def words(c: Context, gold: Node, pred: Node) -> Equality:
     if isinstance(gold, Words) and isinstance(pred, Words):
         same = gold.text == pred.text
-        return Outcome(same, "text", "same words" if same else "different words")
-    return Outcome(False, "text", "words against mathematics")
+        return Equality(same, "text", "same words" if same else "different words")
+    return Equality(False, "text", "words against mathematics")
 
 
-def choices(c: Comparison, gold: Node, pred: Node) -> Outcome:
+def choices(c: Context, gold: Node, pred: Node) -> Equality:
     """`(C) 12` against `C`, `12` or another such pair."""
     pairs = [node.args if isinstance(node, Op) and node.name == "choice" else (node,) for node in (gold, pred)]
     if len(pairs[0]) == len(pairs[1]) == 2:
-        return containers.in_order(c, pairs[0], pairs[1])
-    outcomes = [c.compare(one, other) for one in pairs[0] for other in pairs[1]]
-    return next((outcome for outcome in outcomes if outcome), Outcome(False, "choice", "another choice"))
+        return in_order(c, pairs[0], pairs[1])
+    compared = [c.compare(one, other) for one in pairs[0] for other in pairs[1]]
+    return next((same for same in compared if same), Equality(False, "choice", "another choice"))
 
 
-def residues(c: Comparison, gold: Node, pred: Node) -> Outcome:
+def residues(c: Context, gold: Node, pred: Node) -> Equality:
     """`2 (mod 7)` is `9 (mod 7)`; beside a plain number only the number counts."""
     left, right = (node.args if isinstance(node, Op) and node.name == "residue" else (node,) for node in (gold, pred))
     if len(left) < 2 or len(right) < 2:
         return c.compare(left[0], right[0])
     if not c.compare(left[1], right[1]):
-        return Outcome(False, "residue", "another modulus")
+        return Equality(False, "residue", "another modulus")
     turns = rational(Op("div", (Op("add", (left[0], Op("neg", (right[0],)))), left[1])))
     if turns is None:
         return c.compare(left[0], right[0])
     same = turns.denominator == 1
-    return Outcome(same, "residue", "congruent" if same else "not congruent")
+    return Equality(same, "residue", "congruent" if same else "not congruent")
 
 
-def times(c: Comparison, gold: Node, pred: Node) -> Outcome:
+def times(c: Context, gold: Node, pred: Node) -> Equality:
     if not (isinstance(gold, Time) and isinstance(pred, Time)):
         clock, other = (gold, pred) if isinstance(gold, Time) else (pred, gold)
         assert isinstance(clock, Time)
         if clock.half or clock.second is not None:
-            return Outcome(False, "time", "a time against something else")
+            return Equality(False, "time", "a time against something else")
         ratio = Op("ratio", (num(clock.hour), num(clock.minute)))
         return containers.collections(c, ratio, other)
     same = (gold.hour, gold.minute, gold.second or 0) == (pred.hour, pred.minute, pred.second or 0)
     same = same and (gold.half == pred.half or not gold.half or not pred.half)
     clocks = _on_24_hours(gold), _on_24_hours(pred)
     same = same or (clocks[0] is not None and clocks[0] == clocks[1])
-    return Outcome(same, "time", "same time" if same else "another time")
+    return Equality(same, "time", "same time" if same else "another time")
 
 
-def bases(c: Comparison, gold: Node, pred: Node) -> Outcome:
-    left, right = base_digits(gold), base_digits(pred)
+def bases(c: Context, gold: Node, pred: Node) -> Equality:
+    left, right = _base_digits(gold), _base_digits(pred)
     if left is not None and right is not None:
         same = left == right
-        return Outcome(same, "base", "same digits and base" if same else "other digits or another base")
+        return Equality(same, "base", "same digits and base" if same else "other digits or another base")
     digits, sign, _ = left or right or ("", 1, 0)
     plain = rational(pred if left else gold)
     same = (
@@ -74,12 +70,12 @@ def bases(c: Comparison, gold: Node, pred: Node) -> Outcome:
         and str(abs(plain)) == digits
         and (plain < 0) == (sign < 0)
     )
-    return Outcome(same, "base", "same digits, base not written" if same else "other digits")
+    return Equality(same, "base", "same digits, base not written" if same else "other digits")
 
 
-def percents(c: Comparison, gold: Node, pred: Node) -> Outcome:
+def percents(c: Context, gold: Node, pred: Node) -> Equality:
     if is_op(gold, "percent") and is_op(pred, "percent"):
-        return c.compare(gold.args[0], pred.args[0])  # type: ignore[union-attr]
+        return c.compare(gold.args[0], pred.args[0])
     percent, other = (gold, pred) if is_op(gold, "percent") else (pred, gold)
     assert isinstance(percent, Op)
     share = c.compare(Op("div", (percent.args[0], num(100))), other)
@@ -89,39 +85,43 @@ def percents(c: Comparison, gold: Node, pred: Node) -> Outcome:
     if percent is gold or (size is not None and abs(size) >= 1):
         bare = c.compare(percent.args[0], other)
         if bare:
-            return Outcome(True, "percent", "percent sign left out")
-    return Outcome(False, "percent", "another share")
+            return Equality(True, "percent", "percent sign left out")
+    return Equality(False, "percent", "another share")
 
 
-def degrees(c: Comparison, gold: Node, pred: Node) -> Outcome:
+def degrees(c: Context, gold: Node, pred: Node) -> Equality:
     if is_op(gold, "deg") and is_op(pred, "deg"):
-        return c.compare(gold.args[0], pred.args[0])  # type: ignore[union-attr]
+        return c.compare(gold.args[0], pred.args[0])
     angle, other = (gold, pred) if is_op(gold, "deg") else (pred, gold)
     assert isinstance(angle, Op)
     if isinstance(other, Quantity):
-        return Outcome(False, "quantity", "an angle against another quantity")
+        return Equality(False, "quantity", "an angle against another quantity")
     if c.compare(angle.args[0], other):
-        return Outcome(True, "angle", "degree sign left out")
+        return Equality(True, "angle", "degree sign left out")
     if isinstance(other, Num | Sym | Op) and same_value(angle, other, c.budget):
-        return Outcome(True, "angle", "degrees and radians")
-    return Outcome(False, "angle", "another angle")
+        return Equality(True, "angle", "degrees and radians")
+    return Equality(False, "angle", "another angle")
 
 
 def has_letter_units(gold: Node, pred: Node) -> bool:
     return forms.letter_units(gold, pred) is not None or forms.letter_units(pred, gold) is not None
 
 
-def quantities(c: Comparison, gold: Node, pred: Node) -> Outcome:
+def quantities(c: Context, gold: Node, pred: Node) -> Equality:
     left, right = (_quantity(node, other) for node, other in ((gold, pred), (pred, gold)))
     said = [bool(side.units or side.nouns) for side in (left, right)]
     if all(said):
         nested = left.nouns <= right.nouns or right.nouns <= left.nouns
         if left.units != right.units or not nested:
-            return Outcome(False, "quantity", "units differ")
+            return Equality(False, "quantity", "units differ")
     return c.compare(left.value, right.value)
 
 
-def base_digits(node: Node) -> tuple[str, int, int] | None:
+def has_base(node: Node) -> bool:
+    return _base_digits(node) is not None
+
+
+def _base_digits(node: Node) -> tuple[str, int, int] | None:
     if isinstance(node, BaseN):
         return node.digits, 1, node.base
     if isinstance(node, Op) and node.name == "neg" and isinstance(node.args[0], BaseN):
@@ -139,12 +139,3 @@ def _on_24_hours(time: Time) -> tuple[int, int, int] | None:
     if not time.half:
         return (time.hour, time.minute, time.second or 0) if time.hour > 12 else None
     return time.hour % 12 + (12 if time.half == "pm" else 0), time.minute, time.second or 0
-
-
-# Operations that mark a whole answer, and their steps.
-MARKED: dict[str, Callable[[Comparison, Node, Node], Outcome]] = {
-    "choice": choices,
-    "residue": residues,
-    "percent": percents,
-    "deg": degrees,
-}

@@ -1,13 +1,13 @@
-"""Steps for single values: numbers, expressions, ratios; and the policies of rounding."""
+"""Steps for single values: numbers, expressions, ratios; and when a rounding counts."""
 
 from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
 from rewards.math_answer.compare import forms
-from rewards.math_answer.compare.equality import Outcome
+from rewards.math_answer.compare.context import Context
+from rewards.math_answer.compare.equality import Equality
 from rewards.math_answer.compute.exact import rational
 from rewards.math_answer.compute.numeric import Evaluator, Undefined, Unsupported
 from rewards.math_answer.compute.sampling import same_value
@@ -27,36 +27,33 @@ from rewards.math_answer.nodes import (
     walk,
 )
 
-if TYPE_CHECKING:
-    from rewards.math_answer.compare.ladder import Comparison
-
 _CALCULUS = frozenset(("int", "lim", "sum", "prod"))
 
 
-def expressions(c: Comparison, gold: Node, pred: Node) -> Outcome:
+def expressions(c: Context, gold: Node, pred: Node) -> Equality:
     values = rational(gold), rational(pred)
     if values[0] is not None and values[1] is not None:
         return rationals(c, gold, pred, values[0], values[1])
-    if not c.policy.unevaluated and values[0] is not None and unevaluated(pred):
-        return Outcome(False, "policy", "not worked out")
+    if not c.leniency.unevaluated and values[0] is not None and unevaluated(pred):
+        return Equality(False, "policy", "not worked out")
     if {gold, pred} & {EMPTY, INFINITY} or any(isinstance(node, Words | Time) for node in (gold, pred)):
-        return Outcome(infinite(c, gold) == infinite(c, pred) != 0, "normal form", "infinity or empty set")
+        return Equality(_infinite(gold) == _infinite(pred) != 0, "normal form", "infinity or empty set")
     if is_op(gold, "ratio") or is_op(pred, "ratio"):
         return ratios(c, gold, pred)
-    if c.policy.small_letters and _same_letter(gold, pred):
-        return Outcome(True, "choice", "same letter")
+    if c.leniency.small_letters and _same_letter(gold, pred):
+        return Equality(True, "choice", "same letter")
     same = same_value(gold, pred, c.budget)
     if same is False and (rounding := rounded(c, gold, pred)):
         return rounding
     if same is not None:
-        return Outcome(same, "numeric", "same value" if same else "different values")
+        return Equality(same, "numeric", "same value" if same else "different values")
     prove = c.prove
     if prove is not None and (unevaluated(gold) or unevaluated(pred)):
         same = c.budget.ask(lambda: prove(gold, pred))
         reasons = {True: "proved equal", False: "different", None: "could not be decided"}
-        return Outcome(same, "symbolic", reasons[same])
+        return Equality(same, "symbolic", reasons[same])
     same = forms.sorted_terms(gold) == forms.sorted_terms(pred)
-    return Outcome(same or None, "normal form", "same terms" if same else "could not be computed")
+    return Equality(same or None, "normal form", "same terms" if same else "could not be computed")
 
 
 def _same_letter(gold: Node, pred: Node) -> bool:
@@ -65,19 +62,19 @@ def _same_letter(gold: Node, pred: Node) -> bool:
     return len(names) == 2 and names[0].upper() == names[1].upper() and names[0].upper() in "ABCDEFGH"
 
 
-def infinite(c: Comparison, node: Node) -> int:
+def _infinite(node: Node) -> int:
     if node == EMPTY:
         return 2
     return 1 if node == INFINITY else -1 if node == Op("neg", (INFINITY,)) else 0
 
 
-def rationals(c: Comparison, gold: Node, pred: Node, left: Fraction, right: Fraction) -> Outcome:
+def rationals(c: Context, gold: Node, pred: Node, left: Fraction, right: Fraction) -> Equality:
     if left == right:
-        return Outcome(True, "rational", "same number")
-    return rounded(c, gold, pred) or Outcome(False, "rational", "different numbers")
+        return Equality(True, "rational", "same number")
+    return rounded(c, gold, pred) or Equality(False, "rational", "different numbers")
 
 
-def rounds(c: Comparison, exact: Node, rounded: Node) -> bool:
+def rounds(c: Context, exact: Node, rounded: Node) -> bool:
     """Whether `rounded` is `exact` to the digits it shows, give or take one in the last."""
     exact, decimal = (node.value if isinstance(node, Quantity) else node for node in (exact, rounded))
     if not isinstance(decimal, Num):
@@ -87,37 +84,37 @@ def rounds(c: Comparison, exact: Node, rounded: Node) -> bool:
     return ordered(c, low, exact) and ordered(c, exact, high)
 
 
-def rounded(c: Comparison, gold: Node, pred: Node) -> Outcome | None:
-    """The rounding policies: a long decimal is the number it rounds; a gold decimal may be a rounding."""
-    if c.policy.decimal_digits:
+def rounded(c: Context, gold: Node, pred: Node) -> Equality | None:
+    """What a leniency says of roundings: a long decimal is the number it rounds; a gold decimal may be a rounding."""
+    if c.leniency.decimal_digits:
         for decimal, exact in ((gold, pred), (pred, gold)):
             if (
-                _digits(decimal) >= c.policy.decimal_digits
+                _digits(decimal) >= c.leniency.decimal_digits
                 and not _digits(exact)
                 and rounds(c, exact, _decimal(decimal))
             ):
-                return Outcome(True, "rounding", "a decimal of it to many digits")
-    if c.policy.gold_digits and _digits(gold) >= c.policy.gold_digits and not _digits(pred):
+                return Equality(True, "rounding", "a decimal of it to many digits")
+    if c.leniency.gold_digits and _digits(gold) >= c.leniency.gold_digits and not _digits(pred):
         value = rational(pred)
         whole = value is not None and value.denominator == 1  # a whole number is no more exact than the decimal
         if not whole and rounds(c, pred, _decimal(gold)):
-            return Outcome(True, "rounding", "the gold answer is a rounding of it")
+            return Equality(True, "rounding", "the gold answer is a rounding of it")
     return None
 
 
-def ratios(c: Comparison, gold: Node, pred: Node) -> Outcome:
+def ratios(c: Context, gold: Node, pred: Node) -> Equality:
     parts = [node.args if isinstance(node, Op) and node.name == "ratio" else (node, num(1)) for node in (gold, pred)]
     if len(parts[0]) != len(parts[1]):
-        return Outcome(False, "ratio", "another number of parts")
+        return Equality(False, "ratio", "another number of parts")
     for at in range(1, len(parts[0])):
         crossed = [Op("mul", (parts[side][0], parts[1 - side][at])) for side in (0, 1)]
-        outcome = expressions(c, crossed[0], crossed[1])
-        if not outcome:
-            return Outcome(outcome.equal, "ratio", "another ratio")
-    return Outcome(True, "ratio", "same ratio")
+        same = expressions(c, crossed[0], crossed[1])
+        if not same:
+            return Equality(same.equal, "ratio", "another ratio")
+    return Equality(True, "ratio", "same ratio")
 
 
-def ordered(c: Comparison, low: Node, high: Node) -> bool:
+def ordered(c: Context, low: Node, high: Node) -> bool:
     """Whether low ≤ high, as numbers to 40 digits."""
     evaluator = Evaluator(40, c.budget)
     try:
@@ -128,7 +125,7 @@ def ordered(c: Comparison, low: Node, high: Node) -> bool:
     return not any(map(evaluator.ctx.im, values)) and bool(low_end <= high_end)
 
 
-def sorted_numbers(c: Comparison, items: tuple[Node, ...]) -> tuple[Node, ...] | None:
+def sorted_numbers(c: Context, items: tuple[Node, ...]) -> tuple[Node, ...] | None:
     """Real numbers by size; None where an item is something else."""
     evaluator = Evaluator(20, c.budget)
     sizes = []
@@ -159,7 +156,7 @@ def _decimal(node: Node) -> Num:
 def _digits(node: Node) -> int:
     """Significant digits of a decimal (`0.0833`: 3; `2.3 × 10^{-3}`: 2); 0 for anything else."""
     if isinstance(node, Op) and node.name == "mul" and len(node.args) == 2 and is_op(node.args[1], "pow"):
-        base = node.args[1].args[0]  # type: ignore[union-attr]
+        base = node.args[1].args[0]
         return _digits(node.args[0]) if base == num(10) and rational(node) else 0
     if isinstance(node, Op) and node.name == "neg":
         return 0

@@ -3,7 +3,7 @@ r"""Where in a completion is *the* answer?
     1  what stands in `<think>…</think>` is cut; a think block that never ends leaves no answer
     2  `<answer>…</answer>`, `\boxed{…}`, "the final answer is …", `#### …`, "Answer: …": the last one announced
     3  a completion that is nothing but an answer
-    4  only where the policy is lenient: what the last sentence ends in
+    4  only where the leniency allows it: what the last sentence ends in
 
 The choice never looks at the gold answer.  Two different answers offered side by side are no answer; one that is taken
 back ("wait, …") or followed by a derivation is superseded by the later one.
@@ -17,10 +17,10 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 
-from rewards.math_answer.compare.ladder import Comparison
+from rewards.math_answer.compare.ladder import compare
 from rewards.math_answer.find.anchors import Anchor, boxes_in, phrases_in
 from rewards.math_answer.find.sentences import formulas, last_sentence_start
-from rewards.math_answer.leniency import EVAL, Policy
+from rewards.math_answer.leniency import EVAL, Leniency
 from rewards.math_answer.nodes import Node, Seq, Words
 from rewards.math_answer.read.answers import MAX_CHARS, parse
 from rewards.math_answer.read.lexer import ParseError
@@ -73,13 +73,13 @@ _IS = re.compile(r"(?:\b(?:is|are|equals|equal to|be|gives|get|was)\b|[=:≈])\s
 _JOIN_NOISE = re.compile(r"\\(?:quad|qquad|text|textrm|mathrm|[,;:! ()\[\]])|[\s${}.,;&~()\[\]]")
 
 
-def extract(completion: str, policy: Policy) -> Extracted:
+def extract(completion: str, leniency: Leniency) -> Extracted:
     """The answer that `completion` announces."""
     text, fault = _visible(completion)
     if fault:
         return Extracted(None, None, fault)
     found = _tagged(text) or _announced(text) or _bare(text) or _concluded(text)
-    if found is None and not policy.anchored:
+    if found is None and not leniency.anchored:
         found = _bold(text) or _last_sentence(text)
     return found or Extracted(None, None, "no answer announced")
 
@@ -150,7 +150,7 @@ def _agree(one: Extracted, other: Extracted) -> bool:
     """Whether two announcements are of one answer.  Words are no rival of a formula: they may be prose."""
     if one.node is None or other.node is None or isinstance(one.node, Words):
         return True
-    return bool(Comparison(EVAL).compare(one.node, other.node))
+    return bool(compare(one.node, other.node, EVAL))
 
 
 def _offered(gap: str) -> bool:
