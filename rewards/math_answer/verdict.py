@@ -21,7 +21,7 @@ from rewards.math_answer.nodes import Node, Num, Seq, Words
 from rewards.math_answer.prove import prover
 from rewards.math_answer.read import answers
 from rewards.math_answer.read import text as cleaning
-from rewards.math_answer.read.lexer import ParseError
+from rewards.math_answer.read.tokens import ParseError
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from rewards.math_answer.compare import forms
 from rewards.math_answer.compute.exact import rational
 from rewards.math_answer.nodes import BaseN, Cases, Matrix, Node, Num, Op, Quantity, Relation, Seq, Sym, Time, Words
@@ -17,26 +20,48 @@ def normal_form(node: Node) -> str:
     value = rational(node)
     if value is not None and value.numerator.bit_length() + value.denominator.bit_length() < 3 * _MAX_DIGITS:
         return str(value)
-    match node:
-        case Num(value=number):
-            return f"{number.numerator:x}/{number.denominator:x} (hexadecimal)"  # decimal would take long
-        case Sym(name=name) | Words(text=name):
-            return name
-        case Quantity(value=inner):
-            return normal_form(inner)
-        case BaseN(digits=digits, base=base):
-            return f"{digits}_{base}"
-        case Time():
-            return f"{node.hour}:{node.minute:02}{'' if node.second is None else f':{node.second:02}'}{node.half}"
-        case Seq(items=items):
-            parts = [normal_form(item) for item in forms.flattened(items)]
-            return f"{node.open}{', '.join(sorted(parts) if node.open in ('', '{') else parts)}{node.close}"
-        case Matrix(rows=rows) | Cases(rows=rows):
-            return "[" + "; ".join(", ".join(map(normal_form, row)) for row in rows) + "]"
-        case Relation(signs=signs, sides=sides):
-            written = [normal_form(side) for side in sides]
-            return written[0] + "".join(f" {sign} {side}" for sign, side in zip(signs, written[1:], strict=True))
-        case Op():
-            ordered = forms.sorted_terms(node)
-            assert isinstance(ordered, Op)
-            return f"{ordered.name}({', '.join(map(normal_form, ordered.args))})"
+    return _WRITTEN[type(node)](node)
+
+
+def _large(node: Num) -> str:
+    return f"{node.value.numerator:x}/{node.value.denominator:x} (hexadecimal)"  # decimal would take long
+
+
+def _time(node: Time) -> str:
+    second = "" if node.second is None else f":{node.second:02}"
+    return f"{node.hour}:{node.minute:02}{second}{node.half}"
+
+
+def _items(node: Seq) -> str:
+    parts = [normal_form(item) for item in forms.flattened(node.items)]
+    return f"{node.open}{', '.join(sorted(parts) if node.open in ('', '{') else parts)}{node.close}"
+
+
+def _rows(node: Matrix | Cases) -> str:
+    return "[" + "; ".join(", ".join(map(normal_form, row)) for row in node.rows) + "]"
+
+
+def _chain(node: Relation) -> str:
+    first, *others = map(normal_form, node.sides)
+    return first + "".join(f" {sign} {side}" for sign, side in zip(node.signs, others, strict=True))
+
+
+def _operation(node: Op) -> str:
+    ordered = forms.sorted_terms(node)
+    assert isinstance(ordered, Op)
+    return f"{ordered.name}({', '.join(map(normal_form, ordered.args))})"
+
+
+_WRITTEN: dict[type[Node], Callable[[Any], str]] = {
+    Num: _large,
+    Sym: lambda node: node.name,
+    Words: lambda node: node.text,
+    Quantity: lambda node: normal_form(node.value),
+    BaseN: lambda node: f"{node.digits}_{node.base}",
+    Time: _time,
+    Seq: _items,
+    Matrix: _rows,
+    Cases: _rows,
+    Relation: _chain,
+    Op: _operation,
+}

@@ -88,15 +88,10 @@ def _balanced(text: str, start: int) -> int | None:
 
 def phrases_in(text: str) -> list[Anchor]:
     """What "the answer is", "Answer:", "####" and the like announce, in order."""
-    starts = [(found.start(), found.end(), "####") for found in _HASH.finditer(text)] if "####" in text else []
-    starts += [(found.start(), found.end(), "A:") for found in _LINE.finditer(text)]
-    if any(word in text for word in _KEYWORDS):
-        starts += [(found.start(), found.end(), found[0].lower()) for found in _PHRASE.finditer(text)]
-        starts += [(found.start(), found.end(), found[0].lower()) for found in _HEADER.finditer(text)]
-    if "答案" in text:
-        starts += [(found.start(), found.end(), "answer") for found in _CHINESE.finditer(text)]
-    if "option" in text or "choice" in text:
-        starts += [(found.start(), found.end(), "option") for found in _OPTION.finditer(text)]
+    starts = []
+    for keywords, pattern, words in _ANNOUNCING:
+        if any(word in text for word in keywords):
+            starts += [(at.start(), at.end(), words or at[0].lower()) for at in pattern.finditer(text)]
     last = sorted(starts)[-MAX_PHRASES:]
     return [anchor for start, end, words in last if (anchor := _phrase(text, start, end, words))]
 
@@ -119,3 +114,15 @@ def _phrase(text: str, start: int, end: int, words: str) -> Anchor | None:
     if bold > 0 and text[max(0, start - 40) : end].count("**") % 2:  # `**Answer: 5** (see above)`
         payload = payload[:bold]
     return Anchor(start, end + len(payload), payload, False, final)
+
+
+# Where one of the keywords is in the text: the pattern that is searched for, and the words that it counts as; as
+# itself, where there are none.  (A search for a word costs nothing beside one for a pattern.)
+_ANNOUNCING: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
+    (("####",), _HASH, "####"),
+    (("A",), _LINE, "A:"),
+    (_KEYWORDS, _PHRASE, ""),
+    (_KEYWORDS, _HEADER, ""),
+    (("答案",), _CHINESE, "answer"),
+    (("option", "choice"), _OPTION, "option"),
+)

@@ -23,7 +23,7 @@ from rewards.math_answer.find.sentences import formulas, last_sentence_start
 from rewards.math_answer.leniency import EVAL, Leniency
 from rewards.math_answer.nodes import Node, Seq, Words
 from rewards.math_answer.read.answers import MAX_CHARS, parse
-from rewards.math_answer.read.lexer import ParseError
+from rewards.math_answer.read.tokens import ParseError
 
 TAIL = 1 << 16  # characters
 MAX_WORDS = 4  # of an answer in words that is not in a box or a tag

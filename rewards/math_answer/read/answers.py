@@ -11,6 +11,7 @@ What no rule of mathematics reads is an answer in words, if it has words.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 
 from rewards.math_answer.nodes import (
@@ -30,7 +31,8 @@ from rewards.math_answer.nodes import (
 )
 from rewards.math_answer.read import text as cleaning
 from rewards.math_answer.read.constructs import ConstructParser
-from rewards.math_answer.read.lexer import ParseError, Token, tokenize
+from rewards.math_answer.read.lexer import tokenize
+from rewards.math_answer.read.tokens import ParseError, Token
 from rewards.math_answer.read.vocabulary import LARGE_NUMBERS, NUMBER_WORDS, UNITS
 from rewards.math_answer.read.words import GENERIC_NOUNS, PROSE, normal_text, phrase, singular
 
@@ -294,30 +296,55 @@ def parse(text: str) -> Node:
 
 
 def _special(text: str) -> Node | None:
-    if option := _OPTION.fullmatch(text):
-        return Sym(option[1].upper())
+    """What is written in a way of its own, and would be read as something else by the grammar."""
+    return next((node for read in _SPECIAL if (node := read(text)) is not None), None)
+
+
+def _option(text: str) -> Node | None:
+    """`option B`."""
+    option = _OPTION.fullmatch(text)
+    return Sym(option[1].upper()) if option else None
+
+
+def _choice(text: str) -> Node | None:
+    """`(C) 12`: a letter and what it stands for."""
     choice = _CHOICE.fullmatch(text)
-    if choice:
-        try:
-            value: Node = parse(choice[2])
-        except ParseError:
-            return None
-        several = (isinstance(value, Seq) and value.open == "") or (isinstance(value, Words) and " or " in value.text)
-        return None if several else Op("choice", (Sym(choice[1]), value))
-    if ":" in text and len(text) < 60:
-        found = _TIME.fullmatch(_TIME_NOISE.sub("", text).strip(" ."))
-        if found and int(found[2]) < 60 and int(found[1]) <= 24:
-            half = (found[4] or "").lower()
-            return Time(int(found[1]), int(found[2]), int(found[3]) if found[3] else None, half and half + "m")
-    if "_" in text:
-        digits = _BASE_DIGITS.fullmatch(text.replace(" ", ""))
-        if digits and 2 <= int(digits[3]) <= 36:
-            node: Node = BaseN(digits[2].upper().lstrip("0") or "0", int(digits[3]))
-            return Op("neg", (node,)) if digits[1] else node
+    if choice is None:
+        return None
+    try:
+        value: Node = parse(choice[2])
+    except ParseError:
+        return None
+    several = (isinstance(value, Seq) and value.open == "") or (isinstance(value, Words) and " or " in value.text)
+    return None if several else Op("choice", (Sym(choice[1]), value))
+
+
+def _time(text: str) -> Node | None:
+    if ":" not in text or len(text) >= 60:
+        return None
+    found = _TIME.fullmatch(_TIME_NOISE.sub("", text).strip(" ."))
+    if found is None or int(found[2]) >= 60 or int(found[1]) > 24:
+        return None
+    half = (found[4] or "").lower()
+    return Time(int(found[1]), int(found[2]), int(found[3]) if found[3] else None, half and half + "m")
+
+
+def _based(text: str) -> Node | None:
+    """`1010_2`."""
+    digits = _BASE_DIGITS.fullmatch(text.replace(" ", "")) if "_" in text else None
+    if digits is None or not 2 <= int(digits[3]) <= 36:
+        return None
+    node: Node = BaseN(digits[2].upper().lstrip("0") or "0", int(digits[3]))
+    return Op("neg", (node,)) if digits[1] else node
+
+
+def _phrase(text: str) -> Node | None:
+    """`twelve`, `no solution`."""
     words = normal_text(text)
-    if words in NUMBER_WORDS:
-        return num(NUMBER_WORDS[words])
-    return phrase(words)
+    return num(NUMBER_WORDS[words]) if words in NUMBER_WORDS else phrase(words)
+
+
+_SPECIAL: tuple[Callable[[str], Node | None], ...] = (_option, _choice, _time, _based, _phrase)
 
 
 def _mathematics(text: str) -> Node:

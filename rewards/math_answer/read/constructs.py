@@ -2,12 +2,15 @@ r"""Named constructs of the grammar: fractions, roots, functions, floors, figure
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rewards.math_answer.nodes import Cases, Matrix, Node, Op, Relation, Seq, Sym, num
-from rewards.math_answer.read.lexer import ParseError
 from rewards.math_answer.read.parser import ExpressionParser
+from rewards.math_answer.read.tokens import ParseError
 from rewards.math_answer.read.vocabulary import FUNCTIONS
 
 MAX_CELLS = 1024
+Rows = tuple[tuple[Node, ...], ...]
 _PAIRS = {
     "lfloor": ("rfloor", "floor"),
     "lceil": ("rceil", "ceil"),
@@ -19,48 +22,31 @@ _INVERSE = {"sin": "arcsin", "cos": "arccos", "tan": "arctan", "cot": "arccot", 
 _INVERSE |= {"sinh": "arcsinh", "cosh": "arccosh", "tanh": "arctanh"}
 _MANY = frozenset(("gcd", "lcm", "min", "max"))
 _GEOMETRY = {"overline": "", "angle": "∠", "measuredangle": "∠", "triangle": "△", "overrightarrow": "→", "widehat": "∠"}
-_MATRICES = frozenset("matrix pmatrix bmatrix Bmatrix smallmatrix array vmatrix Vmatrix".split())
-_LISTS = frozenset("aligned align gathered gather split".split())
 
 
 class ConstructParser(ExpressionParser):
     def construct(self) -> Node:
         name = self.next().text
-        if name == "frac":
-            above, below = self.argument(digit=True), self.argument(digit=True)
-            return Op("div", (above, below))
-        if name in ("sqrt", "cbrt"):
-            return self.root(num(3) if name == "cbrt" else num(2))
-        if name in ("binom", "choose"):
-            return self.binomial()
-        if name in _PAIRS:
-            return self.fenced(*_PAIRS[name])
-        if name in _GEOMETRY:
-            return self.geometric(_GEOMETRY[name])
-        if name in ("sum", "prod", "int", "lim"):
-            return self.bound(name)
         if name.startswith("begin:"):
             return self.environment(name.partition(":")[2])
-        if name in ("color", "textcolor"):
-            self.argument()
-            return self.argument()
-        if name in ("dot", "ddot"):
-            inner = self.argument()
-            if not isinstance(inner, Sym):
-                raise ParseError("a dot over something that is no variable")
-            return self.applied(Sym(f"{inner.name}_{name}"))
-        if name in FUNCTIONS:
-            return self.function(name)
-        raise ParseError(f"unknown command \\{name}")
+        rule = _CONSTRUCTS.get(name)
+        if rule is None:
+            raise ParseError(f"unknown command \\{name}")
+        return rule(self, name)
 
-    def root(self, degree: Node) -> Node:
+    def fraction(self, name: str) -> Node:
+        above, below = self.argument(digit=True), self.argument(digit=True)
+        return Op("div", (above, below))
+
+    def root(self, name: str) -> Node:
+        degree: Node = num(3) if name == "cbrt" else num(2)
         if self.token.kind == "open" and self.token.text == "[":
             self.next()
             degree = self.sum()
             self.expect("close", "]")
         return Op("root", (self.argument(), degree))
 
-    def binomial(self) -> Node:
+    def binomial(self, name: str) -> Node:
         if self.token.text == "(":
             self.next()
             above = self.sum()
@@ -70,7 +56,8 @@ class ConstructParser(ExpressionParser):
             return Op("binom", (above, below))
         return Op("binom", (self.argument(digit=True), self.argument(digit=True)))
 
-    def fenced(self, closer: str, name: str) -> Node:
+    def fenced(self, opener: str) -> Node:
+        closer, name = _PAIRS[opener]
         bars, self.bars = self.bars, 0
         items = self.items(closer)
         self.expect("cmd", closer)
@@ -81,8 +68,9 @@ class ConstructParser(ExpressionParser):
             return Op(name, items)
         return items[0] if name == "()" and len(items) == 1 else Seq(items, name[0], name[1])
 
-    def geometric(self, mark: str) -> Node:
+    def geometric(self, name: str) -> Node:
         """`\\angle ABC`, `\\overline{AB}`: names of figures, taken as variables."""
+        mark = _GEOMETRY[name]
         if mark == "" and self.token.text != "{":
             raise ParseError("a bar over nothing")
         start = self.at
@@ -97,6 +85,18 @@ class ConstructParser(ExpressionParser):
         if not letters:
             raise ParseError("a geometric sign without a name")
         return Sym(mark + letters)
+
+    def colored(self, name: str) -> Node:
+        """`\\color{red}{5}` is 5."""
+        self.argument()
+        return self.argument()
+
+    def dotted(self, name: str) -> Node:
+        """`\\dot x` is a variable of its own."""
+        inner = self.argument()
+        if not isinstance(inner, Sym):
+            raise ParseError("a dot over something that is no variable")
+        return self.applied(Sym(f"{inner.name}_{name}"))
 
     # -- functions
 
@@ -187,6 +187,16 @@ class ConstructParser(ExpressionParser):
     # -- environments
 
     def environment(self, name: str) -> Node:
+        rows = self.rows(name)
+        if not rows:
+            raise ParseError(f"an empty {name}")
+        make = _ENVIRONMENTS.get(name)
+        if make is None:
+            raise ParseError(f"unknown {name}")
+        return make(name, rows)
+
+    def rows(self, name: str) -> Rows:
+        """The cells up to `\\end{name}`, row by row."""
         rows: list[tuple[Node, ...]] = []
         bars, self.bars = self.bars, 0
         while not self.take("cmd", f"end:{name}"):
@@ -196,16 +206,7 @@ class ConstructParser(ExpressionParser):
             if self.token.kind == "end" or sum(map(len, rows)) > MAX_CELLS:
                 raise ParseError(f"the {name} is not closed or too large")
         self.bars = bars
-        if not rows:
-            raise ParseError(f"an empty {name}")
-        if name == "cases":
-            return Cases(tuple(rows))
-        if name in _LISTS:
-            return Seq(tuple(row[0] for row in rows)) if len(rows) > 1 else rows[0][0]
-        if name not in _MATRICES or len({len(row) for row in rows}) != 1:
-            raise ParseError(f"{name} with rows of different length" if name in _MATRICES else f"unknown {name}")
-        matrix = Matrix(tuple(rows))
-        return Op("det", (matrix,)) if name == "vmatrix" else matrix
+        return tuple(rows)
 
     def row(self) -> tuple[Node, ...]:
         cells = [self.cell()]
@@ -217,3 +218,41 @@ class ConstructParser(ExpressionParser):
 
     def cell(self) -> Node:
         raise NotImplementedError
+
+
+def _matrix(name: str, rows: Rows) -> Matrix:
+    if len({len(row) for row in rows}) != 1:
+        raise ParseError(f"{name} with rows of different length")
+    return Matrix(rows)
+
+
+def _determinant(name: str, rows: Rows) -> Node:
+    return Op("det", (_matrix(name, rows),))
+
+
+def _lines(name: str, rows: Rows) -> Node:
+    return Seq(tuple(row[0] for row in rows)) if len(rows) > 1 else rows[0][0]
+
+
+def _cases(name: str, rows: Rows) -> Node:
+    return Cases(rows)
+
+
+_ENVIRONMENTS: dict[str, Callable[[str, Rows], Node]] = {
+    **dict.fromkeys("matrix pmatrix bmatrix Bmatrix smallmatrix array Vmatrix".split(), _matrix),
+    **dict.fromkeys("aligned align gathered gather split".split(), _lines),
+    "vmatrix": _determinant,
+    "cases": _cases,
+}
+# Commands and what reads them: from the command, which has been read, to the end of its arguments.
+_CONSTRUCTS: dict[str, Callable[[ConstructParser, str], Node]] = {
+    **dict.fromkeys(FUNCTIONS, ConstructParser.function),
+    **dict.fromkeys(_PAIRS, ConstructParser.fenced),
+    **dict.fromkeys(_GEOMETRY, ConstructParser.geometric),
+    **dict.fromkeys(("sum", "prod", "int", "lim"), ConstructParser.bound),
+    **dict.fromkeys(("sqrt", "cbrt"), ConstructParser.root),
+    **dict.fromkeys(("binom", "choose"), ConstructParser.binomial),
+    **dict.fromkeys(("color", "textcolor"), ConstructParser.colored),
+    **dict.fromkeys(("dot", "ddot"), ConstructParser.dotted),
+    "frac": ConstructParser.fraction,
+}

@@ -15,8 +15,8 @@ import re
 from fractions import Fraction
 
 from rewards.math_answer.nodes import CONSTANTS, BaseN, Node, Num, Op, Seq, Sym, num
-from rewards.math_answer.read.lexer import ParseError, Token
 from rewards.math_answer.read.stream import TokenStream
+from rewards.math_answer.read.tokens import ParseError, Token
 from rewards.math_answer.read.vocabulary import NUMBER_WORDS
 
 MAX_POSTFIX = 6

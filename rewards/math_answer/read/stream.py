@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rewards.math_answer.read.lexer import ParseError, Token
+from rewards.math_answer.read.tokens import ParseError, Token
 
 MAX_DEPTH = 48
 
