@@ -7,7 +7,6 @@ is the whole ladder again.  The ladder is a field, set where the comparison begi
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from rewards.math_answer.compare.equality import Equality, Prover
 from rewards.math_answer.compute.numeric import Budget
@@ -17,15 +16,15 @@ from rewards.math_answer.nodes import Node
 MAX_PAIRS = 4_096  # comparisons of parts in one pair of answers
 
 
-@dataclass(slots=True)
 class Context:
     """One pair of answers under one leniency, and what may still be spent on it."""
 
-    leniency: Leniency
-    prove: Prover | None
-    ladder: Step
-    budget: Budget = field(default_factory=Budget)
-    pairs: int = 0
+    def __init__(self, leniency: Leniency, prove: Prover | None, ladder: Step, budget: Budget | None = None) -> None:
+        self.leniency = leniency
+        self.prove = prove
+        self.ladder = ladder
+        self.budget = budget or Budget()
+        self.pairs = 0
 
     def compare(self, gold: Node, pred: Node) -> Equality:
         """Whether two answers, or parts of answers, are equal: the whole ladder."""
