@@ -337,12 +337,12 @@ def check_rewards(spec: str, source: str, changes: Sequence[str]) -> int:
 def grade(spec: str, pairs: Path, policy: str, out: Path | None, against: str | None) -> None:
     """Prints the audit of the math checker on labelled pairs."""
     from rewards.math_answer import audit
-    from rewards.math_answer.policy import POLICIES
+    from rewards.math_answer.leniency import LENIENCIES
 
     if spec != "math":
         raise ConfigError(f"grpo rewards grade: {spec} is not a checker of pairs; there is math")
-    if policy not in POLICIES:
-        raise ConfigError(f"--policy {policy}: there are {', '.join(POLICIES)}")
+    if policy not in LENIENCIES:
+        raise ConfigError(f"--policy {policy}: there are {', '.join(LENIENCIES)}")
     if against is not None and against not in audit.SECONDS:
         raise ConfigError(f"--against {against}: there is {', '.join(audit.SECONDS)}")
     try:
