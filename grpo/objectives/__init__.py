@@ -81,26 +81,53 @@ def resolved(settings: config.Objective) -> config.Objective:
 
 def check(settings: config.Objective, group_size: int) -> None:
     """Refuse what each setting alone does not show to be nonsense.  Raises `ConfigError`."""
-    if settings.ratio == "sequence" and (settings.clip_high or 0.0) >= 0.05:
-        raise ConfigError(
-            f'objective.clip_high = {settings.clip_high:g} with objective.ratio = "sequence": the mean over a '
-            "completion moves a thousand times less than a token's ratio, so nothing would be clipped; GSPO takes 4e-4"
-        )
-    if settings.kl_coef and settings.kl_in == "loss" and settings.kl_estimator == "k1" and not settings.kl_unbiased:
-        raise ConfigError(
-            'objective.kl_estimator = "k1" in the loss has an expected gradient of 0, so it penalises nothing; set '
-            'objective.kl_unbiased = true, objective.kl_in = "reward", or take "k2" or "k3"'
-        )
-    if settings.surrogate == "dppo" and settings.correction not in (None, "off"):
-        raise ConfigError(
+    low, high = settings.correction_bounds
+    for nonsense, sentence in (
+        (
+            settings.ratio == "sequence" and settings.surrogate == "clip" and (settings.clip_high or 0.0) >= 0.05,
+            f'objective.clip_high = {settings.clip_high} with objective.ratio = "sequence": the mean over a completion '
+            "moves a thousand times less than a token's ratio, so nothing would be clipped; GSPO takes 4e-4",
+        ),
+        (
+            settings.surrogate != "clip" and settings.dual_clip > 0,
+            f'objective.dual_clip = {settings.dual_clip} is a part of "clip" and means nothing to objective.surrogate = '
+            f'"{settings.surrogate}"; leave it out',
+        ),
+        (
+            settings.surrogate == "dppo" and settings.correction not in (None, "off"),
             f'objective.correction = "{settings.correction}" with objective.surrogate = "dppo": its ratio is to the '
-            'sampler already, and would be corrected twice; set objective.correction = "off"'
-        )
-    if settings.advantages == "pass_at_k" and group_size <= settings.pass_k:
-        raise ConfigError(
-            f'objective.pass_k = {settings.pass_k} with sampling.group_size = {group_size}: "pass_at_k" compares '
-            "subsets of pass_k completions, so groups must be larger; twice as large or more is usual"
-        )
+            'sampler already, and would be corrected twice; set objective.correction = "off"',
+        ),
+        (
+            low > high,
+            f"objective.correction_min = {low:g} is above objective.correction_max = {high:g}; exchange them",
+        ),
+        (
+            settings.kl_coef > 0
+            and settings.kl_in == "loss"
+            and settings.kl_estimator == "k1"
+            and not settings.kl_unbiased,
+            'objective.kl_estimator = "k1" in the loss has an expected gradient of 0, so it penalises nothing; set '
+            'objective.kl_unbiased = true, objective.kl_in = "reward", or take "k2" or "k3"',
+        ),
+        (
+            settings.kl_unbiased and (settings.kl_estimator == "k2" or settings.kl_in == "reward"),
+            "objective.kl_unbiased is for k1 and k3 in the loss: k2 needs none, and in the reward it is k1 by itself; "
+            "leave it out",
+        ),
+        (
+            settings.kl_coef > 0 and settings.kl_in == "reward" and settings.advantages in ("max_rl", "pass_at_k"),
+            f'objective.kl_in = "reward" with objective.advantages = "{settings.advantages}": it divides by, or counts, '
+            'rewards that a penalty would change; set objective.kl_in = "loss"',
+        ),
+        (
+            settings.advantages == "pass_at_k" and group_size <= settings.pass_k,
+            f'objective.pass_k = {settings.pass_k} with sampling.group_size = {group_size}: "pass_at_k" compares subsets '
+            "of pass_k completions, so groups must be larger; twice as large or more is usual",
+        ),
+    ):
+        if nonsense:
+            raise ConfigError(sentence)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rewards import Score, declare
+from rewards.contract import Score, declare
 from rewards.math_answer.compare.ladder import compare
 from rewards.math_answer.compare.normal import normal_form
 from rewards.math_answer.find.extract import extract
