@@ -45,8 +45,8 @@ MAY_DIFFER = frozenset(
         "model.gradient_checkpointing",
         "optim.tokens_per_microbatch",
         "optim.offload",
-        "sampling.memory",
-        "sampling.canary",
+        "sampling.gpu_memory_utilization",
+        "sampling.sync_tolerance",
         "sampling.backend",
     }
 )
