@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from grpo.config import Config, Data, JudgeConfig
+from grpo.config import GROUPS, Config, Data, JudgeConfig
 from grpo.errors import ConfigError
 
 Settings = TypeVar("Settings", bound=JudgeConfig)
@@ -194,7 +194,7 @@ def _nearest_setting(loc: tuple[int | str, ...], kind: type[BaseModel]) -> str:
     path = [str(part) for part in loc if not isinstance(part, int)]
     for name in path[:-1]:
         group = _settings_class(group, name)
-    siblings = list(group.model_fields)
+    siblings = [name for name in GROUPS if name in kind.model_fields] if group is kind else list(group.model_fields)
     prefix = ".".join([*path[:-1], ""])
     close = difflib.get_close_matches(path[-1], siblings, n=1, cutoff=0.6)
     if close:

@@ -2,31 +2,61 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
+import json
 import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
 from grpo.errors import CheckpointError
+from grpo.problems import SolveRates
 from grpo.run import checkpoints
 from grpo.run.checkpoints import Progress
 
 
 def write_model(folder: Path) -> None:
+    """As an engine does: the model, and under trainer/ its own part."""
     (folder / "model.safetensors").write_bytes(b"weights" * 1000)
+    (folder / "trainer").mkdir()
+    (folder / "trainer" / "optimizer.pt").write_bytes(b"moments" * 1000)
 
 
 def save(folder: Path, step: int, keep: int = 2) -> Path:
-    state = {"adamw": {"state": {0: {"exp_avg": torch.full((3,), float(step))}}}}
-    return checkpoints.save(folder, Progress(step, tokens=7 * step), state, write_model, keep=keep)
+    return checkpoints.save(folder, Progress(step, drawn=4 * step, tokens=7 * step), write_model, keep=keep)
 
 
 def test_what_is_loaded_is_what_was_saved(tmp_path: Path) -> None:
-    progress, state = checkpoints.load(save(tmp_path, 3))
-    assert progress == Progress(3, tokens=21)
-    assert state["adamw"]["state"][0]["exp_avg"].tolist() == [3.0, 3.0, 3.0]
+    path = save(tmp_path, 3)
+    assert checkpoints.load(path) == Progress(3, drawn=12, tokens=21)
+    assert (path / "model.safetensors").read_bytes() == b"weights" * 1000
+    assert (path / "trainer" / "optimizer.pt").read_bytes() == b"moments" * 1000
+
+
+def test_solve_rates_and_the_best_score_come_back_as_they_were(tmp_path: Path) -> None:
+    rates = SolveRates()
+    rates.record("p/1", 1 / 3, 2)
+    progress = Progress(3, 12, 2, 3, 1, 1 / 3, 21, rates.state())
+    again = checkpoints.load(checkpoints.save(tmp_path, progress, write_model, keep=1))
+    assert again == progress
+    assert SolveRates(again.solve_rates).state() == rates.state()
+
+
+def test_a_checkpoint_of_another_shape_is_refused_as_damaged(tmp_path: Path) -> None:
+    path = save(tmp_path, 3)
+    state, manifest = (path / "trainer" / name for name in ("state.json", "manifest.json"))
+    state.write_text('{"step": 3}')  # without how many problems were drawn
+    sums = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(sums | {"trainer/state.json": hashlib.sha256(state.read_bytes()).hexdigest()}))
+    with pytest.raises(CheckpointError, match=r"damaged: trainer/state.json cannot be read .*'drawn'"):
+        checkpoints.load(path)
+
+
+def test_the_checkpoint_before_a_step_is_the_newest_of_an_earlier_one(tmp_path: Path) -> None:
+    for step in (2, 10):
+        save(tmp_path, step)
+    found = [checkpoints.before(tmp_path, step) for step in (2, 3, 10, 11)]
+    assert found == [None, tmp_path / "step-2", tmp_path / "step-2", tmp_path / "step-10"]
 
 
 def test_the_newest_is_found_by_number_and_the_oldest_are_deleted(tmp_path: Path) -> None:
@@ -37,37 +67,33 @@ def test_the_newest_is_found_by_number_and_the_oldest_are_deleted(tmp_path: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-10", "step-11"]
 
 
-def test_a_kill_while_writing_leaves_the_one_before_and_nothing_in_the_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kill_while_writing_leaves_the_checkpoint_before_and_nothing_in_the_way(tmp_path: Path) -> None:
     save(tmp_path, 1)
 
     class Killed(BaseException):
         pass
 
-    def die(*_: object) -> None:
+    def die(folder: Path) -> None:
+        (folder / "model.safetensors").write_bytes(b"weig")
         raise Killed
 
-    with monkeypatch.context() as patch:
-        patch.setattr(torch, "save", die)
-        with pytest.raises(Killed):
-            save(tmp_path, 2)
+    with pytest.raises(Killed):
+        checkpoints.save(tmp_path, Progress(2, drawn=8), die, keep=2)
     assert checkpoints.latest(tmp_path) == tmp_path / "step-1"
-    assert checkpoints.load(save(tmp_path, 2))[0].step == 2
+    assert checkpoints.load(tmp_path / "step-1").step == 1
+    assert checkpoints.load(save(tmp_path, 2)).step == 2
 
 
-def test_a_kill_between_the_two_renames_of_the_best_model_loses_neither(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kill_between_the_two_renames_of_the_best_model_loses_neither(tmp_path: Path) -> None:
     checkpoints.save_best(tmp_path, lambda folder: (folder / "old").touch())
     (tmp_path / "best").rename(tmp_path / ".best.previous")  # here the process died
 
-    def full(_: object) -> None:
+    def full(folder: Path) -> None:
+        (folder / "new").touch()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(CheckpointError):
-        checkpoints.save_best(tmp_path, lambda folder: (folder / "new").touch())
+        checkpoints.save_best(tmp_path, full)
     assert [path.name for path in (tmp_path / "best").iterdir()] == ["old"]
 
 
@@ -98,6 +124,6 @@ def test_a_full_disk_is_one_sentence_and_earlier_checkpoints_stay(tmp_path: Path
         raise OSError(28, "No space left on device")
 
     with pytest.raises(CheckpointError, match=r"step-2: the checkpoint cannot be written \(.*No space left.*--resume"):
-        checkpoints.save(tmp_path, Progress(2), {}, full, keep=2)
+        checkpoints.save(tmp_path, Progress(2, drawn=8), full, keep=2)
     assert [path.name for path in tmp_path.iterdir()] == ["step-1"]
-    assert checkpoints.load(tmp_path / "step-1")[0].step == 1
+    assert checkpoints.load(tmp_path / "step-1").step == 1

@@ -11,6 +11,8 @@ import pytest
 
 from grpo import commands
 from grpo.commands import EvalOptions
+from grpo.config import EvalConfig
+from grpo.config_file import validate
 from grpo.errors import ConfigError, DataError
 from grpo.problems.files import read_file
 
@@ -205,8 +207,13 @@ limit = 3
     return "mine.toml"
 
 
-def asked(recipe: str, data: str, **given: Any) -> Any:
-    return commands._eval_config(["model", data], options(recipe=recipe, **given))
+def settings(model: str, data: str, **given: Any) -> EvalConfig:
+    """What `grpo eval MODEL DATA` takes these options to mean."""
+    return validate(commands._eval_tree([model, data], options(**given), EvalConfig), place="x", kind=EvalConfig)
+
+
+def asked(recipe: str, data: str, **given: Any) -> EvalConfig:
+    return settings("model", data, recipe=recipe, **given)
 
 
 def test_a_recipe_says_how_to_ask_and_to_score(recipe):
@@ -228,6 +235,32 @@ def test_columns_of_the_training_data_hold_for_that_data_only(recipe):
     assert asked(recipe, "other.jsonl").data.problem is None
 
 
+def test_without_a_recipe_an_evaluation_asks_test_rows_and_leaves_room_to_reason():
+    config = settings("m", "d")
+    assert (config.data.split, config.sampling.max_tokens) == ("test", 2048)
+    assert [reward.use for reward in config.reward] == ["math"]
+
+
+@pytest.mark.parametrize("changed", ["eval.n=3", "run.seed=3", "sampling.temperature=0.5"])
+def test_what_an_evaluation_has_flags_for_is_not_changed_by_settings(changed):
+    with pytest.raises(ConfigError, match=rf"^--set {changed}: grpo eval has flags for this: --n, --temperature"):
+        settings("m", "d", changes=[changed])
+
+
+def test_what_a_command_does_not_need_is_no_setting_of_it(recipe):
+    with pytest.raises(ConfigError, match=r"^x: optim is not a setting"):
+        asked(recipe, "x.jsonl", changes=["optim.lr=1e-6"])
+    with pytest.raises(ConfigError, match=r"^grpo eval: sampling is not a setting"):
+        score({"id": 1, "completion": "2"}, changes=["sampling.max_tokens=3"])
+
+
+def test_completions_made_elsewhere_are_judged_by_a_recipe_without_its_model(recipe):
+    results = score({"id": 1, "completion": "2"}, recipe=recipe)
+    assert set(results["recipe"]["config"]) == {"data", "reward", "run"}
+    assert results["recipe"]["config"]["data"]["template"] == "Solve {problem}"
+    assert [reward["use"] for reward in results["recipe"]["config"]["reward"]] == ["layout"]
+
+
 def test_options_and_changes_come_after_the_recipe(recipe):
     config = asked(recipe, "x.jsonl", max_tokens=5, rewards=["math"], changes=["data.split=dev"])
     assert (config.sampling.max_tokens, config.reward[0].use, config.data.split) == (5, "math", "dev")
@@ -235,12 +268,12 @@ def test_options_and_changes_come_after_the_recipe(recipe):
 
 @pytest.mark.parametrize(("n", "temperature", "used"), [(1, None, 0.0), (8, None, 0.8), (8, 0.3, 0.3), (1, 1.0, 1.0)])
 def test_one_sample_is_greedy_and_several_are_not_by_default(n, temperature, used):
-    assert commands._eval_config(["m", "d"], options(n=n, temperature=temperature)).eval.temperature == used
+    assert settings("m", "d", n=n, temperature=temperature).eval.temperature == used
 
 
 @pytest.mark.parametrize("name", ["😀 model", 'quo"te', "back\\slash", "\x7f"])
 def test_a_model_and_data_may_have_any_name(name):
-    config = commands._eval_config([name, name + ".jsonl"], options())
+    config = settings(name, name + ".jsonl")
     assert (config.model.name, config.data.source) == (name, name + ".jsonl")
 
 
@@ -305,6 +338,11 @@ def test_golds_that_a_reward_rejects_are_printed(capsys):
 def test_golds_that_are_all_accepted_are_exit_0(capsys):
     assert commands.check_rewards("math", "data.jsonl", []) == 0
     assert "4 of 4 gold answers are accepted, 0 rejected" in capsys.readouterr().out
+
+
+def test_another_reward_takes_no_part_in_a_replay_unless_scores_alone_are_made_again():
+    with pytest.raises(ConfigError, match=r"^--reward: a replay uses the run's own rewards; add --rescore"):
+        commands.replay(Path("run"), 1, ["math"], rescore=False)
 
 
 def test_a_flag_is_a_change_of_the_recipe():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import tomllib
 from contextlib import suppress
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -11,12 +14,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from grpo.config import Config
-from grpo.config_file import apply_changes, change, load_config, recipes, validate
+from grpo.config import GROUPS, Config, EvalConfig, JudgeConfig
+from grpo.config_file import _REFUSED, _RENAMED, apply_changes, change, load_config, recipes, validate
 from grpo.errors import ConfigError
 
 MINIMAL = '[model]\nname = "m"\n[data]\nsource = "d.jsonl"\n'
-MOST_SETTINGS = 66  # each is one more thing to understand: take one out before one comes in
+# Each is one more thing to understand: take one out before one comes in.  Apart from them stand those that choose an
+# objective's parts and a curriculum, which nobody needs who is content with a name.
+MOST_SETTINGS, MOST_WITH_PARTS = 60, 80
+PARTS = (
+    *("name", "advantages", "weights", "surrogate", "ratio", "dual_clip", "pass_k", "top_entropy_quantile"),
+    *("kl_estimator", "kl_unbiased", "kl_in", "correction", "correction_min", "correction_max", "veto"),
+)
 
 
 def groups():
@@ -56,13 +65,55 @@ def refusal(load):
 
 
 def test_there_are_few_settings():
-    assert len(SETTINGS) <= MOST_SETTINGS
+    of_parts = {f"objective.{name}" for name in PARTS} | {"optim.num_iterations", "sampling.max_num_gen_batches"}
+    of_parts |= {key for key in SETTINGS if key.startswith("curriculum.")}
+    assert of_parts <= set(SETTINGS)
+    assert len(set(SETTINGS) - of_parts) <= MOST_SETTINGS
+    assert len(SETTINGS) <= MOST_WITH_PARTS
+
+
+def test_every_group_of_settings_is_written_down_in_a_runs_config():
+    assert set(GROUPS) == set(Config.model_fields)
+
+
+def test_no_sentence_of_the_program_names_a_setting_that_is_not_there():
+    """What a message advises to set must be a setting, and so must what the code looks up by name."""
+    named = re.compile(rf"\b(?:{'|'.join(GROUPS)})\.[a-z][a-z_]*\b")
+    found = {
+        (path.name, name)
+        for path in (Path(__file__).parents[1] / "grpo").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        for name in named.findall(node.value)
+    }
+    refused = {("config_file.py", name) for name in _REFUSED}
+    assert {name for _, name in found - refused} - set(SETTINGS) == {"model.safetensors"}  # which is a file
+
+
+def test_judging_takes_some_of_the_settings_that_sampling_takes_and_training_all():
+    assert set(JudgeConfig.model_fields) < set(EvalConfig.model_fields) < set(Config.model_fields)
+    assert set(JudgeConfig.model_fields) == {"data", "reward", "run"}
+    assert set(EvalConfig.model_fields) == {"data", "reward", "run", "model", "sampling", "eval"}
+    judged = validate({"data": {"source": "d"}, "reward": [{"use": "math"}]}, place="x", kind=JudgeConfig)
+    assert type(judged) is JudgeConfig and judged.data.source == "d"
+    with pytest.raises(ConfigError, match=r"^x: model is missing; it has no default$"):
+        validate({"data": {"source": "d"}}, place="x", kind=EvalConfig)
+
+
+@pytest.mark.parametrize("kind", [JudgeConfig, EvalConfig])
+def test_settings_that_a_command_does_not_take_are_refused_and_its_own_are_checked(kind):
+    tree = {"model": {"name": "m"}, "data": {"source": "d"}}
+    tree = {group: tree[group] for group in tree if group in kind.model_fields}
+    with pytest.raises(ConfigError, match=r"^x: optim is not a setting"):
+        validate({**tree, "optim": {"lr": 1e-6}}, place="x", kind=kind)
+    with pytest.raises(ConfigError, match=r"^x: data.template has no \{problem\} in it"):
+        validate({**tree, "data": {"source": "d", "template": "hello"}}, place="x", kind=kind)
 
 
 def test_a_setting_says_what_it_does_unless_its_name_does():
     plain = {
-        "model.device", "sampling.problems_per_step", "optim.weight_decay", "eval.subset", "eval.split", "eval.limit",
-        "sft.subset", "sft.split",
+        "model.device", "sampling.problems_per_step", "objective.correction_min", "eval.subset", "eval.split",
+        "eval.limit", "sft.subset", "sft.split",
     }  # fmt: skip
     assert {key for key, field in SETTINGS.items() if not field.description} == plain
 
@@ -190,13 +241,56 @@ def test_tokens_at_a_time_are_the_devices_unless_they_are_said(load):
 # --- Refusals -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("old", _RENAMED)
+def test_a_setting_that_is_called_otherwise_now_is_refused_with_its_new_name(refusal, old):
+    group, name = old.split(".")
+    text = MINIMAL + '[[reward]]\nuse = "math"\n'
+    place = "reward.0" if group == "reward" else group
+    assert _RENAMED[old] in SETTINGS
+    assert (
+        refusal(text, f"{place}.{name}=1")
+        == f"mine.toml: {place}.{name} is not a setting; it is called {_RENAMED[old]}"
+    )
+
+
+@pytest.mark.parametrize("old", _REFUSED)
+def test_a_setting_that_is_gone_is_refused_with_what_to_do_instead(refusal, old):
+    assert old not in SETTINGS
+    group, name = old.split(".")
+    place = "reward.0" if group == "reward" else group
+    said = refusal(MINIMAL + '[[reward]]\nuse = "math"\n', f"{place}.{name}=1")
+    assert said == f"mine.toml: {place}.{name} is not a setting{_REFUSED[old]}"
+    assert "did you mean" not in said
+
+
+@pytest.mark.parametrize("old", ["optim.schedule", "objective.kl", "sampling.memory"])
+def test_an_old_name_is_refused_in_a_file_as_it_is_in_a_change(refusal, old):
+    group, name = old.split(".")
+    said = refusal(f"{MINIMAL}[{group}]\n{name} = 1\n")
+    assert said == f"mine.toml: {old} is not a setting; it is called {_RENAMED[old]}"
+
+
+def test_shares_of_a_curriculum_are_at_most_all(load, refusal):
+    assert load(MINIMAL, "curriculum.easy=0.4", "curriculum.hard=0.6").curriculum.hard == 0.6
+    said = refusal(MINIMAL, "curriculum.easy=0.5", "curriculum.hard=0.6")
+    assert said.startswith("mine.toml: curriculum.easy = 0.5 and curriculum.hard = 0.6 are more than 1 together")
+
+
+@pytest.mark.parametrize(
+    ("change", "on"), [("easy=0.1", True), ("hard=0.1", True), ("retire_after=2", True), ("retire_after=0", False)]
+)
+def test_a_curriculum_is_on_where_anything_of_it_is_set(load, change, on):
+    assert not load().curriculum.is_on
+    assert load(MINIMAL, f"curriculum.{change}").curriculum.is_on == on
+
+
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
         ("objective.clip_hgh=0.3", "objective.clip_hgh is not a setting; did you mean objective.clip_high?"),
         ("lr=1e-6", "lr is not a setting; did you mean optim.lr?"),
         ("optim.group_size=4", "optim.group_size is not a setting; did you mean sampling.group_size?"),
-        ("objektive.kl=1", "objektive is not a setting; did you mean objective?"),
+        ("objektive.kl_coef=1", "objektive is not a setting; did you mean objective?"),
         ("eval.[red]=1", "eval.[red] is not a setting; there are eval.source, "),
         ("qqqq=1", "qqqq is not a setting; there are model, data, "),
     ],

@@ -10,22 +10,28 @@ import pytest
 
 from grpo.config import Reward
 from grpo.errors import DataError, GrpoError
-from grpo.evaluate import evaluate, measure, read_results, score_completions, write
+from grpo.evaluate import Answers, evaluate, measure, read_results, score_completions, write
 from grpo.scoring import Scorer
-from grpo.types import Completion, Group, Problem, Prompt, SamplingParams, ScoredGroup
+from grpo.types import Problem, Prompt, SamplingParams, Scores
 from rewards import Score
 from tests.fakes import FakeSampler
 
 
+def problem(id: str, **facts) -> Problem:
+    return Problem(id, ({"role": "user", "content": f"{id}?"},), {"answer": "4", **facts})
+
+
 def prompt(id: str, **facts) -> Prompt:
-    return Prompt(Problem(id, ({"role": "user", "content": f"{id}?"},), {"answer": "4", **facts}), (1, 2))
+    return Prompt(problem(id, **facts), (1, 2))
 
 
-def group(id: str, *scores: Score, finish: Sequence[str] = (), **facts) -> ScoredGroup:
-    finish = finish or ["stop"] * len(scores)
-    completions = tuple(Completion((3,), (-0.1,), f"answer {g}", end) for g, end in enumerate(finish))
-    by_name = tuple({"math": score} for score in scores)
-    return ScoredGroup(Group(prompt(id, **facts), completions, 0), by_name, tuple(score.value for score in scores))
+def answered(id: str, *scores: Score, finish: Sequence[str] = (), **facts) -> Answers:
+    """One token each, which ended as `finish` says."""
+    judged = Scores(tuple({"math": score} for score in scores), tuple(score.value for score in scores))
+    ends = tuple(finish) or ("stop",) * len(scores)
+    return Answers(
+        problem(id, **facts), tuple(f"answer {g}" for g in range(len(scores))), judged, ends, (1,) * len(scores)
+    )
 
 
 RIGHT = Score(1.0, answer="4", parsed=True)
@@ -37,12 +43,12 @@ UNREADABLE = Score(0.0, parsed=False)
 
 
 def test_measures_by_hand():
-    scored = [
-        group("a", RIGHT, RIGHT, WRONG, WRONG),
-        group("b", WRONG, WRONG, WRONG, RIGHT),
-        group("c", UNREADABLE, UNREADABLE, UNREADABLE, WRONG, finish=["length", "stop", "stop", "stop"]),
+    answers = [
+        answered("a", RIGHT, RIGHT, WRONG, WRONG),
+        answered("b", WRONG, WRONG, WRONG, RIGHT),
+        answered("c", UNREADABLE, UNREADABLE, UNREADABLE, WRONG, finish=["length", "stop", "stop", "stop"]),
     ]
-    result = measure(scored, "math", ks=[1, 4, 2])
+    result = measure(answers, "math", ks=[1, 4, 2])
     means = {name: value.mean for name, value in result.measures.items()}
     assert means["pass@1"] == pytest.approx((0.5 + 0.25 + 0) / 3)
     # 1 - C(wrong, 2) / C(4, 2): a 1 - 1/6, b 1 - 3/6, c 0.
@@ -56,23 +62,25 @@ def test_measures_by_hand():
 
 
 def test_part_of_a_reward_is_not_a_right_answer():
-    assert measure([group("a", Score(0.99)), group("b", Score(1.5))], "math", ks=[1]).measures["pass@1"].mean == 0.5
+    assert (
+        measure([answered("a", Score(0.99)), answered("b", Score(1.5))], "math", ks=[1]).measures["pass@1"].mean == 0.5
+    )
 
 
 def test_what_could_not_be_judged_is_counted_and_leaves_the_denominator():
-    result = measure([group("a", RIGHT, Score.none("down")), group("b", Score.none("down"))], "math", ks=[1])
+    result = measure([answered("a", RIGHT, Score.none("down")), answered("b", Score.none("down"))], "math", ks=[1])
     assert result.measures["pass@1"].mean == 1.0
     assert (result.unscored, result.solved) == (2, {"a": 1.0})
 
 
 def test_a_reward_that_judges_nothing_is_an_error():
     with pytest.raises(GrpoError, match='reward "math" could judge no completion'):
-        measure([group("a", Score.none("down"))], "math", ks=[1])
+        measure([answered("a", Score.none("down"))], "math", ks=[1])
 
 
 def test_the_usual_columns_are_broken_down_and_rows_without_them_stay():
-    scored = [group("a", RIGHT, level="1"), group("b", WRONG, level="1"), group("c", RIGHT)]
-    result = measure(scored, "math", ks=[1])
+    answers = [answered("a", RIGHT, level="1"), answered("b", WRONG, level="1"), answered("c", RIGHT)]
+    result = measure(answers, "math", ks=[1])
     assert {value: (count, share.mean) for value, (count, share) in result.breakdown["level"].items()} == {
         "1": (2, 0.5),
         "(none)": (1, 1.0),
@@ -80,8 +88,8 @@ def test_the_usual_columns_are_broken_down_and_rows_without_them_stay():
 
 
 def test_a_breakdown_may_be_by_any_column():
-    scored = [group("a", RIGHT, year=2024, level=1), group("b", WRONG, year=2025, level=1)]
-    result = measure(scored, "math", ks=[1], by=["year"])
+    answers = [answered("a", RIGHT, year=2024, level=1), answered("b", WRONG, year=2025, level=1)]
+    result = measure(answers, "math", ks=[1], by=["year"])
     assert list(result.breakdown) == ["year"]
     assert {value: share.mean for value, (_, share) in result.breakdown["year"].items()} == {"2024": 1.0, "2025": 0.0}
 
@@ -107,9 +115,12 @@ def test_what_is_sampled_is_scored_in_the_order_of_the_problems(scorer):
         ks=[2],
         arrived=lambda done, total: seen.append((done, total)),
     )
-    assert [scored.group.prompt.problem.id for scored in result.groups] == ["a", "b", "c"]
+    assert [one.problem.id for one in result.answers] == ["a", "b", "c"]
     assert result.solved == {"a": 1.0, "b": 0.0, "c": 1.0}
     assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert result.answers[1].texts == (r"\boxed{4}",) * 2
+    assert result.answers[1].tokens == (len(r"\boxed{4}") + 1,) * 2  # a token per character, and the end
+    assert result.answers[1].finishes == ("stop",) * 2
     assert result.row(7) | {"step": 7, "eval/pass@1": pytest.approx(2 / 3)} == result.row(7)
 
 
@@ -122,45 +133,50 @@ def test_a_column_that_is_not_there_is_refused_before_anything_is_sampled(scorer
 
 # --- Completions made elsewhere -----------------------------------------------------------------------------------
 
-PROMPTS = [prompt("a"), prompt("b"), prompt("c")]
+PROBLEMS = [problem("a"), problem("b"), problem("c")]
 
 
 def test_several_texts_for_one_problem_are_its_samples(scorer):
     texts = {"a": [r"\boxed{4}", r"\boxed{4}", r"\boxed{5}"], "b": [r"\boxed{5}"] * 2, "c": [r"\boxed{4}"] * 2}
-    result = score_completions(scorer, PROMPTS, texts)
+    result = score_completions(scorer, PROBLEMS, texts)
     assert result.solved == pytest.approx({"a": 2 / 3, "b": 0.0, "c": 1.0})
     assert {"pass@1", "pass@2", "maj@2"} <= set(result.measures)
     assert result.missing == 0
 
 
-def test_nothing_is_said_of_how_they_ended(scorer):
-    assert "truncated" not in score_completions(scorer, PROMPTS, {"a": ["4"], "b": ["4"], "c": ["4"]}).measures
+def test_of_completions_made_elsewhere_nothing_is_said_of_how_they_ended_or_how_long_they_are(scorer):
+    result = score_completions(scorer, PROBLEMS, {"a": ["4"], "b": ["4"], "c": ["4"]})
+    assert "truncated" not in result.measures
+    assert [(one.finishes, one.tokens) for one in result.answers] == [((), ())] * 3
+    (row,) = result.answers[0].rows("a?")
+    assert (row["problem"], row["prompt"], row["completion"]) == ("a", "a?", "4")
+    assert not {"finish", "tokens"} & row.keys()
 
 
 def test_a_problem_without_a_completion_is_wrong_and_counted(scorer):
-    result = score_completions(scorer, PROMPTS, {"b": [r"\boxed{4}", r"\boxed{4}"]})
+    result = score_completions(scorer, PROBLEMS, {"b": [r"\boxed{4}", r"\boxed{4}"]})
     assert result.measures["pass@1"].mean == pytest.approx(1 / 3)
     assert result.measures["pass@2"].mean == pytest.approx(1 / 3)
     assert (result.missing, result.unscored) == (2, 0)
     assert result.solved == {"a": 0.0, "b": 1.0, "c": 0.0}
-    assert result.groups[0].scores[0]["math"].why == "no completion was given"
+    assert result.answers[0].judged.scores[0]["math"].why == "no completion was given"
 
 
 def test_a_completion_for_no_problem_is_refused(scorer):
     with pytest.raises(
         DataError, match=r"2 of 3 ids .* name no problem of the data, 'x' first; the data's ids are 'a', 'b', 'c'"
     ):
-        score_completions(scorer, PROMPTS, {"y": ["4"], "x": ["4"], "a": ["4"]})
+        score_completions(scorer, PROBLEMS, {"y": ["4"], "x": ["4"], "a": ["4"]})
 
 
 def test_no_completion_at_all_is_refused(scorer):
     with pytest.raises(DataError, match="no completion names a problem"):
-        score_completions(scorer, PROMPTS, {})
+        score_completions(scorer, PROBLEMS, {})
 
 
 def test_more_samples_than_were_given_are_refused(scorer):
     with pytest.raises(DataError, match="k = 4: there are 1 completions for some problems"):
-        score_completions(scorer, PROMPTS, {"a": ["4"], "b": ["4"] * 4, "c": ["4"] * 4}, ks=[4])
+        score_completions(scorer, PROBLEMS, {"a": ["4"], "b": ["4"] * 4, "c": ["4"] * 4}, ks=[4])
 
 
 # --- Files --------------------------------------------------------------------------------------------------------
@@ -168,7 +184,7 @@ def test_more_samples_than_were_given_are_refused(scorer):
 
 @pytest.fixture
 def result():
-    return measure([group("a", RIGHT, WRONG, level="1"), group("b", WRONG, WRONG, level="2")], "math", ks=[1, 2])
+    return measure([answered("a", RIGHT, WRONG, level="1"), answered("b", WRONG, WRONG, level="2")], "math", ks=[1, 2])
 
 
 TEXTS = {"a": "a?", "b": "b?"}
@@ -195,12 +211,18 @@ def test_every_completion_is_written_with_its_reason(result, tmp_path):
         ("b", "answer 1", 0.0),
     ]
     assert rows[0]["scores"]["math"] == {"value": 1.0, "answer": "4", "why": ""}
+    assert [(row["prompt"], row["finish"], row["tokens"]) for row in rows] == [
+        ("a?", "stop", 1),
+        ("a?", "stop", 1),
+        ("b?", "stop", 1),
+        ("b?", "stop", 1),
+    ]
 
 
 def test_any_text_can_be_written(tmp_path):
     odd = "\ud800\u2028\x00[red]😀"
-    scored = [group("a", Score(0.0, answer=odd, why=odd), level=odd)]
-    write(measure(scored, "math", ks=[1]), tmp_path, {"of": odd}, {"a": odd})
+    answers = [answered("a", Score(0.0, answer=odd, why=odd), level=odd)]
+    write(measure(answers, "math", ks=[1]), tmp_path, {"of": odd}, {"a": odd})
     assert read_results(str(tmp_path))["recipe"] == {"of": odd}
     assert len((tmp_path / "samples.jsonl").read_text().splitlines()) == 1
 

@@ -49,10 +49,10 @@ def test_bfloat16_gradients_are_added_up_in_float32_and_leave_the_weight() -> No
     assert optimizer.sums["weight"].tolist() == [[2.0] * 4] * 3
 
 
-def test_in_float32_it_is_torchs_own_adamw() -> None:
+def test_in_float32_our_adamw_is_torchs_own_without_decay() -> None:
     ours, theirs = linear(torch.float32), linear(torch.float32)
-    steps(ours, AdamW(ours, Optim(weight_decay=0.1, grad_clip=1e9)), 5, 1e-2)
-    reference = torch.optim.AdamW(theirs.parameters(), lr=1e-2, betas=BETAS, weight_decay=0.1)
+    steps(ours, AdamW(ours, Optim(max_grad_norm=1e9)), 5, 1e-2)
+    reference = torch.optim.AdamW(theirs.parameters(), lr=1e-2, betas=BETAS, weight_decay=0.0)
     inputs = torch.linspace(-1, 1, 8).reshape(2, 4)
     for _ in range(5):
         reference.zero_grad()
@@ -63,7 +63,7 @@ def test_in_float32_it_is_torchs_own_adamw() -> None:
 
 def test_a_gradient_is_clipped_to_the_norm_and_the_norm_before_is_told() -> None:
     model = linear(torch.float32)
-    optimizer = AdamW(model, Optim(grad_clip=0.5))
+    optimizer = AdamW(model, Optim(max_grad_norm=0.5))
     seen: list[float] = []
     optimizer.adamw.register_step_pre_hook(lambda *_: seen.append(float(optimizer.masters["weight"].grad.norm())))
     model(torch.ones(1, 4)).sum().backward()
@@ -72,7 +72,7 @@ def test_a_gradient_is_clipped_to_the_norm_and_the_norm_before_is_told() -> None
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_its_state_brings_back_the_very_same_steps(dtype: torch.dtype) -> None:
+def test_the_optimizers_state_brings_back_the_very_same_steps(dtype: torch.dtype) -> None:
     model = linear(dtype)
     optimizer = AdamW(model, Optim())
     steps(model, optimizer, 3, 1e-3)
@@ -85,17 +85,47 @@ def test_its_state_brings_back_the_very_same_steps(dtype: torch.dtype) -> None:
     assert torch.equal(model.weight, twin.weight)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gradients_that_are_taken_are_those_of_the_loss_and_move_nothing(dtype: torch.dtype) -> None:
+    model = linear(dtype)
+    before = model.weight.detach().clone()
+    optimizer = AdamW(model, Optim())
+    for _ in range(2):
+        model(torch.tensor([[1.0, 2.0, 3.0, 4.0]], dtype=dtype)).sum().backward()
+    taken = optimizer.take_gradients()
+    assert list(taken) == ["weight"]
+    assert taken["weight"].dtype == torch.float32
+    assert taken["weight"].tolist() == [[2.0, 4.0, 6.0, 8.0]] * 3  # of each output, twice its input
+    assert torch.equal(model.weight, before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_after_gradients_were_taken_there_are_none_and_an_update_is_as_if_they_had_never_been(
+    dtype: torch.dtype,
+) -> None:
+    model, twin = linear(dtype), linear(dtype)
+    optimizer, other = AdamW(model, Optim()), AdamW(twin, Optim())
+    model(torch.ones(1, 4, dtype=dtype)).sum().backward()
+    taken = optimizer.take_gradients()["weight"].clone()
+    assert model.weight.grad is None and optimizer.sums == {}
+    assert optimizer.take_gradients() == {}
+    steps(model, optimizer, 2, 1e-3)
+    steps(twin, other, 2, 1e-3)
+    assert torch.equal(model.weight, twin.weight)
+    assert taken.tolist() == [[1.0] * 4] * 3  # the next update does not write into what was handed out
+
+
 @given(st.sampled_from(["constant", "linear", "cosine"]), st.integers(1, 50), st.integers(0, 60))
 def test_the_learning_rate_is_positive_and_at_most_its_peak(schedule: Any, steps: int, warmup: int) -> None:
-    settings = Optim(lr=1.0, schedule=schedule, warmup_steps=warmup)
+    settings = Optim(lr=1.0, lr_scheduler_type=schedule, warmup_steps=warmup)
     rates = [learning_rate(settings, step, steps) for step in range(steps)]
     assert all(0 < rate <= 1 for rate in rates)
 
 
 def test_the_learning_rate_by_hand() -> None:
-    settings = Optim(lr=1.0, schedule="linear", warmup_steps=2)
+    settings = Optim(lr=1.0, lr_scheduler_type="linear", warmup_steps=2)
     assert [learning_rate(settings, step, 6) for step in range(6)] == [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
-    settings = Optim(lr=1.0, schedule="cosine")
+    settings = Optim(lr=1.0, lr_scheduler_type="cosine")
     assert [learning_rate(settings, step, 4) for step in range(4)] == pytest.approx(
         [1, 0.85355, 0.5, 0.14645], abs=1e-5
     )

@@ -21,22 +21,39 @@ from transformers import (
 
 from grpo.algorithm import policy_loss
 from grpo.assemble import Place
-from grpo.config import Config, Objective, Optim
-from grpo.config_file import validate
-from grpo.learning.batch import Row, collate
+from grpo.config import Objective, Optim, Sampling
 from grpo.learning.head import TILE
 from grpo.learning.policy import Policy
 from grpo.memory import CPU_CACHE, GIB, PROCESS, Memory, activations, estimate_memory, output_layer
+from grpo.objectives import choose
+from tests.batches import Row, collate
 from tests.tiny import CHARACTERS, make_model
 
 CPU = Place("cpu", "float32")
 
 
-def config(**changes: dict[str, Any]) -> Config:
-    tree: dict[str, Any] = {"model": {"name": "m"}, "data": {"source": "d"}, "sampling": {"backend": "transformers"}}
-    for group, values in changes.items():
-        tree[group] = {**tree.get(group, {}), **values}
-    return validate(tree, place="test")
+def estimate(
+    model: Any,
+    place: Place = CPU,
+    *,
+    longest_row: int = 100,
+    models: int = 1,
+    available: float = 64.0,
+    backend: Any = "transformers",
+    share: float = 0.45,
+    checkpointing: bool = False,
+    **optim: Any,
+) -> Memory:
+    return estimate_memory(
+        model,
+        place,
+        longest_row,
+        sampling=Sampling(backend=backend, gpu_memory_utilization=share),
+        optim=Optim(**optim),
+        gradient_checkpointing=checkpointing,
+        models=models,
+        available=available,
+    )
 
 
 def numbers(model: Any) -> int:
@@ -45,35 +62,47 @@ def numbers(model: Any) -> int:
 
 def test_weights_and_optimizer_are_counted_by_hand() -> None:
     model = make_model(tied=True)
-    memory = estimate_memory(config(), model, CPU, 100)
+    memory = estimate(model)
     assert memory.always == pytest.approx(PROCESS + (4 + 8) * numbers(model) / GIB)  # weights and two moments
     assert memory.sampling == pytest.approx(4 * numbers(model) / GIB)  # the sampler's own copy
-    update = activations(config(), model, CPU, 100) + output_layer(config(), model, CPU, 100)
+    update = activations(model, 2048, checkpointing=False) + output_layer(model, 2048, CPU)
+    assert memory.learning == pytest.approx((4 * numbers(model) + update) / GIB)
+    assert memory.available == 64
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000))
+def test_an_update_is_as_large_as_its_micro_batch_or_a_row_that_is_longer(tokens: int, longest_row: int) -> None:
+    model, size = make_model(tied=True), max(tokens, longest_row)
+    update = activations(model, size, checkpointing=False) + output_layer(model, size, CPU)
+    memory = estimate(model, longest_row=longest_row, tokens_per_microbatch=tokens)
     assert memory.learning == pytest.approx((4 * numbers(model) + update) / GIB)
 
 
 def test_half_the_width_needs_float32_masters_and_a_penalty_another_model() -> None:
     half = make_model(tied=True).to(torch.bfloat16)
-    memory = estimate_memory(config(objective={"kl": 0.1}), half, CPU, 100)
+    memory = estimate(half, models=2)
     assert memory.always == pytest.approx(PROCESS + (2 + 2 + 8 + 4) * numbers(half) / GIB)
 
 
-def test_sampler_and_learner_share_a_gpu_by_turns_and_offload_takes_the_optimizer_off_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("grpo.memory.gpu_memory", lambda: 24.0)
-    monkeypatch.setattr("grpo.memory.choose_backend", lambda wanted: "vllm")
+def test_sampler_and_learner_share_a_gpu_by_turns_and_offload_takes_the_optimizer_off_it() -> None:
     model = make_model(tied=True).to(torch.bfloat16)
-    memory = estimate_memory(config(optim={"offload": True}), model, Place("cuda", "bfloat16"), 100)
+    memory = estimate(model, Place("cuda", "bfloat16"), backend="vllm", available=24.0, offload=True)
     assert memory.always == pytest.approx(2 * numbers(model) / GIB)
     assert memory.sampling == pytest.approx(0.45 * 24)
     assert memory.total == pytest.approx(memory.always + max(memory.learning, memory.sampling))
     assert "on the GPU" in str(memory)
 
 
-def test_vllm_on_a_cpu_has_its_cache_beside_the_learner(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grpo.memory.choose_backend", lambda wanted: "vllm")
-    memory = estimate_memory(config(sampling={"memory": 0.5}), make_model(tied=True), CPU, 100)
+def test_gradient_checkpointing_keeps_less_of_an_update_and_of_nothing_else() -> None:
+    model = make_model(tied=True)
+    plain, checkpointed = (estimate(model, checkpointing=on) for on in (False, True))
+    saved = activations(model, 2048, checkpointing=False) - activations(model, 2048, checkpointing=True)
+    assert plain.learning - checkpointed.learning == pytest.approx(saved / GIB)
+    assert (plain.always, plain.sampling) == (checkpointed.always, checkpointed.sampling)
+
+
+def test_vllm_on_a_cpu_has_its_cache_beside_the_learner() -> None:
+    memory = estimate(make_model(tied=True), backend="vllm", share=0.5)
     assert memory.sampling == pytest.approx(0.5 * CPU_CACHE, abs=0.01)
     assert memory.total == pytest.approx(memory.always + memory.learning + memory.sampling)
 
@@ -81,31 +110,28 @@ def test_vllm_on_a_cpu_has_its_cache_beside_the_learner(monkeypatch: pytest.Monk
 @given(st.integers(1, 10**5), st.integers(1, 10**5))
 def test_a_larger_batch_never_needs_less(one: int, other: int) -> None:
     model = make_model(tied=True)
-    few, many = (
-        activations(config(optim={"tokens_per_microbatch": tokens}), model, CPU, 1) for tokens in sorted((one, other))
-    )
+    few, many = (estimate(model, tokens_per_microbatch=tokens).learning for tokens in sorted((one, other)))
     assert few <= many
 
 
 def test_activations_are_counted_by_hand() -> None:
-    small, model = config(optim={"tokens_per_microbatch": 10}), make_model(tied=True)
-    # 50 tokens (one row is longer than a micro-batch) · (2 layers: two norms that keep 12 bytes of each of 64 units, 4
-    # float32 of 64 in attention and of 128 in the MLP, one of each of 2 heads; the last norm; 2 · 32 of positions; 64);
-    # and 64 rows of the output layer, at most, for a round number
+    # 50 tokens · (2 layers: two norms that keep 12 bytes of each of 64 units, 4 float32 of 64 in attention and of 128
+    # in the MLP, one of each of 2 heads; the last norm; 2 · 32 of positions; 64); and 64 rows of the output layer, at
+    # most, for a round number
     layer = 2 * 12 * 64 + 4 * 4 * (64 + 128) + 4 * 2
-    assert activations(small, model, CPU, 50) == 50 * (2 * layer + 12 * 64 + 4 * 2 * 32 + 64) + 64 * 64 * 4
+    found = activations(make_model(tied=True), 50, checkpointing=False)
+    assert found == 50 * (2 * layer + 12 * 64 + 4 * 2 * 32 + 64) + 64 * 64 * 4
 
 
 def test_the_output_layer_is_counted_by_hand() -> None:
-    small, V = config(optim={"tokens_per_microbatch": 50}), len(CHARACTERS)
+    V = len(CHARACTERS)
     # logits of so few tokens are no whole tile: 8 bytes each; 12 of each state; the gradient, in the embedding's shape
     expected = 50 * V * 8 + 50 * 12 * 64 + 4 * 64 * V
-    assert output_layer(small, make_model(tied=False), CPU, 1) == expected
-    assert output_layer(small, make_model(tied=True), CPU, 1) == expected + 4 * 64 * V
+    assert output_layer(make_model(tied=False), 50, CPU) == expected
+    assert output_layer(make_model(tied=True), 50, CPU) == expected + 4 * 64 * V
     half = make_model(tied=False).to(torch.bfloat16)
-    assert output_layer(small, half, CPU, 1) == 50 * V * 10 + 50 * 8 * 64 + 2 * 64 * V
-    large = config(optim={"tokens_per_microbatch": 10**6})
-    assert output_layer(large, half, CPU, 1) == TILE["cpu"] * 10 / 4 + 10**6 * 8 * 64 + 2 * 64 * V
+    assert output_layer(half, 50, CPU) == 50 * V * 10 + 50 * 8 * 64 + 2 * 64 * V
+    assert output_layer(half, 10**6, CPU) == TILE["cpu"] * 10 / 4 + 10**6 * 8 * 64 + 2 * 64 * V
 
 
 SHAPE = {
@@ -146,18 +172,13 @@ def test_the_estimate_is_a_little_more_than_autograd_keeps(
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        totals = policy.forward_backward(collate(rows), partial(policy_loss, settings=Objective()))
+        totals = policy.forward_backward(collate(rows), partial(policy_loss, objective=choose(Objective())))
     tokens = int(totals["tokens/update"])
-    plain, checkpointed = (
-        activations(
-            config(optim={"tokens_per_microbatch": tokens}, model={"gradient_checkpointing": on}), model, CPU, 1
-        )
-        for on in (False, True)
-    )
+    plain, checkpointed = (activations(model, tokens, checkpointing=on) for on in (False, True))
     # The layer that is computed again is seen by nobody: 3 layers + the rest, less 3 states + a layer + the rest.
     layer = (plain - checkpointed + 3 * tokens * 64 * dtype.itemsize) / 2
-    estimate = checkpointed - layer if checkpointing else plain
-    assert sum(kept.values()) <= estimate <= 1.15 * sum(kept.values())
+    estimated = checkpointed - layer if checkpointing else plain
+    assert sum(kept.values()) <= estimated <= 1.15 * sum(kept.values())
 
 
 def test_a_sum_is_said_in_words() -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpo.algorithm import JudgedGroup, Outcome, Update
+from grpo.algorithm import JudgedGroup, StepResult
+from grpo.engine import Update
 from grpo.metrics import Stopwatch, completion_shares, entropy, reward_statistics, sample_rows, step_row
 from grpo.types import Completion, Group, Problem, Prompt, ScoredGroup
 from rewards import Score
+from tests.batches import Row, collate
 
 
 def scored(*scores: dict[str, Score], rewards=None, logprobs=None, finish=None) -> ScoredGroup:
@@ -33,8 +34,8 @@ UNJUDGED = {"math": Score.none("down")}
 
 
 def update(grad_norm=1.0, tokens=10, **totals) -> Update:
-    totals = {"loss": 0.5, "tokens/update": 0.0, "tokens/padding": 0.0, **totals}
-    return Update(tokens, 1e-6, grad_norm, totals, batch=SimpleNamespace())
+    batch = collate([Row((1,), (2,) * tokens, (-0.5,) * tokens, 1.0, 1 / tokens)])
+    return Update(batch, 1e-6, grad_norm, {"loss": 0.5, "tokens/update": 0.0, "tokens/padding": 0.0, **totals})
 
 
 # --- Shares -------------------------------------------------------------------------------------------------------
@@ -86,12 +87,13 @@ def test_nothing_judged_is_no_mean_of_nothing():
 # --- A step -------------------------------------------------------------------------------------------------------
 
 
-def outcome(*updates: Update) -> Outcome:
+def result_of(*updates: Update) -> StepResult:
     groups = (
-        JudgedGroup(scored(RIGHT, WRONG, logprobs=[(-1.0,) * 2, (-1.0,) * 4]), (1.0, -1.0)),
-        JudgedGroup(scored(RIGHT, RIGHT, logprobs=[(-1.0,) * 2, (-1.0,) * 4]), (0.0, 0.0)),
+        JudgedGroup(scored(RIGHT, WRONG, logprobs=[(-1.0,) * 2, (-1.0,) * 4]), (1.0, -1.0), useful=True),
+        # A penalty in the reward gives advantages to a group that is not useful.
+        JudgedGroup(scored(RIGHT, RIGHT, logprobs=[(-1.0,) * 2, (-1.0,) * 4]), (0.5, -0.5), useful=False),
     )
-    return Outcome(groups, updates, gap=0.003)
+    return StepResult(groups, updates, rounds=3, gap=0.003)
 
 
 def test_a_step_by_hand():
@@ -101,13 +103,15 @@ def test_a_step_by_hand():
             4.0, 30, **{"policy/clipped": 7.0, "policy/ratio_max": 1.5, "tokens/update": 36.0, "tokens/padding": 5.0}
         ),
     ]
-    row = step_row(7, outcome(*updates), reward_names=["math"])
+    row = step_row(7, result_of(*updates), reward_names=["math"])
     assert (
         row
         | {
             "step": 7,
             "solved": 0.75,
+            "groups/sampled": 2,
             "groups/useful": 0.5,
+            "groups/rounds": 3,
             "tokens/sample": 12,
             "tokens/update": 50,  # a sum over tokens that no token divides
             "update/padded": 5 / 50,
@@ -127,26 +131,26 @@ def test_a_step_by_hand():
 
 
 def test_a_step_without_a_signal_has_no_loss():
-    row = step_row(1, outcome(), reward_names=["math"])
+    row = step_row(1, result_of(), reward_names=["math"])
     assert (row["policy/updates"], row["tokens/update"], row["update/padded"]) == (0, 0, 0)
     assert "policy/loss" not in row
 
 
 def test_an_update_that_was_not_applied_is_counted():
-    row = step_row(1, outcome(update(math.nan), update()), reward_names=["math"])
+    row = step_row(1, result_of(update(math.nan), update()), reward_names=["math"])
     assert (row["policy/updates"], row["policy/skipped_updates"]) == (2, 1)
 
 
 def test_a_row_holds_plain_values_only():
-    assert {type(value) for value in step_row(1, outcome(update()), reward_names=["math"]).values()} <= {int, float}
+    assert {type(value) for value in step_row(1, result_of(update()), reward_names=["math"]).values()} <= {int, float}
 
 
 def test_memory_is_that_of_a_process_with_torch_in_it():
-    assert 0.05 < step_row(1, outcome(), reward_names=["math"])["memory/peak_gib"] < 1024
+    assert 0.05 < step_row(1, result_of(), reward_names=["math"])["memory/peak_gib"] < 1024
 
 
 def test_every_completion_has_a_row_with_its_reason():
-    group = JudgedGroup(scored(RIGHT, WRONG), (1.0, -1.0))
+    group = JudgedGroup(scored(RIGHT, WRONG), (1.0, -1.0), useful=True)
     rows = list(sample_rows(3, [group], {"p/0": "the prompt"}))
     assert rows[1] == {
         "step": 3,
@@ -162,7 +166,7 @@ def test_every_completion_has_a_row_with_its_reason():
 
 
 def test_a_row_has_the_failure_of_a_score_where_there_is_one():
-    group = JudgedGroup(scored(RIGHT, LOST), (1.0, -1.0))
+    group = JudgedGroup(scored(RIGHT, LOST), (1.0, -1.0), useful=True)
     right, lost = (row["scores"]["math"] for row in sample_rows(3, [group], {"p/0": "the prompt"}))
     assert "failure" not in right
     assert lost == {"value": 0.0, "answer": None, "why": "no answer within 5 s", "failure": "timeout"}

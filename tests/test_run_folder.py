@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from grpo.config import Config
 from grpo.errors import CheckpointError
-from grpo.run.folder import MAY_DIFFER, RunFolder, _line
+from grpo.run.folder import MAY_DIFFER, RunFolder, as_line
 
 
 def toml(**changes: Any) -> str:
@@ -43,7 +43,7 @@ def test_a_new_run_stores_its_settings_and_its_rows(tmp_path: Path) -> None:
 
 @given(st.text(st.characters(exclude_categories=())), st.floats(), st.integers(-(2**63), 2**63))
 def test_any_text_a_model_writes_comes_back_unchanged(text: str, number: float, whole: int) -> None:
-    line = _line({"step": whole, "completion": text, "scores": {"math": {"value": number}}})
+    line = as_line({"step": whole, "completion": text, "scores": {"math": {"value": number}}})
     assert line.count(b"\n") == 1 and line.endswith(b"\n")
     back = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert back["completion"] == json.loads(json.dumps(text)) and back["step"] == whole
@@ -60,7 +60,7 @@ def test_a_folder_that_holds_a_run_is_refused(tmp_path: Path) -> None:
     assert rows(folder.metrics) == [{"step": 1}]
 
 
-def test_a_folder_with_only_a_checkpoint_is_refused_too(tmp_path: Path) -> None:
+def test_a_new_run_into_a_folder_with_only_a_checkpoint_is_refused(tmp_path: Path) -> None:
     RunFolder.create(tmp_path, toml()).close()
     (tmp_path / "checkpoints" / "step-0").mkdir(parents=True)
     with pytest.raises(CheckpointError, match="already holds a run"):
@@ -170,19 +170,21 @@ def test_resume_may_change_what_does_not_touch_the_mathematics(tmp_path: Path) -
         "model__gradient_checkpointing": True,
         "optim__tokens_per_microbatch": 64,
         "optim__offload": True,
-        "sampling__memory": 0.9,
-        "sampling__canary": 0.5,
+        "sampling__gpu_memory_utilization": 0.9,
+        "sampling__sync_tolerance": 0.5,
         "sampling__backend": "transformers",
     }
-    assert {name.replace("__", ".") for name in others} == MAY_DIFFER
+    assert {
+        name.replace("__", ".") for name in others
+    } == MAY_DIFFER  # and each is a setting, or toml() would refuse it
     with RunFolder.resume(tmp_path, toml(**others)) as folder:
         assert folder.config.read_text(encoding="utf-8") == toml(**others)
 
 
 def test_a_falling_learning_rate_ties_a_run_to_its_number_of_steps(tmp_path: Path) -> None:
-    RunFolder.create(tmp_path, toml(optim__schedule="cosine")).close()
+    RunFolder.create(tmp_path, toml(optim__lr_scheduler_type="cosine")).close()
     with pytest.raises(CheckpointError, match=r"run\.steps: 200 in the run, 300 given"):
-        RunFolder.resume(tmp_path, toml(optim__schedule="cosine", run__steps=300))
+        RunFolder.resume(tmp_path, toml(optim__lr_scheduler_type="cosine", run__steps=300))
 
 
 def test_a_damaged_stored_configuration_is_named(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM
 from grpo import config, sampling
 from grpo.errors import ConfigError, DataError, ModelError, SamplerError
 from grpo.sampling import Sampler, canary, hf, make_sampler
+from grpo.sampling.canary import Canary
 from grpo.types import Group, Problem, Prompt, SamplingParams
 from tests.tiny import CHARACTERS, CONFIG_END, END, GENERATION_END, encode, make_model, save_model
 
@@ -36,7 +37,7 @@ PROMPTS = prompts("1 + 1 = ?", "How many legs has a spider?", "x", "2 * (3 + 4)"
 
 
 def start(backend: str, folder: Path) -> Sampler:
-    settings = config.Sampling.model_validate({"backend": backend, "memory": 0.02})
+    settings = config.Sampling.model_validate({"backend": backend, "gpu_memory_utilization": 0.02})
     return make_sampler(settings, str(folder), revision=None, dtype="float32", device="cpu", context=CONTEXT, seed=0)
 
 
@@ -343,26 +344,29 @@ def test_bfloat16_weights_of_the_learner_are_taken_as_they_are(sampler: Sampler,
     assert sampler.score([sequence])[0] == pytest.approx(logprobs_by(learner, *sequence), abs=1e-4)
 
 
-def gap_after(sampler: Sampler, policy: Any, step: int) -> float:
-    sequences = canary.probe(collect(sampler, PROMPTS, n=2), seed=step)
-    sampler.load_weights(policy.named_parameters(), step)
-    return canary.logprob_gap(sampler.score(sequences), [logprobs_by(policy, *sequence) for sequence in sequences])
+def checked(sampler: Sampler, policy: Any, groups: Sequence[Group], tolerance: float) -> float:
+    """The canary's gap after step 1, on tokens of `groups`."""
+    return Canary(sampler, lambda sequences: [logprobs_by(policy, *one) for one in sequences], tolerance).check(
+        groups, 1
+    )
+
+
+def gap_after(sampler: Sampler, policy: Any, tolerance: float) -> float:
+    """… after the transfer of the policy's weights."""
+    groups = collect(sampler, PROMPTS, n=2)
+    sampler.load_weights(policy.named_parameters(), 1)
+    return checked(sampler, policy, groups, tolerance)
 
 
 def test_the_canary_is_silent_after_a_transfer_that_took(sampler: Sampler, reference: Any) -> None:
-    gap = gap_after(sampler, make_model(reference.config.tie_word_embeddings, seed=1), step=1)
-    assert gap < 1e-5
-    canary.check(gap, canary.tolerance("float32"), sampler=sampler.name, step=1)
+    policy = make_model(reference.config.tie_word_embeddings, seed=1)
+    assert gap_after(sampler, policy, canary.tolerance("float32")) < 1e-5
 
 
 def test_the_canary_fires_when_no_weights_arrive(sampler: Sampler, reference: Any) -> None:
-    sampler.load_weights = lambda named_tensors, step: None  # type: ignore[method-assign]
-    try:
-        gap = gap_after(sampler, make_model(reference.config.tie_word_embeddings, seed=1), step=1)
-    finally:
-        del sampler.load_weights
+    policy, groups = make_model(reference.config.tie_word_embeddings, seed=1), collect(sampler, PROMPTS, n=2)
     with pytest.raises(SamplerError, match="step 1"):
-        canary.check(gap, canary.tolerance("float32"), sampler=sampler.name, step=1)
+        checked(sampler, policy, groups, canary.tolerance("float32"))
 
 
 @pytest.mark.parametrize("served", [BACKENDS[0]], indirect=True)
@@ -376,10 +380,10 @@ def test_the_canary_fires_when_vllms_tied_head_stays_stale(
     """
     served.load_weights(reference.state_dict().items(), 0)
     monkeypatch.setattr("grpo.sampling.vllm.repack_tied_heads", lambda model: None)
-    gap = gap_after(served, make_model(tied=True, seed=1), step=1)
-    assert gap > 0.5
+    policy = make_model(tied=True, seed=1)
+    assert gap_after(served, policy, tolerance=0) > 0.5
     with pytest.raises(SamplerError, match="does not serve the policy's weights"):
-        canary.check(gap, canary.tolerance("float32"), sampler=served.name, step=1)
+        gap_after(served, policy, canary.tolerance("float32"))
 
 
 # Sharing one GPU by turns

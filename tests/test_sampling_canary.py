@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from grpo.errors import SamplerError
-from grpo.sampling import canary
+from grpo.sampling import Continuations, canary
+from grpo.sampling.canary import Canary
 from grpo.types import Completion, Group, Problem, Prompt
+from tests.fakes import FakeSampler
 
 
 def group(name: int, lengths: list[int]) -> Group:
@@ -59,21 +62,61 @@ def test_log_probabilities_of_other_lengths_are_refused_rather_than_cut() -> Non
         canary.logprob_gap([], [])
 
 
-def test_within_tolerance_it_is_silent_and_beyond_it_it_says_what_to_do() -> None:
-    canary.check(0.0009, canary.tolerance("float32"), sampler="vllm", step=3)
+# --- After each transfer ------------------------------------------------------------------------------------------
+
+
+def scored_by(sampler: FakeSampler, policy_logprob: Callable[[], float], tolerance: float) -> Canary:
+    """The canary between a sampler and a policy that give every token the same log-probability."""
+
+    def policy_score(sequences: Continuations) -> list[list[float]]:
+        return [[policy_logprob()] * len(completion) for _, completion in sequences]
+
+    return Canary(sampler, policy_score, tolerance)
+
+
+def gap_of(sampler: float, policy: float, tolerance: float, step: int = 1) -> float:
+    fake = FakeSampler(lambda problem, g, seed: "", logprob=sampler)
+    return scored_by(fake, lambda: policy, tolerance).check([group(0, [3, 5])], step)
+
+
+def test_a_gap_within_tolerance_is_returned_and_one_beyond_it_is_refused_with_what_to_do() -> None:
+    assert gap_of(-1.0, -1.0009, canary.tolerance("float32"), step=3) == pytest.approx(0.0009)
     with pytest.raises(SamplerError) as refusal:
-        canary.check(3.2, canary.tolerance("float32"), sampler="vllm 0.32.0 on cpu, float32", step=12)
-    for part in ("vllm 0.32.0 on cpu", "step 12", "3.2", "0.001", "sampling.backend", "sampling.canary"):
+        gap_of(-1.0, -4.2, canary.tolerance("float32"), step=12)
+    for part in ("fake: ", "step 12", "3.2", "0.001", 'backend = "transformers"', "sampling.sync_tolerance"):
         assert part in str(refusal.value)
 
 
 @pytest.mark.parametrize("gap", [math.nan, math.inf])
 def test_a_gap_that_is_no_number_is_beyond_every_tolerance(gap: float) -> None:
     with pytest.raises(SamplerError):
-        canary.check(gap, 0.1, sampler="vllm", step=0)
+        gap_of(-1.0, -1.0 - gap, 0.1, step=0)
 
 
-def test_the_setting_wins_over_the_default_and_zero_turns_it_off() -> None:
+def test_the_setting_wins_over_the_default_tolerance_and_zero_turns_the_check_off() -> None:
     assert canary.tolerance("bfloat16") == 0.1
     assert canary.tolerance("bfloat16", 0.5) == 0.5
-    canary.check(3.2, canary.tolerance("float32", 0.0), sampler="vllm", step=1)
+    assert gap_of(-1.0, -4.2, canary.tolerance("float32", 0.0)) == pytest.approx(3.2)
+
+
+def test_a_sampler_whose_scores_stay_while_the_policys_move_is_refused_however_small_the_gap() -> None:
+    sampler, policy = FakeSampler(lambda problem, g, seed: "", logprob=-1.0), [-1.0]
+    check = scored_by(sampler, lambda: policy[0], tolerance=0.1).check
+    assert check([group(0, [3])], 1) == 0
+    policy[0] = -1.001
+    with pytest.raises(SamplerError, match=r"fake: did not take the weights of step 2: .* the same to the last bit"):
+        check([group(1, [3])], 2)
+
+
+def test_where_the_policy_did_not_move_a_sampler_may_say_the_same_again() -> None:
+    sampler = FakeSampler(lambda problem, g, seed: "", logprob=-1.0)
+    check = scored_by(sampler, lambda: -1.0, tolerance=0.1).check
+    assert [check([group(0, [3])], step) for step in (1, 2, 3)] == [0, 0, 0]
+
+
+def test_a_sampler_that_moves_with_the_policy_is_not_refused() -> None:
+    sampler, policy = FakeSampler(lambda problem, g, seed: "", logprob=-1.0), [-1.0]
+    check = scored_by(sampler, lambda: policy[0], tolerance=0.1).check
+    for step in (1, 2, 3):
+        assert check([group(0, [3])], step) == 0
+        sampler.logprob = policy[0] = -1.0 - step / 100

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -13,13 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from grpo.assemble import Place, open_model
+from grpo.assemble import ModelFiles, open_model
 from grpo.config import Config
-from grpo.errors import DataError, LearningError
+from grpo.errors import ConfigError, DataError, LearningError
 from grpo.learning.loading import load_model
-from grpo.sft import Example, batch_of, cross_entropy, fine_tune, load_examples, sft, warmup_cosine
-
-CPU = Place("cpu", "float32")
+from grpo.sft import (
+    Example,
+    batch_of,
+    cross_entropy,
+    fine_tune,
+    load_examples,
+    open_learner,
+    sft,
+    warmup_cosine,
+)
 
 
 @pytest.fixture
@@ -35,17 +42,29 @@ def config(source: object, model: object = "m", **changes) -> Config:
     return Config(model={"name": str(model)}, data={"source": str(source)}, sft=settings)
 
 
+def loaded(config: Config, files: ModelFiles) -> list[Example]:
+    return load_examples(config.data, config.sft, files)
+
+
+def tuned(config: Config, model: Path, target: Path, **options: Any) -> ModelFiles:
+    """`model`, fine-tuned as `config` says; `options` replace what fine_tune is given."""
+    files = open_model(str(model))
+    given = {"policy": None, "seed": 0, "shown": lambda step, loss: None, **options}
+    given["policy"] = given["policy"] or open_learner(config, files)
+    return fine_tune(config.sft, loaded(config, files), files=files, target=target, **given)
+
+
 # --- Examples -----------------------------------------------------------------------------------------------------
 
 
 def test_an_example_is_the_prompt_the_target_and_the_end_token(examples, tiny_model):
     files = open_model(str(tiny_model))
-    loaded = load_examples(config(examples), files)
+    found = loaded(config(examples), files)
     tokenizer = files.tokenizer
-    assert [tokenizer.decode(example.tokens) for example in loaded] == [
+    assert [tokenizer.decode(example.tokens) for example in found] == [
         f"<answer>{n + 1}</answer>{tokenizer.eos_token}" for n in range(4)
     ]
-    assert tokenizer.decode(loaded[0].prompt) == tokenizer.apply_chat_template(
+    assert tokenizer.decode(found[0].prompt) == tokenizer.apply_chat_template(
         [{"role": "user", "content": "0+1"}], add_generation_prompt=True, tokenize=False
     )
 
@@ -57,12 +76,13 @@ def test_an_example_that_does_not_fit_the_model_is_refused_with_its_name(tmp_pat
     with pytest.raises(
         DataError, match=r"example long/1: prompt and target are 10\d\d tokens, .* context of 256 \(1 of 2"
     ):
-        load_examples(config(path), open_model(str(tiny_model)))
+        loaded(config(path), open_model(str(tiny_model)))
 
 
-def test_the_target_may_be_any_column(examples, tiny_model):
-    files = open_model(str(tiny_model))
-    assert files.tokenizer.decode(load_examples(config(examples, target="answer"), files)[0].tokens[:-1]) == "1"
+def test_without_worked_examples_there_is_nothing_to_learn_from(examples, tiny_model):
+    settings = config(examples).with_changes(sft={"source": None})
+    with pytest.raises(ConfigError, match=r"sft.source is not set; name the worked examples"):
+        loaded(settings, open_model(str(tiny_model)))
 
 
 # --- Loss ---------------------------------------------------------------------------------------------------------
@@ -73,17 +93,18 @@ pieces = st.lists(st.integers(3, 50), min_size=1, max_size=6).map(tuple)
 @given(st.lists(st.builds(Example, pieces, pieces), min_size=1, max_size=5))
 def test_every_target_token_weighs_the_same_and_all_together_one(examples):
     batch = batch_of(examples)
-    weights = batch.weights_BT[batch.weights_BT > 0]
-    assert len(weights) == sum(len(example.tokens) for example in examples)
+    weights = batch.targets.weights_BT[batch.targets.mask_BT]
+    assert len(weights) == batch.n_tokens == sum(len(example.tokens) for example in examples)
     assert torch.allclose(weights, weights[0])
     assert float(weights.sum()) == pytest.approx(1)
 
 
 def test_the_loss_is_the_mean_over_target_tokens():
     batch = batch_of([Example((1,), (2, 3, 4)), Example((1,), (5,))])
-    logprobs_BT = torch.where(batch.weights_BT > 0, -2.0, -1000.0)
+    logprobs_BT = torch.where(batch.targets.mask_BT, -2.0, -1000.0)
     logprobs_BT[0, 0] = -6.0
-    assert float(cross_entropy(logprobs_BT, batch).loss) == pytest.approx((6 + 2 + 2 + 2) / 4)
+    assert float(cross_entropy(logprobs_BT, batch.targets).loss) == pytest.approx((6 + 2 + 2 + 2) / 4)
+    assert batch.targets.per_token == {}  # nobody invents values to fill a field
 
 
 # --- Learning rate ------------------------------------------------------------------------------------------------
@@ -115,13 +136,7 @@ def test_the_learning_rate_by_hand():
 
 def test_a_model_learns_what_it_is_shown_and_opens_elsewhere(examples, tiny_model, tmp_path):
     shown = []
-    files = fine_tune(
-        config(examples, steps=40),
-        open_model(str(tiny_model)),
-        CPU,
-        tmp_path / "tuned",
-        shown=lambda *s: shown.append(s),
-    )
+    files = tuned(config(examples, steps=40), tiny_model, tmp_path / "tuned", shown=lambda *s: shown.append(s))
     assert [step for step, _ in shown] == list(range(1, 41))
     assert shown[-1][1] < 0.3 * shown[0][1]
     rows = [json.loads(line) for line in (tmp_path / "tuned" / "losses.jsonl").read_text().splitlines()]
@@ -132,24 +147,36 @@ def test_a_model_learns_what_it_is_shown_and_opens_elsewhere(examples, tiny_mode
     assert files.context == 256
 
 
-def test_the_same_seed_gives_the_same_model(examples, tiny_model, tmp_path):
-    def weights(name: str) -> dict[str, torch.Tensor]:
-        files = fine_tune(
-            config(examples, steps=3), open_model(str(tiny_model)), CPU, tmp_path / name, shown=lambda *_: None
-        )
+def test_a_model_is_shown_examples_at_temperature_one_whatever_it_will_be_sampled_with(examples, tiny_model):
+    settings = config(examples, tiny_model).with_changes(sampling={"temperature": 0.6})
+    assert open_learner(settings, open_model(str(tiny_model))).temperature == 1.0
+
+
+def test_the_same_seed_gives_the_same_model_and_another_seed_another(examples, tiny_model, tmp_path):
+    def weights(name: str, seed: int) -> dict[str, torch.Tensor]:
+        files = tuned(config(examples, steps=3, batch_size=2), tiny_model, tmp_path / name, seed=seed)
         return dict(load_model(files.name, None, dtype="float32", device="cpu").named_parameters())
 
-    one, two = weights("one"), weights("two")
+    one, two, three = weights("one", 0), weights("two", 0), weights("three", 1)
     assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not all(torch.equal(one[name], three[name]) for name in one)  # other examples came first
 
 
-def test_gradients_that_are_not_finite_stop_it_and_leave_nothing(examples, tiny_model, tmp_path, monkeypatch):
-    broken = SimpleNamespace(forward_backward=lambda *_: {"loss": math.nan}, optim_step=lambda lr: math.nan)
-    monkeypatch.setattr("grpo.sft.make_policy", lambda *_: broken)
+class Broken:
+    """A policy whose gradients are not finite."""
+
+    def forward_backward(self, batch, loss):
+        return {"loss": math.nan}
+
+    def optim_step(self, lr):
+        return math.nan
+
+
+def test_gradients_that_are_not_finite_stop_fine_tuning_and_leave_nothing(examples, tiny_model, tmp_path):
     with pytest.raises(
         LearningError, match=r"sft: gradients of step 1 are not finite \(loss nan\); lower sft.lr = 0.003"
     ):
-        fine_tune(config(examples), open_model(str(tiny_model)), CPU, tmp_path / "tuned", shown=lambda *_: None)
+        tuned(config(examples), tiny_model, tmp_path / "tuned", policy=Broken())
     assert not (tmp_path / "tuned").exists()
 
 
@@ -162,6 +189,6 @@ def test_the_command_makes_the_model_that_training_can_start_from(examples, tiny
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["tuned"]
 
 
-def test_the_built_in_model_is_made_beside_it(examples, tmp_path):
+def test_the_built_in_model_is_made_beside_the_fine_tuned_one(examples, tmp_path):
     sft(config(examples, "builtin:tiny", steps=1), tmp_path / "tuned", say=lambda _: None)
     assert {"tuned", "tuned-start"} <= {path.name for path in tmp_path.iterdir()}

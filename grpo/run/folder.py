@@ -45,8 +45,8 @@ MAY_DIFFER = frozenset(
         "model.gradient_checkpointing",
         "optim.tokens_per_microbatch",
         "optim.offload",
-        "sampling.memory",
-        "sampling.canary",
+        "sampling.gpu_memory_utilization",
+        "sampling.sync_tolerance",
         "sampling.backend",
     }
 )
@@ -191,7 +191,7 @@ def _check_same_mathematics(stored: Path, given_toml: str) -> None:
         raise CheckpointError(f"{stored}: is damaged ({error}); restore it to resume this run", exit_code=2) from error
     new = _flatten(tomllib.loads(given_toml))
     # A learning rate that falls to zero at the last step is another one where the last step is another.
-    falling = new.get("optim.schedule", "constant") != "constant"
+    falling = new.get("optim.lr_scheduler_type", "constant") != "constant"
     may_differ = MAY_DIFFER - {"run.steps"} if falling else MAY_DIFFER
     changed = [
         f"{key}: {_shown(old, key)} in the run, {_shown(new, key)} given"
