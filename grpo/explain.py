@@ -29,6 +29,7 @@ from grpo.objectives import Objective
 from grpo.replay import OpenStep, opened
 
 Say = Callable[[str], None]
+LONGEST_QUESTION = 100  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +149,16 @@ def heading(explanation: Explanation, objective: Objective) -> list[str]:
     group, settings = explanation.group.scored, objective.settings
     rewards = [reward for reward in group.rewards if reward is not None]
     spread = f"mean {fmean(rewards):.4g}, standard deviation {stdev(rewards):.4g}" if len(rewards) > 1 else "too few"
+    problem = group.group.prompt.problem
     return [
-        f"problem {group.group.prompt.problem.id}, {len(group.rewards)} completions, objective {settings.name}",
+        f"problem {problem.id}, {len(group.rewards)} completions, objective {settings.name}",
+        f"asked        {problem.messages[-1]['content'][:LONGEST_QUESTION]!r}",
+        f"rewards      {spread}",
         f"advantage A  {_formula(objective.advantages)}",
         f"weight w     {_formula(objective.weights)}",
         f"surrogate    {_formula(objective.surrogate)}",
-        f"rewards      {spread}",
+        f"             u is the importance ratio of each {settings.ratio}, to the policy before the step's first update;",
+        f"             its gain is multiplied by c, the correction for the sampler: {settings.correction}",
     ]
 
 
@@ -163,7 +168,7 @@ def _formula(function: object) -> str:
 
 
 def table(explanation: Explanation) -> Table:
-    columns = ("reward", "A", "tokens", "w", "ratio", "c", "contribution", "of the norm")
+    columns = ("reward", "A", "tokens", "w", "mean u", "mean c", "contribution", "of the norm")
     made = Table(box=None, pad_edge=False, header_style="dim", expand=True)
     made.add_column("#", justify="right", min_width=2)
     rows = [_cells(row, explanation.grad_norm) for row in explanation.completions]
