@@ -157,8 +157,8 @@ def heading(explanation: Explanation, objective: Objective) -> list[str]:
         f"advantage A  {_formula(objective.advantages)}",
         f"weight w     {_formula(objective.weights)}",
         f"surrogate    {_formula(objective.surrogate)}",
-        f"             u is the importance ratio of each {settings.ratio}, to the policy before the step's first update;",
-        f"             its gain is multiplied by c, the correction for the sampler: {settings.correction}",
+        f"             u: importance ratio of each {settings.ratio}, to the policy before the step's first update",
+        f"             times c: correction for the sampler, {settings.correction}",
     ]
 
 

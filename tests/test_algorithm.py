@@ -154,11 +154,8 @@ class FakeEngine:
 class FakeScorer:
     """`reward(problem id, g)` is what completion g of a problem earns."""
 
-    names = ("given",)
-    weights = {"given": 1.0}
-
     def __init__(self, reward: Any) -> None:
-        self.reward = reward
+        self.reward, self.names, self.weights = reward, ("given",), {"given": 1.0}
 
     def submit(self, group: Group) -> Future[ScoredGroup]:
         rewards = [self.reward(group.prompt.problem.id, g) for g in range(len(group.completions))]
@@ -263,7 +260,7 @@ def test_the_top_entropy_tokens_keep_their_advantage_and_all_stay_in_the_denomin
     made = trainer(second_is_better, objective={"top_entropy_quantile": 0.2}, sampling={"problems_per_step": 1})
     made.step(1, Numbered(), lr=1e-3)
     (batch,) = made.engine.batches  # type: ignore[attr-defined]
-    # 3 and 4 tokens; entropies 0 1 2 and 4 5 6 7 by place: of 7 the upper fifth is from rank ⌈6 · 0.8⌉ = 5 on, that is 6, 7
+    # 3 and 4 tokens; entropies 0 1 2 and 4 5 6 7 by place: of 7 the upper fifth is from rank ⌈6 · 0.8⌉ = 5 on: 6 and 7
     assert batch.targets["advantages"].ne(0).tolist() == [[False] * 4, [False, False, True, True]]
     assert batch.targets.weights_BT[batch.targets.mask_BT].tolist() == pytest.approx([1 / 7] * 7)
 
