@@ -77,6 +77,59 @@ def test_score_is_at_temperature_one() -> None:
         assert row == pytest.approx(expected, abs=1e-5)
 
 
+def plain_entropies(model: Any, sequences: Sequences, temperature: float) -> list[list[float]]:
+    """Row by row in float64, from the model's own logits: of what each token was drawn from."""
+    found = []
+    for prompt, tokens, length in zip(sequences.prompts, sequences.tokens_BT.tolist(), sequences.lengths, strict=True):
+        with torch.no_grad():
+            logits_LV = model(input_ids=torch.tensor([[*prompt, *tokens[:length]]])).logits[0].double() / temperature
+        entropies_L = torch.distributions.Categorical(logits=logits_LV).entropy()
+        found.append(entropies_L[len(prompt) - 1 : -1].tolist())
+    return found
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_entropies_are_those_of_the_models_own_logits(tied: bool, temperature: float) -> None:
+    model, sequences = make_model(tied), ragged().sequences
+    found_BT = policy(model, temperature, tokens_per_microbatch=20).entropies(sequences)
+    assert found_BT.shape == sequences.tokens_BT.shape and found_BT.dtype == torch.float32
+    assert not found_BT.requires_grad
+    for row, expected in zip(found_BT.tolist(), plain_entropies(model, sequences, temperature), strict=True):
+        assert row[: len(expected)] == pytest.approx(expected, abs=1e-4)
+        assert row[len(expected) :] == [0.0] * (len(row) - len(expected))
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("tile", [36, 9 * 4 * 7, 10**6])  # bytes: one column at a time, 7 of them, all
+@pytest.mark.parametrize("temperature", [1.0, 0.3, 2.0])
+def test_the_entropy_of_the_head_in_tiles_is_that_of_the_softmax(
+    bias: bool, tile: int, temperature: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    layer, states_ND = torch.nn.Linear(16, 51, bias=bias), 8 * torch.randn(9, 16)  # from nearly sure to undecided
+    states_ND[0] = 0
+    monkeypatch.setattr(head, "TILE", {"cpu": tile})
+    found_N = head.head_entropies(layer, states_ND, temperature)
+    with torch.no_grad():
+        probs_NV = (layer.double()(states_ND.double()) / temperature).softmax(1)
+    expected_N = -(probs_NV * probs_NV.log()).sum(1)
+    assert found_N.dtype == torch.float32 and not found_N.requires_grad
+    assert torch.allclose(found_N.double(), expected_N, atol=1e-5)
+    assert expected_N.min() < 0.5 * expected_N.max()
+    if not bias:
+        assert float(found_N[0]) == pytest.approx(math.log(51))  # all alike
+
+
+def test_entropies_stay_finite_however_large_the_logits_are() -> None:
+    layer = torch.nn.Linear(1, 4, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[1.0], [1.0], [-1.0], [-2.0]]))
+    states_ND = torch.tensor([[1e4], [-1e4]])  # two alike and the rest impossible; and one of which it is sure
+    # float32 knows a logit of 10,000 to 0.001
+    assert head.head_entropies(layer, states_ND, 1.0).tolist() == pytest.approx([math.log(2), 0.0], abs=1e-3)
+
+
 def test_an_architecture_with_more_after_the_body_falls_back_to_its_own_logits() -> None:
     class Capped(torch.nn.Module):
         """As Gemma 2: logits are squeezed into (-5, 5) after the output layer."""
@@ -98,6 +151,9 @@ def test_an_architecture_with_more_after_the_body_falls_back_to_its_own_logits()
     sequences = ragged().sequences
     found_BT = LanguageModel(model, temperature=1.0, tokens_per_microbatch=99).logprobs(sequences)
     for row, expected in zip(found_BT.tolist(), plain_logprobs(model, sequences, 1.0), strict=True):
+        assert row[: len(expected)] == pytest.approx(expected, abs=1e-5)
+    entropies_BT = LanguageModel(model, temperature=0.7, tokens_per_microbatch=99).entropies(sequences)
+    for row, expected in zip(entropies_BT.tolist(), plain_entropies(model, sequences, 0.7), strict=True):
         assert row[: len(expected)] == pytest.approx(expected, abs=1e-5)
 
 
@@ -134,6 +190,17 @@ def test_gradient_checkpointing_and_chunked_logits_change_no_gradient(monkeypatc
     _, chunked = gradients(ragged())
     assert float((checkpointed - plain).norm() / plain.norm()) < 1e-5
     assert float((chunked - plain).norm() / plain.norm()) < 1e-5
+
+
+def test_gradients_that_are_asked_for_are_those_of_the_update_and_move_nothing() -> None:
+    model = make_model(True)
+    learner, before = policy(model), [weight.clone() for weight in model.parameters()]
+    found = learner.gradients(ragged(), LOSS)
+    assert set(found) == {name for name, _ in model.named_parameters()}
+    _, expected = gradients(ragged())
+    assert torch.equal(torch.cat([gradient.flatten() for gradient in found.values()]), expected)
+    assert all(weight.grad is None for weight in model.parameters())
+    assert all(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
 
 
 def test_the_update_raises_the_probability_of_what_did_better_than_its_group() -> None:

@@ -19,12 +19,13 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen2Config
 
 from grpo.algorithm import policy_loss
 from grpo.config import Objective, Optim
-from grpo.learning.batch import Row, collate
+from grpo.learning.batch import Batch, Sequences, Targets, spread
 from grpo.learning.policy import Policy
+from grpo.objectives import choose
 
 LR = 1e-6
 # No correction for a sampler that there is none of: so both losses are the same, and their gradients' norms are.
-OBJECTIVE = Objective(importance_cap=0.0, clip_low=0.2, clip_high=0.2)
+OBJECTIVE = choose(Objective(correction="off", clip_low=0.2, clip_high=0.2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,16 +185,15 @@ class Ours:
         self.policy = Policy(model, optim, temperature=1.0, gradient_checkpointing=setting.checkpointing)
 
     def take(self, work: Work) -> None:
-        weight = 1 / work.completion_tokens
-        self.batch = collate(
-            [
-                Row(work.prompt_of(row), tokens, (0.0,) * len(tokens), advantage, weight)
-                for row, (tokens, advantage) in enumerate(zip(work.completions, work.advantages, strict=True))
-            ]
-        )
+        rows = list(enumerate(work.completions))
+        sequences = Sequences.of([(work.prompt_of(row), tokens) for row, tokens in rows])
+        real_BT = sequences.real_BT
+        per_token = {"sampler": torch.zeros(real_BT.shape), "advantages": spread(work.advantages, real_BT)}
+        weights_BT = spread([1 / work.completion_tokens] * len(rows), real_BT)
+        self.batch = Batch(sequences, Targets(real_BT, weights_BT, per_token))
 
     def forward_backward(self) -> None:
-        self.policy.forward_backward(self.batch, partial(policy_loss, settings=OBJECTIVE))
+        self.policy.forward_backward(self.batch, partial(policy_loss, objective=OBJECTIVE))
 
     def optim_step(self) -> float:
         return self.policy.optim_step(LR)
@@ -291,7 +291,7 @@ def trl_loss(model: PreTrainedModel, size: Size, setting: Setting) -> RowsLoss:
             gradient_accumulation_steps=parts,
             num_generations=size.group_size,
             max_completion_length=size.new,
-            epsilon=OBJECTIVE.clip_low,
+            epsilon=OBJECTIVE.settings.clip_low,
             loss_type="dapo",
             beta=0.0,
         ),

@@ -12,14 +12,15 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from grpo import assemble
-from grpo.algorithm import Outcome, Trainer
+from grpo import assemble, opening
+from grpo.algorithm import StepResult, Trainer
 from grpo.config import Config
 from grpo.metrics import Stopwatch
 from grpo.products import fast_products
@@ -63,13 +64,26 @@ def settings(work: Workload, folder: str, choices: dict[str, Any]) -> Config:
     return assemble.resolved(base.with_changes(**{k: v for k, v in choices.items() if isinstance(v, dict)}))
 
 
-def never_ending(sampler: Sampler) -> Sampler:
-    """The same sampler, to whom no token is an end token."""
+@dataclass(frozen=True)
+class EveryStepTheSame:
+    """Where a step gets its problems: all there are, in every step."""
+
+    everything: Sequence[Prompt]
+    step: int
+
+    def prompts(self, count: int) -> Sequence[Prompt]:
+        return self.everything
+
+    def seed(self, round: int) -> int:
+        return self.step
+
+
+def never_end(sampler: Sampler) -> None:
+    """To this sampler no token is an end token any more."""
     opened: Any = sampler
     opened._vocabulary.end_tokens = frozenset()
     if hasattr(opened, "_run"):  # vLLM has end tokens of its own
         opened._run = partial(_ignoring_the_end, opened._run)
-    return sampler
 
 
 def _ignoring_the_end(run: Any, prompts: Any, request: Any, seed: int) -> Any:
@@ -77,39 +91,41 @@ def _ignoring_the_end(run: Any, prompts: Any, request: Any, seed: int) -> Any:
     return run(prompts, request, seed)
 
 
-def row(step: int, outcome: Outcome, times: dict[str, float]) -> dict[str, Any]:
-    completions = [c for group in outcome.groups for c in group.scored.group.completions]
+def row(step: int, result: StepResult, times: dict[str, float]) -> dict[str, Any]:
+    completions = [c for group in result.groups for c in group.scored.group.completions]
     return {
         "step": step,
         "seconds": times["time/step"],
         **{phase: times.get(f"time/{phase}", 0.0) for phase in ("sample", "score", "update", "sync")},
         "tokens": sum(len(completion.token_ids) for completion in completions),
-        "learned": sum(update.tokens for update in outcome.updates),
+        "learned": sum(update.batch.n_tokens for update in result.updates),
     }
 
 
 def main(spec: dict[str, Any]) -> None:
     work = Workload(**spec["work"])
     config = settings(work, spec["folder"], spec["choices"])
-    files, place = assemble.open_model(spec["folder"]), assemble.choose_place(config)
+    files = assemble.open_model(spec["folder"])
     problems = [Problem(f"p{i}", ({"role": "user", "content": "?"},), {}) for i in range(work.problems)]
     prompts = [Prompt(p, tuple(ids)) for p, ids in zip(problems, make_prompts(work), strict=True)]
     context = work.prompt + work.new
     with (
-        assemble.open_scorer(config, None) as scorer,
-        closing(never_ending(assemble.open_sampler(config, files, place, context=context))) as sampler,
+        assemble.open_scorer(
+            config.reward, chat=config.data.chat, workers=config.run.reward_workers, failed=None
+        ) as scorer,
+        closing(assemble.open_engine(config, files, files, context=context, step=0, checkpoint=None)) as engine,
     ):
-        policy = assemble.make_policy(config, files, place)
+        never_end(engine.sampler)
         if "threads" in spec["choices"]:
             torch.set_num_threads(spec["choices"]["threads"])
-        sampler.load_weights(policy.weights(), 0)
         gc.collect()
         gc.freeze()  # as `grpo train` does
         clock = Clock()
-        trainer = Trainer(config, policy, sampler, scorer, policy.logprobs, clock, lambda done, total: None)
+        trainer = opening.make_trainer(config, engine, scorer, clock, lambda done, total: None)
         run(trainer, clock, prompts, spec["steps"])
-        facts = {"sampler": sampler.name, "threads": torch.get_num_threads(), **clock.gauge.row()}
-        say({**facts, "dtype": place.dtype, "matrix_rate": matrix_rate(spec["cores"], place.dtype)})
+        facts = {"sampler": engine.name, "threads": torch.get_num_threads(), **clock.gauge.row()}
+        dtype = config.model.dtype
+        say({**facts, "dtype": dtype, "matrix_rate": matrix_rate(spec["cores"], dtype)})
 
 
 def run(trainer: Trainer, clock: Clock, prompts: Sequence[Prompt], steps: int) -> None:
@@ -117,8 +133,8 @@ def run(trainer: Trainer, clock: Clock, prompts: Sequence[Prompt], steps: int) -
     for step in range(steps + 2):
         clock.trimmed = step == steps + 1
         clock.watch.restart()
-        outcome = trainer.step(step + 1, prompts, lr=LEARNING_RATE, seed=step)
-        say(row(step, outcome, clock.watch.row()))
+        result = trainer.step(step + 1, EveryStepTheSame(prompts, step), lr=LEARNING_RATE)
+        say(row(step, result, clock.watch.row()))
 
 
 def matrix_rate(threads: int, dtype: str) -> float:

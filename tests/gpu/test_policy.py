@@ -19,10 +19,13 @@ from torch import Tensor
 
 from grpo.algorithm import policy_loss
 from grpo.config import Objective, Optim
-from grpo.learning.batch import Batch, Row, collate
+from grpo.learning.batch import Batch
 from grpo.learning.policy import Policy
+from grpo.objectives import choose
+from tests.batches import Row, collate
 from tests.tiny import make_model
 
+LOSS = partial(policy_loss, objective=choose(Objective()))
 NO_GPU = "there is no CUDA device"
 CUDA = pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason=NO_GPU)])
 on_each_device = pytest.mark.parametrize("device", ["cpu", CUDA])
@@ -57,24 +60,23 @@ def make_policy(device: str, dtype: torch.dtype, *, checkpointing: bool = False,
 
 
 def gradient(policy: Policy, batch: Batch) -> Tensor:
-    """Of all weights in a row, float32 on the CPU.  Those of weights in lower precision are with the optimizer."""
-    policy.forward_backward(batch, partial(policy_loss, settings=Objective()))
-    sums = policy.optimizer.sums
-    parts = [sums.get(name, weight.grad) for name, weight in policy.model.named_parameters()]
-    return torch.cat([part.detach().float().flatten().cpu() for part in parts if part is not None])
+    """Of all weights in a row, on the CPU."""
+    found = policy.gradients(batch, LOSS)
+    assert {part.dtype for part in found.values()} == {torch.float32}
+    return torch.cat([found[name].flatten().cpu() for name, _ in policy.model.named_parameters()])
 
 
 def plain(batch: Batch) -> tuple[list[Tensor], Tensor]:
     """Log-probabilities of each row and the gradient: row by row, from all logits, in float32 on the CPU."""
     model = make_model(tied=True)
     logprobs = []
-    for row, (prompt, length) in enumerate(zip(batch.prompts, batch.lengths, strict=True)):
-        tokens = batch.tokens_BT[row, :length]
+    for row, (prompt, length) in enumerate(zip(batch.sequences.prompts, batch.sequences.lengths, strict=True)):
+        tokens = batch.sequences.tokens_BT[row, :length]
         logits = model(input_ids=torch.tensor([[*prompt, *tokens.tolist()]])).logits[0, len(prompt) - 1 : -1]
         of_all = (logits / 0.8).log_softmax(-1)
         logprobs.append(of_all.gather(1, tokens.unsqueeze(1)).squeeze(1))
         padded = torch.zeros(1, length).index_copy(1, torch.arange(length), logprobs[-1].unsqueeze(0))
-        policy_loss(padded, batch.rows([row]), settings=Objective()).loss.backward()
+        LOSS(padded, batch.rows([row]).targets).loss.backward()
     grads = [weight.grad.flatten() for weight in model.parameters() if weight.grad is not None]
     return [row.detach() for row in logprobs], torch.cat(grads)
 
@@ -91,9 +93,24 @@ def apart(found: Tensor, expected: Tensor) -> float:
 @in_each_dtype
 def test_logprobs_are_those_of_the_plain_computation(device: str, dtype: torch.dtype) -> None:
     batch = groups()
-    found_BT = make_policy(device, dtype, tokens_per_microbatch=300).logprobs(batch)
+    found_BT = make_policy(device, dtype, tokens_per_microbatch=300).logprobs(batch.sequences)
     for row, expected in zip(found_BT, plain(batch)[0], strict=True):
         assert float((row[: len(expected)] - expected).abs().max()) < TOLERANCE[dtype][0]
+
+
+@on_each_device
+@in_each_dtype
+def test_entropies_are_those_of_the_plain_computation(device: str, dtype: torch.dtype) -> None:
+    sequences, model = groups().sequences, make_model(tied=True)
+    found_BT = make_policy(device, dtype, tokens_per_microbatch=300).entropies(sequences)
+    for row, (prompt, tokens, length) in enumerate(
+        zip(sequences.prompts, sequences.tokens_BT.tolist(), sequences.lengths, strict=True)
+    ):
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([[*prompt, *tokens[:length]]])).logits[0, len(prompt) - 1 : -1]
+        expected = torch.distributions.Categorical(logits=logits / 0.8).entropy()
+        assert float((found_BT[row, :length] - expected).abs().max()) < TOLERANCE[dtype][0]
+        assert not found_BT[row, length:].any()
 
 
 @on_each_device
@@ -132,7 +149,7 @@ def test_offloading_the_optimizer_changes_no_weight(device: str, dtype: torch.dt
     for offload in (False, True):
         policy = make_policy(device, dtype, offload=offload, lr=lr)
         for _ in range(3):
-            policy.forward_backward(batch, partial(policy_loss, settings=Objective()))
+            policy.forward_backward(batch, LOSS)
             assert math.isfinite(policy.optim_step(lr))
         weights.append(flat(policy))
     start = flat(make_policy(device, dtype))
@@ -147,7 +164,7 @@ def test_a_policy_goes_on_from_its_saved_state_where_it_stopped(device: str, dty
     batch, lr = groups(), 1e-3
 
     def stepped(policy: Policy) -> Tensor:
-        policy.forward_backward(batch, partial(policy_loss, settings=Objective()))
+        policy.forward_backward(batch, LOSS)
         policy.optim_step(lr)
         return flat(policy)
 
@@ -162,7 +179,7 @@ def test_a_policy_goes_on_from_its_saved_state_where_it_stopped(device: str, dty
 @on_cuda
 def test_released_memory_is_the_gpus_again(device: str) -> None:
     policy = make_policy(device, torch.bfloat16)
-    policy.forward_backward(groups(count=20, size=8), partial(policy_loss, settings=Objective()))
+    policy.forward_backward(groups(count=20, size=8), LOSS)
     policy.optim_step(1e-6)
     kept = torch.cuda.memory_reserved()
     policy.release_memory()
@@ -176,7 +193,7 @@ def test_with_offloading_masters_and_moments_are_not_on_the_gpu(device: str) -> 
         gc.collect()  # a policy and its hooks point at each other
         before = torch.cuda.memory_allocated()
         policy = make_policy(device, torch.bfloat16, offload=offload)
-        policy.forward_backward(groups(), partial(policy_loss, settings=Objective()))
+        policy.forward_backward(groups(), LOSS)
         policy.optim_step(1e-6)
         return torch.cuda.memory_allocated() - before
 
