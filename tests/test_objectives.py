@@ -1,4 +1,4 @@
-"""The family of objectives: on-policy they agree, off-policy each holds back in its own way, and names are looked up."""
+"""Objectives: on-policy they agree, off-policy each holds back in its own way, and names are looked up."""
 
 from __future__ import annotations
 

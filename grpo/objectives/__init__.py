@@ -117,8 +117,8 @@ def _nonsense(settings: config.Objective, group_size: int) -> Iterator[str]:
         )
     if pays_kl and settings.advantages in ("max_rl", "pass_at_k"):
         yield (
-            f'objective.kl_in = "reward" with objective.advantages = "{settings.advantages}": it divides by, or counts, '
-            'rewards that a penalty would change; set objective.kl_in = "loss"'
+            f'objective.kl_in = "reward" with objective.advantages = "{settings.advantages}": it divides by, or '
+            'counts, rewards that a penalty would change; set objective.kl_in = "loss"'
         )
     if settings.advantages == "pass_at_k" and group_size <= settings.pass_k:
         yield (
