@@ -212,7 +212,7 @@ def _importance(steps: Sequence[Row], at: Sequence[int]) -> list[str]:
     lines = [Line("mean", _column(steps, "policy/ratio_mean"), 1), Line("largest", largest, 5, peak=True)]
     clipped = [Line("of tokens", _column(steps, "policy/clipped"), 2)]
     return [
-        line_chart("Importance ratio, after to before", at, lines, plain),
+        line_chart("Importance ratio, new to old policy", at, lines, plain),
         line_chart("Clipped", at, clipped, percent, least_top=0.02),
     ]
 
