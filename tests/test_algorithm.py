@@ -289,8 +289,8 @@ def useful_ones(*useful: int) -> Any:
 
 
 def test_sampling_goes_on_until_enough_groups_carry_a_signal() -> None:
-    # Of p0 … p3 one is useful: 3 are lacking, and at a rate of 1/4 it takes 12, but 4 are the most at a time.  Then 3 of
-    # 8 are, 1 is lacking, and it takes ⌈8/3⌉ = 3.
+    # Of p0 … p3 one is useful: 3 are lacking, and at a rate of 1/4 it takes 12, but 4 are the most at a time.  Then 3
+    # of 8 are, 1 is lacking, and it takes ⌈8/3⌉ = 3.
     made = trainer(useful_ones(0, 5, 6, 9), sampling={"max_num_gen_batches": 5})
     source = Numbered()
     result = made.step(1, source, lr=1e-3)

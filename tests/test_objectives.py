@@ -92,7 +92,7 @@ def test_without_advantage_nothing_is_followed(name: str) -> None:
 
 
 def test_the_two_forms_of_gspo_are_one_where_a_completion_is_averaged_over_its_tokens() -> None:
-    """sg(s) · π / sg(π) per token (verl), and s with the gradient through the mean (TRL): arXiv 2507.18071 eq. 7, 14."""
+    """sg(s) · π / sg(π) per token (verl), s with the gradient through the mean (TRL): arXiv 2507.18071 eq. 7, 14."""
     now, old = torch.tensor([[-1.0, -2.0, -0.5]]), torch.tensor([[-1.1, -1.8, -0.4]])
     mask = torch.ones(1, 3, dtype=torch.bool)
 
