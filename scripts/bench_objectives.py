@@ -1,8 +1,8 @@
 """Every objective on one task.  `scripts/bench objectives [--seeds N] [--out FOLDER]`
 
 The generated arithmetic of the quickstart, made harder: a shorter cold start, so that the model must learn to go step
-by step *and* to get the steps right; and sixteen updates from each step's completions (four mini-batches, four times) at
-a high learning rate, so that surrogates differ, which on-policy they do not.  Per seed all objectives start from the
+by step *and* to get the steps right; and sixteen updates from each step's completions (four mini-batches, four times)
+at a high learning rate, so that surrogates differ, which on-policy they do not.  Per seed all objectives start from the
 same fine-tuned model and sample with the same seeds.  Nothing here depends on the machine's speed, so the cores may be
 busy.
 
