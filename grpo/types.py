@@ -8,7 +8,7 @@ Letters in names of tensors and arrays, here and everywhere:
     G  completions per problem     T  completion positions                V  vocabulary entries
 
 So `rewards_PG` is one number per completion, and `logprobs_BT` one per token of each row.
-No torch here: `Batch`, which holds tensors, is in `grpo.learning.batch`.
+No torch here: `Sequences` and `Targets`, which hold tensors, are in `grpo.learning.batch`.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """All completions of one prompt.  `policy_step` is the optimizer step whose weights the sampler served."""
+    """All completions of one prompt: a rollout.  `policy_step` is the step whose weights the sampler served; how far it
+    lies behind the policy's own is the group's staleness, 0 where learner and sampler take turns."""
 
     prompt: Prompt
     completions: tuple[Completion, ...]
