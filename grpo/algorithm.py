@@ -36,7 +36,7 @@ from torch import Tensor
 from grpo.config import Optim, Sampling
 from grpo.engine import Engine, Update
 from grpo.learning.batch import Batch, Sequences, Targets, Terms, padded, spread
-from grpo.objectives import GroupRewards, Objective, Tokens
+from grpo.objectives import GroupRewards, Objective, Tokens, zero_variance
 from grpo.scoring import Scorer
 from grpo.types import Completion, Group, Prompt, SamplingParams, ScoredGroup
 
@@ -85,10 +85,7 @@ def policy_loss(logprobs_BT: Tensor, targets: Targets, *, objective: Objective) 
 
 @dataclass(frozen=True, slots=True)
 class JudgedGroup:
-    """A scored group with the advantage of each completion; the end of the path before tensors.
-
-    `useful`: it carries a signal, that is, it tells some of its completions from others.
-    """
+    """A scored group with the advantage of each completion.  `useful`: it tells some of them from others."""
 
     scored: ScoredGroup
     advantages: tuple[float, ...]
@@ -155,14 +152,15 @@ class Trainer:
         return StepResult(tuple(groups), tuple(updates), rounds, gap)
 
     def rollout(self, source: Source) -> tuple[list[ScoredGroup], int]:
-        """Scored groups, and in how many rounds they were sampled: until enough of them carry a signal (dynamic
-        sampling, DAPO, arXiv 2503.14476 eq. 11), or `max_num_gen_batches` rounds.  All of them are returned."""
+        """Scored groups, all of them, and in how many rounds they were sampled: until enough carry a signal (dynamic
+        sampling, DAPO, arXiv 2503.14476 eq. 11), or for `max_num_gen_batches` rounds."""
         wanted, scored, rounds = self.sampling.problems_per_step, list[ScoredGroup](), 0
         lacking = asked = wanted
         while lacking > 0 and rounds < self.sampling.max_num_gen_batches:
             scored += self.sample(source.prompts(asked), source.seed(rounds))
             rounds += 1
-            useful = sum(self.objective.has_signal(self.rewards_of(group)) for group in scored)
+            # In the first reward: to a total every completion's length may add something, and no group would be alike.
+            useful = sum(not zero_variance(self.rewards_of(group).first) for group in scored)
             lacking = wanted - useful
             share = max(0.25, useful / len(scored))  # as many as should suffice if the next are like the last
             asked = min(wanted, math.ceil(lacking / share))
@@ -181,11 +179,10 @@ class Trainer:
 
     def compare(self, scored: Sequence[ScoredGroup]) -> list[JudgedGroup]:
         """The advantages of all completions.  Which groups are useful is a matter of their rewards, without the KL."""
-        useful = [self.objective.has_signal(self.rewards_of(group)) for group in scored]
+        rewards = [self.rewards_of(group) for group in scored]
+        useful = [self.objective.has_signal(group) for group in rewards]
         if self.objective.settings.kl_coef and self.objective.settings.kl_in == "reward":
             rewards = self.less_kl(scored)
-        else:
-            rewards = [self.rewards_of(group) for group in scored]
         advantages = self.objective.advantages(rewards, self.objective.settings)
         return [JudgedGroup(s, tuple(a), u) for s, a, u in zip(scored, advantages, useful, strict=True)]
 
@@ -194,8 +191,7 @@ class Trainer:
 
     def less_kl(self, scored: Sequence[ScoredGroup]) -> list[GroupRewards]:
         """What each completion earned, less β Σ_t (log π_old - log π_reference): a KL penalty in the reward."""
-        pairs = [(s.group.prompt.token_ids, c.token_ids) for s in scored for c in s.group.completions]
-        sequences = Sequences.of(pairs)
+        sequences = Sequences.of([(s.group.prompt.token_ids, c.token_ids) for s in scored for c in s.group.completions])
         k1_BT = self.engine.logprobs(sequences) - self.engine.logprobs(sequences, "reference")
         penalties = iter((-self.objective.settings.kl_coef * k1_BT.sum(dim=1)).tolist())
         return [self.rewards_of(s).plus("kl", [next(penalties) for _ in s.group.completions]) for s in scored]
@@ -223,14 +219,14 @@ class Trainer:
         return [share for share in shares if share]
 
     def samples(self, groups: Sequence[JudgedGroup]) -> list[Sample]:
+        left_out = "length" if self.objective.settings.mask_truncated_completions else None  # a way to finish
         return [
             Sample(judged.scored.group, completion, advantage)
             for judged in groups
             for completion, advantage, reward in zip(
                 judged.scored.group.completions, judged.advantages, judged.scored.rewards, strict=True
             )
-            if reward is not None
-            and not (self.objective.settings.mask_truncated_completions and completion.finish == "length")
+            if reward is not None and completion.finish != left_out
         ]
 
     def batch(self, share: Sequence[Sample]) -> Batch:

@@ -19,7 +19,11 @@ from grpo.run.wording import plural
 
 if TYPE_CHECKING:
     from grpo.evaluate import Evaluation
+    from grpo.scoring import Scorer
     from grpo.types import Problem
+
+
+PIPE_WIDTH = 160  # characters of a table that goes to a file or another program
 
 
 def say(text: str) -> None:
@@ -165,32 +169,19 @@ def _sample(config: EvalConfig, options: EvalOptions) -> _Result:
     tokens = min(config.sampling.max_tokens, files.context - assemble.longest(prompts))
     if tokens < config.sampling.max_tokens:
         say(f"max_tokens: {tokens}, because the longest prompt leaves no more of the model's {files.context} tokens")
-    place = assemble.choose_place(config.model)
-    params = SamplingParams(
-        tokens, config.eval.temperature, options.top_p, seed=config.run.seed, stop=config.sampling.stop
-    )
+    place, context, seed = assemble.choose_place(config.model), assemble.longest(prompts) + tokens, config.run.seed
+    params = SamplingParams(tokens, config.eval.temperature, options.top_p, seed=seed, stop=config.sampling.stop)
     with (
         closing(Console(len(prompts))) as console,
-        assemble.open_scorer(
-            config.reward, chat=config.data.chat, workers=config.run.reward_workers, failed=None
-        ) as scorer,
-        closing(
-            assemble.open_sampler(
-                config.sampling, files, place, context=assemble.longest(prompts) + tokens, seed=config.run.seed
-            )
-        ) as sampler,
+        _open_scorer(config) as scorer,
+        closing(assemble.open_sampler(config.sampling, files, place, context=context, seed=seed)) as sampler,
     ):
         console.note(f"sampler: {sampler.name}")
-        result = evaluate(
-            sampler,
-            scorer,
-            prompts,
-            options.n,
-            params,
-            ks=ks,
-            by=options.by,
-            arrived=lambda done, total: console.phase("sampling", done, total),
-        )
+
+        def arrived(done: int, total: int) -> None:
+            console.phase("sampling", done, total)
+
+        result = evaluate(sampler, scorer, prompts, options.n, params, ks=ks, by=options.by, arrived=arrived)
     texts = {prompt.problem.id: str(files.tokenizer.decode(list(prompt.token_ids))) for prompt in prompts}
     how = {
         "sampler": sampler.name,
@@ -204,6 +195,12 @@ def _sample(config: EvalConfig, options: EvalOptions) -> _Result:
     return _Result(result, texts, how)
 
 
+def _open_scorer(config: JudgeConfig) -> Scorer:
+    from grpo.assemble import open_scorer
+
+    return open_scorer(config.reward, chat=config.data.chat, workers=config.run.reward_workers, failed=None)
+
+
 def _score_given(config: JudgeConfig, options: EvalOptions) -> _Result:
     from grpo import assemble
     from grpo.evaluate import score_completions
@@ -215,9 +212,7 @@ def _score_given(config: JudgeConfig, options: EvalOptions) -> _Result:
     # Strict, because a row's number names a problem: with some left out, the numbers would shift.
     problems = load_problems(config.data, needs=assemble.needed_facts(declarations(config.reward)))
     texts = _read_completions(options.completions, problems)
-    with assemble.open_scorer(
-        config.reward, chat=config.data.chat, workers=config.run.reward_workers, failed=None
-    ) as scorer:
+    with _open_scorer(config) as scorer:
         result = score_completions(scorer, problems, texts, ks=ks, by=options.by)
     questions = {problem.id: problem.messages[-1]["content"] for problem in problems}
     return _Result(result, questions, {"completions": str(options.completions), "k": ks})
@@ -337,12 +332,12 @@ def check_rewards(spec: str, source: str, changes: Sequence[str]) -> int:
 def grade(spec: str, pairs: Path, policy: str, out: Path | None, against: str | None) -> None:
     """Prints the audit of the math checker on labelled pairs."""
     from rewards.math_answer import audit
-    from rewards.math_answer.policy import POLICIES
+    from rewards.math_answer.leniency import LENIENCIES
 
     if spec != "math":
         raise ConfigError(f"grpo rewards grade: {spec} is not a checker of pairs; there is math")
-    if policy not in POLICIES:
-        raise ConfigError(f"--policy {policy}: there are {', '.join(POLICIES)}")
+    if policy not in LENIENCIES:
+        raise ConfigError(f"--policy {policy}: there are {', '.join(LENIENCIES)}")
     if against is not None and against not in audit.SECONDS:
         raise ConfigError(f"--against {against}: there is {', '.join(audit.SECONDS)}")
     try:
@@ -375,7 +370,9 @@ def explain(run: Path, step: int, problem: str | None) -> None:
 
     from grpo.explain import explain
 
-    explain(run, step, problem, say, Console().print)
+    terminal = Console()
+    wide = terminal if terminal.is_terminal else Console(width=PIPE_WIDTH)
+    explain(run, step, problem, say, wide.print)
 
 
 def doctor() -> None:

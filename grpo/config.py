@@ -89,7 +89,7 @@ class Sampling(_Settings):
     """Texts that end a completion besides the model's own end token; for base models, "</answer>" say."""
     max_num_gen_batches: Count = 1
     """Dynamic sampling (DAPO, arXiv 2503.14476): rounds of sampling in a step at most.  Each after the first asks new
-    problems until problems_per_step groups carry a signal.  1: what the first round gives."""
+    problems until problems_per_step groups carry a signal in the first reward.  1: what the first round gives."""
     gpu_memory_utilization: Share = 0.45
     """Share of the GPU's memory that vLLM may take while it samples.  On CPUs: share of 8 GiB, for its key-value
     cache."""

@@ -228,6 +228,8 @@ def _refuse_combinations(config: Config, place: str) -> None:
         raise ConfigError(
             f"{place}: sft.steps = {config.sft.steps} but sft.source is not set; name the worked examples"
         )
+    if (config.curriculum.easy is None) != (config.curriculum.hard is None):
+        raise ConfigError(f"{place}: curriculum.easy and curriculum.hard belong together; set both or none of them")
     if (config.curriculum.easy or 0.0) + (config.curriculum.hard or 0.0) > 1:
         raise ConfigError(
             f"{place}: curriculum.easy = {config.curriculum.easy} and curriculum.hard = {config.curriculum.hard} are "

@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 import torch
+from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
@@ -28,7 +29,7 @@ from grpo.objectives import Objective
 from grpo.replay import OpenStep, opened
 
 Say = Callable[[str], None]
-LONGEST_TEXT = 60  # characters of a completion in the table
+LONGEST_QUESTION = 100  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +149,16 @@ def heading(explanation: Explanation, objective: Objective) -> list[str]:
     group, settings = explanation.group.scored, objective.settings
     rewards = [reward for reward in group.rewards if reward is not None]
     spread = f"mean {fmean(rewards):.4g}, standard deviation {stdev(rewards):.4g}" if len(rewards) > 1 else "too few"
+    problem = group.group.prompt.problem
     return [
-        f"problem {group.group.prompt.problem.id}, {len(group.rewards)} completions, objective {settings.name}",
+        f"problem {problem.id}, {len(group.rewards)} completions, objective {settings.name}",
+        f"asked        {problem.messages[-1]['content'][:LONGEST_QUESTION]!r}",
+        f"rewards      {spread}",
         f"advantage A  {_formula(objective.advantages)}",
         f"weight w     {_formula(objective.weights)}",
         f"surrogate    {_formula(objective.surrogate)}",
-        f"rewards      {spread}",
+        f"             u: importance ratio of each {settings.ratio}, to the policy before the step's first update",
+        f"             times c: correction for the sampler, {settings.correction}",
     ]
 
 
@@ -163,28 +168,31 @@ def _formula(function: object) -> str:
 
 
 def table(explanation: Explanation) -> Table:
-    columns = ("reward", "A", "tokens", "w", "ratio", "c", "contribution", "of the norm")
-    made = Table(box=None, pad_edge=False, header_style="dim")
-    made.add_column("#", justify="right")
-    for column in columns:
-        made.add_column(column, justify="right", no_wrap=True)
-    made.add_column("completion", no_wrap=True, overflow="ellipsis", max_width=LONGEST_TEXT)
-    for number, row in enumerate(explanation.completions, start=1):
-        share = (
-            None if row.contribution is None or not explanation.grad_norm else row.contribution / explanation.grad_norm
-        )
-        cells = [
-            "–" if row.reward is None else f"{row.reward:.4g}",
-            f"{row.advantage:+.4f}",
-            str(row.tokens),
-            _number(row.weight, ".3e"),
-            _number(row.ratio, ".4f"),
-            _number(row.correction, ".4f"),
-            _number(row.contribution, "+.4e"),
-            _number(share, "+.1%"),
-        ]
-        made.add_row(str(number), *cells, repr(row.text)[:LONGEST_TEXT])
+    columns = ("reward", "A", "tokens", "w", "mean u", "mean c", "contribution", "of the norm")
+    made = Table(box=None, pad_edge=False, header_style="dim", expand=True)
+    made.add_column("#", justify="right", min_width=2)
+    rows = [_cells(row, explanation.grad_norm) for row in explanation.completions]
+    for index, column in enumerate(columns):
+        width = max(len(column), *(len(cells[index]) for cells in rows))
+        made.add_column(column, justify="right", no_wrap=True, min_width=width)
+    made.add_column("completion", no_wrap=True, overflow="ellipsis", ratio=1)  # what there is room for
+    for number, (cells, row) in enumerate(zip(rows, explanation.completions, strict=True), start=1):
+        made.add_row(str(number), *cells, escape(repr(row.text)))
     return made
+
+
+def _cells(row: Explained, grad_norm: float) -> list[str]:
+    share = None if row.contribution is None or not grad_norm else row.contribution / grad_norm
+    return [
+        _number(row.reward, ".4g"),
+        f"{row.advantage:+.4f}",
+        str(row.tokens),
+        _number(row.weight, ".3e"),
+        _number(row.ratio, ".4f"),
+        _number(row.correction, ".4f"),
+        _number(row.contribution, "+.3e"),
+        _number(share, "+.1%"),
+    ]
 
 
 def _number(value: float | None, form: str) -> str:

@@ -157,7 +157,7 @@ def peak_memory() -> float:
 
 
 def _update_metrics(updates: Sequence[Update]) -> Row:
-    computed, padding = (sum(u.totals[name] for u in updates) for name in ("tokens/update", "tokens/padding"))
+    computed, padding = (_total(updates, name) for name in ("tokens/update", "tokens/padding"))
     row: Row = {
         "policy/updates": len(updates),
         "policy/skipped_updates": sum(not update.moved for update in updates),
@@ -167,14 +167,19 @@ def _update_metrics(updates: Sequence[Update]) -> Row:
     if not updates:
         return row
     tokens = sum(update.batch.n_tokens for update in updates)
-    names = [name for name in updates[0].totals if not name.startswith("tokens/")]
-    row |= {name: sum(u.totals[name] for u in updates) / tokens for name in names if not name.endswith("_max")}
-    row |= {name: max(u.totals[name] for u in updates) for name in names if name.endswith("_max")}
-    row["policy/loss"] = sum(update.totals["loss"] for update in updates) / len(updates)
-    row["policy/grad_norm"] = sum(update.grad_norm for update in updates) / len(updates)
+    for name in updates[0].totals:
+        if name.endswith("_max"):
+            row[name] = max(update.totals[name] for update in updates)
+        elif name.startswith("policy/"):
+            row[name] = _total(updates, name) / tokens
+    row["policy/loss"] = _total(updates, "loss") / len(updates)
+    row["policy/grad_norm"] = _mean(update.grad_norm for update in updates)
     row["policy/lr"] = updates[-1].lr
-    row.pop("loss")
     return row
+
+
+def _total(updates: Sequence[Update], name: str) -> float:
+    return sum(update.totals[name] for update in updates)
 
 
 def _completions(scored: Iterable[ScoredGroup]) -> Iterator[Completion]:

@@ -12,7 +12,9 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from grpo import assemble, opening
@@ -34,7 +36,8 @@ from grpo.run.samples_page import rows_of
 from grpo.scoring import Scorer
 from grpo.source import StepSource
 from grpo.train import advanced
-from grpo.types import Prompt
+from grpo.types import Problem, Prompt
+from rewards import Score
 
 Say = Callable[[str], None]
 OF_THE_CLOCK = ("time/", "speed/", "memory/")  # metrics that no two runs share
@@ -213,29 +216,41 @@ def rescore(run: Path, step: int, rewards: Sequence[str], say: Say) -> bool:
     problems = {problem.id: problem for problem in load_problems(config.data, needs=())}
     if missing := sorted({row["problem"] for row in recorded} - problems.keys()):
         raise DataError(f"{config.data.source}: has no problem {missing[0]} any more ({len(missing)} of step {step})")
-    by_problem: dict[str, list[Row]] = {}
-    for row in recorded:
-        by_problem.setdefault(row["problem"], []).append(row)
-    with assemble.open_scorer(specs, chat=config.data.chat, failed=None) as scorer:
-        futures = {
-            name: scorer.score(problems[name], [r["completion"] for r in rows], [r["tokens"] for r in rows])
-            for name, rows in by_problem.items()
-        }
-        again = {name: future.result() for name, future in futures.items()}
-    changed = []
-    for name, rows in by_problem.items():
-        for row, reward, scores in zip(rows, again[name].rewards, again[name].scores, strict=True):
-            if reward != row["reward"]:
-                why = "; ".join(f"{reward_name}: {score.why}" for reward_name, score in scores.items() if score.why)
-                changed.append(f"{name}: {row['reward']} recorded, {reward} now ({why[:160]})")
+    again = _scored_again(config, specs, problems, recorded)
+    changed = [
+        f"{row['problem']}: {row['reward']} recorded, {reward} now ({_reasons(scores)})"
+        for row, (reward, scores) in zip(recorded, again, strict=True)
+        if reward != row["reward"]
+    ]
     for line in changed[:10]:
         say(line)
-    now = [reward for scores in again.values() for reward in scores.rewards if reward is not None]
-    before = [row["reward"] for row in recorded if row["reward"] is not None]
+    before, now = [row["reward"] for row in recorded], [reward for reward, _ in again]
     say(f"step {step}: {len(recorded) - len(changed)} of {len(recorded)} completions get the reward that was recorded")
     say(f"mean reward {_mean(before)} recorded, {_mean(now)} now")
     return not changed
 
 
-def _mean(values: Sequence[float]) -> str:
-    return f"{sum(values) / len(values):.4f}" if values else "of nothing"
+Rescored = tuple[float | None, Mapping[str, Score]]
+
+
+def _scored_again(
+    config: Config, specs: Sequence[Reward], problems: Mapping[str, Problem], recorded: Sequence[Row]
+) -> list[Rescored]:
+    """In the order of `recorded`; the completions of a group are scored together, as in a step."""
+    groups = [list(rows) for _, rows in groupby(recorded, key=lambda row: row["problem"])]
+    with assemble.open_scorer(specs, chat=config.data.chat, failed=None) as scorer:
+        futures = [
+            scorer.score(problems[rows[0]["problem"]], [r["completion"] for r in rows], [r["tokens"] for r in rows])
+            for rows in groups
+        ]
+        judged = [future.result() for future in futures]
+    return [pair for one in judged for pair in zip(one.rewards, one.scores, strict=True)]
+
+
+def _reasons(scores: Mapping[str, Score]) -> str:
+    return "; ".join(f"{name}: {score.why}" for name, score in scores.items() if score.why)[:160]
+
+
+def _mean(rewards: Sequence[float | None]) -> str:
+    judged = [reward for reward in rewards if reward is not None]
+    return f"{fmean(judged):.4f}" if judged else "of nothing"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rewards import Score, declare
+from rewards.contract import Score, declare
 
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 

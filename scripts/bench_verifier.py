@@ -24,7 +24,8 @@ from typing import Any
 os.environ["SYMPY_GROUND_TYPES"] = "python"
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from rewards.math_answer import audit, prover
+from rewards.math_answer import audit
+from rewards.math_answer.prove import prover
 
 SCORED = ("core", "rule", "hard")
 SETS = {

@@ -50,7 +50,7 @@ def run_and_die(config_toml: str, out: str, where: str) -> None:
     """Train until `where`, and die there as by `kill -9`.  To be called in a process of its own."""
     import tomllib
 
-    from grpo.algorithm import Trainer
+    from grpo.engine.local import LocalEngine
     from grpo.run import checkpoints
     from grpo.train import train
 
@@ -59,22 +59,29 @@ def run_and_die(config_toml: str, out: str, where: str) -> None:
 
     place, _, step = where.partition("@")
     if place == "update":  # half of the step's updates are made, nothing is written yet
-        original_update = Trainer.update
+        original_update = LocalEngine.update
+        original_publish = LocalEngine.publish
+        published: list[int] = []
 
-        def update(self: Trainer, *arguments: Any) -> Any:
+        def publish(self: LocalEngine, step: int) -> float:
+            published.append(step)
+            return original_publish(self, step)
+
+        def update(self: LocalEngine, *arguments: Any) -> Any:
             result = original_update(self, *arguments)
-            update.calls += 1  # type: ignore[attr-defined]
-            return die() if update.calls == 2 * int(step) - 1 else result  # type: ignore[attr-defined]
+            return die() if published[-1] == int(step) - 1 else result
 
-        update.calls = 0  # type: ignore[attr-defined]
-        Trainer.update = update  # type: ignore[method-assign]
-    if place == "checkpoint":  # the model is written, the optimizer is not
+        LocalEngine.update, LocalEngine.publish = update, publish  # type: ignore[method-assign]
+    if place == "checkpoint":  # the model is written, the rest of the checkpoint is not
         original_save = checkpoints.save
 
-        def save(folder: Path, progress: Any, *arguments: Any, **options: Any) -> Path:
-            if progress.step == int(step):
-                checkpoints.torch.save = die
-            return original_save(folder, progress, *arguments, **options)
+        def save(folder: Path, progress: Any, write_model: Any, **options: Any) -> Path:
+            def write(target: Path) -> None:
+                write_model(target)
+                if progress.step == int(step):
+                    die()
+
+            return original_save(folder, progress, write, **options)
 
         checkpoints.save = save
     train(validate(tomllib.loads(config_toml), place="test"), Path(out))

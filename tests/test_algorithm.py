@@ -154,11 +154,8 @@ class FakeEngine:
 class FakeScorer:
     """`reward(problem id, g)` is what completion g of a problem earns."""
 
-    names = ("given",)
-    weights = {"given": 1.0}
-
     def __init__(self, reward: Any) -> None:
-        self.reward = reward
+        self.reward, self.names, self.weights = reward, ("given",), {"given": 1.0}
 
     def submit(self, group: Group) -> Future[ScoredGroup]:
         rewards = [self.reward(group.prompt.problem.id, g) for g in range(len(group.completions))]
@@ -263,7 +260,7 @@ def test_the_top_entropy_tokens_keep_their_advantage_and_all_stay_in_the_denomin
     made = trainer(second_is_better, objective={"top_entropy_quantile": 0.2}, sampling={"problems_per_step": 1})
     made.step(1, Numbered(), lr=1e-3)
     (batch,) = made.engine.batches  # type: ignore[attr-defined]
-    # 3 and 4 tokens; entropies 0 1 2 and 4 5 6 7 by place: of 7 the upper fifth is from rank ⌈6 · 0.8⌉ = 5 on, that is 6, 7
+    # 3 and 4 tokens; entropies 0 1 2 and 4 5 6 7 by place: of 7 the upper fifth is from rank ⌈6 · 0.8⌉ = 5 on: 6 and 7
     assert batch.targets["advantages"].ne(0).tolist() == [[False] * 4, [False, False, True, True]]
     assert batch.targets.weights_BT[batch.targets.mask_BT].tolist() == pytest.approx([1 / 7] * 7)
 
@@ -292,8 +289,8 @@ def useful_ones(*useful: int) -> Any:
 
 
 def test_sampling_goes_on_until_enough_groups_carry_a_signal() -> None:
-    # Of p0 … p3 one is useful: 3 are lacking, and at a rate of 1/4 it takes 12, but 4 are the most at a time.  Then 3 of 8
-    # are, 1 is lacking, and it takes ⌈8/3⌉ = 3.
+    # Of p0 … p3 one is useful: 3 are lacking, and at a rate of 1/4 it takes 12, but 4 are the most at a time.  Then 3 of
+    # 8 are, 1 is lacking, and it takes ⌈8/3⌉ = 3.
     made = trainer(useful_ones(0, 5, 6, 9), sampling={"max_num_gen_batches": 5})
     source = Numbered()
     result = made.step(1, source, lr=1e-3)

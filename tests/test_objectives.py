@@ -1,4 +1,4 @@
-"""The family of objectives: on-policy they agree, off-policy each holds back in its own way, and names are looked up."""
+"""Objectives: on-policy they agree, off-policy each holds back in its own way, and names are looked up."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_without_advantages_no_objective_has_a_gradient(name: str) -> None:
 
 
 def test_the_two_forms_of_gspo_are_one_where_a_completion_is_averaged_over_its_tokens() -> None:
-    """sg(s) · π / sg(π) per token (verl) and s with the gradient through the mean (TRL): arXiv 2507.18071 eq. 7 and 14."""
+    """sg(s) · π / sg(π) per token (verl), and s with the gradient through the mean (TRL): arXiv 2507.18071 eq. 7, 14."""
     now, old = torch.tensor([[-1.0, -2.0, -0.5]]), torch.tensor([[-1.1, -1.8, -0.4]])
     mask = torch.ones(1, 3, dtype=torch.bool)
 
@@ -338,6 +338,10 @@ def test_an_unknown_name_is_refused_with_the_nearest(settings: dict[str, str], s
         ({"kl_coef": 0.1, "kl_estimator": "k1"}, "penalises nothing"),
         ({"name": "dppo", "correction": "token_truncate"}, "corrected twice"),
         ({"advantages": "pass_at_k", "pass_k": 8}, "groups must be larger"),
+        ({"name": "sapo", "dual_clip": 3.0}, 'is a part of "clip"'),
+        ({"correction_min": 3.0}, "exchange them"),
+        ({"kl_coef": 0.1, "kl_estimator": "k2", "kl_unbiased": True}, "k2 needs none"),
+        ({"name": "max_rl", "kl_coef": 0.1, "kl_in": "reward"}, "rewards that a penalty would change"),
     ],
 )
 def test_settings_that_make_no_sense_together_are_refused_with_what_to_do(

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -18,16 +18,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM
 
-from grpo import train as module
-from grpo.algorithm import Trainer
 from grpo.config import Config
 from grpo.errors import CheckpointError, ConfigError, Interrupted, LearningError, RewardError, SamplerError
 from grpo.interrupt import StopRequest
-from grpo.learning.policy import Policy, Terms
 from grpo.run import checkpoints
-from grpo.sampling.hf import TransformersSampler
 from grpo.train import train
-from tests import runs
+from tests import engines, runs
 from tests.conftest import ROOT
 
 
@@ -107,18 +103,11 @@ def test_a_model_that_cannot_share_prompts_says_why_once(
     assert all(0 < row["update/padded"] < 1 for row in steps)
 
 
-def test_what_is_open_is_spared_by_the_collector_until_the_run_ends(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    counts, step = [], module.Run._step
-
-    def counted(self: module.Run) -> None:
-        counts.append(gc.get_freeze_count())
-        step(self)
-
-    monkeypatch.setattr(module.Run, "_step", counted)
+def test_what_is_open_is_spared_by_the_collector_until_the_run_ends(config: Config, tmp_path: Path) -> None:
+    counts: list[int] = []
+    counting = partial(engines.Calling, before=lambda engine, is_evaluation: counts.append(gc.get_freeze_count()))
     before = gc.get_freeze_count()
-    train(config.with_changes(run={"steps": 1}), tmp_path / "run")
+    train(config.with_changes(run={"steps": 1}), tmp_path / "run", open_engine=engines.opening(counting))
     assert counts[0] > before + 100_000
     assert gc.get_freeze_count() <= before
 
@@ -140,9 +129,9 @@ def test_six_steps_equal_some_steps_a_kill_and_the_rest(whole: tuple[Config, Pat
 
 
 @pytest.mark.slow
-def test_so_do_they_with_vllm(config: Config, tmp_path: Path) -> None:
+def test_with_vllm_six_steps_equal_some_steps_a_kill_and_the_rest(config: Config, tmp_path: Path) -> None:
     pytest.importorskip("vllm")
-    config = config.with_changes(sampling={"backend": "vllm", "memory": 0.01})
+    config = config.with_changes(sampling={"backend": "vllm", "gpu_memory_utilization": 0.01})
     train(config, tmp_path / "whole")
     die(config, tmp_path / "run", "update@5")
     train(config, tmp_path / "run", resume=True)
@@ -165,42 +154,28 @@ def assert_same_run(path: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize("at", [2, 6])
-def test_an_evaluation_that_was_interrupted_is_made_up_for(
-    whole: tuple[Config, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
-) -> None:
+def test_an_evaluation_that_was_interrupted_is_made_up_for(whole: tuple[Config, Path], tmp_path: Path, at: int) -> None:
     config, uninterrupted = whole
-    measure = module.evaluate
 
-    def interrupted(sampler: TransformersSampler, *arguments: object, **options: object) -> object:
-        if sampler._step == at:
+    def interrupt(engine: engines.Wrapped, is_evaluation: bool) -> None:
+        if is_evaluation and engine.step == at:
             os.kill(os.getpid(), signal.SIGTERM)
-        return measure(sampler, *arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "evaluate", interrupted)
+    interrupted = engines.opening(partial(engines.Calling, before=interrupt))
     with pytest.raises(Interrupted, match=f"step {at} is saved"):
-        train(config, tmp_path / "run")
-    monkeypatch.setattr(module, "evaluate", measure)
+        train(config, tmp_path / "run", open_engine=interrupted)
     train(config, tmp_path / "run", resume=True)
     train(config, tmp_path / "run", resume=True)  # nothing is left to do, and nothing is done
     assert_same_run(tmp_path / "run", uninterrupted)
 
 
 def test_a_step_that_fails_after_its_update_is_not_saved_as_the_step_before(
-    whole: tuple[Config, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: tuple[Config, Path], tmp_path: Path
 ) -> None:
     config, uninterrupted = whole
-    check = module.canary.check
-
-    def failing(gap: float, allowed: float, *, sampler: str, step: int) -> None:
-        if step == 5:
-            raise SamplerError("the canary is dead")
-        check(gap, allowed, sampler=sampler, step=step)
-
-    monkeypatch.setattr(module.canary, "check", failing)
     with pytest.raises(SamplerError, match="the canary is dead"):
-        train(config, tmp_path / "run")
+        train(config, tmp_path / "run", open_engine=engines.opening(engines.NotPublishing))
     assert checkpoints.latest(tmp_path / "run" / "checkpoints") == tmp_path / "run" / "checkpoints" / "step-3"
-    monkeypatch.setattr(module.canary, "check", check)
     train(config, tmp_path / "run", resume=True)
     assert_same_run(tmp_path / "run", uninterrupted)
 
@@ -214,7 +189,7 @@ def test_a_start_that_was_refused_leaves_no_model_to_the_next(config: Config, tm
 
 
 def test_a_tracker_that_fails_does_not_end_the_run(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Broken:
         def log(self, row: object, step: int) -> None:
@@ -223,26 +198,22 @@ def test_a_tracker_that_fails_does_not_end_the_run(
         def close(self) -> None:
             pass
 
-    monkeypatch.setattr(module, "open_trackers", lambda *_: [Broken()])
-    train(config.with_changes(run={"steps": 1}), tmp_path / "run")
+    train(config.with_changes(run={"steps": 1}), tmp_path / "run", trackers=lambda config, folder: [Broken()])
     assert "Broken failed (no route to the dashboard)" in capsys.readouterr().out
 
 
 def test_ctrl_c_saves_the_last_whole_step_and_the_run_goes_on_from_there(
-    whole: tuple[Config, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: tuple[Config, Path], tmp_path: Path
 ) -> None:
     config, uninterrupted = whole
-    rollout = Trainer.rollout
 
-    def interrupted(self: Trainer, prompts: object, seed: int) -> object:
-        if self.sampler._step == 2:  # type: ignore[attr-defined]
+    def interrupt(engine: engines.Wrapped, is_evaluation: bool) -> None:
+        if not is_evaluation and engine.step == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        return rollout(self, prompts, seed)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Trainer, "rollout", interrupted)
+    interrupted = engines.opening(partial(engines.Calling, before=interrupt))
     with pytest.raises(Interrupted, match=r"SIGTERM; step 2 is saved .*--resume") as stopped:
-        train(config, tmp_path / "run")
-    monkeypatch.setattr(Trainer, "rollout", rollout)
+        train(config, tmp_path / "run", open_engine=interrupted)
     assert stopped.value.exit_code == 128 + signal.SIGTERM
     train(config, tmp_path / "run", resume=True)
     assert runs.rows(tmp_path / "run" / "metrics.jsonl") == runs.rows(uninterrupted / "metrics.jsonl")
@@ -279,43 +250,23 @@ def test_resume_with_other_mathematics_is_refused(whole: tuple[Config, Path]) ->
 
 @pytest.mark.parametrize("lr", [1e-3, 1e-6])
 def test_the_canary_stops_a_run_whose_weights_never_arrive_however_small_its_steps(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lr: float
+    config: Config, tmp_path: Path, lr: float
 ) -> None:
-    def forget(self: TransformersSampler, named_tensors: object, step: int) -> None:
-        self._step = step
-
-    monkeypatch.setattr(TransformersSampler, "load_weights", forget)
+    forgetful = engines.with_sampler(engines.ForgetfulSampler)
     with pytest.raises(SamplerError, match="did not take the weights of step 1"):
-        train(config.with_changes(optim={"lr": lr}), tmp_path / "run")
+        train(config.with_changes(optim={"lr": lr}), tmp_path / "run", open_engine=forgetful)
     assert not checkpoints.latest(tmp_path / "run" / "checkpoints")
 
 
-def test_the_canary_stops_a_run_whose_weights_arrive_in_part(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    load_weights = TransformersSampler.load_weights
-
-    def half(self: TransformersSampler, named_tensors: Iterable[tuple[str, torch.Tensor]], step: int) -> None:
-        own = self._model.state_dict()
-        arrived = ((name, own[name].clone() if "embed" in name else tensor) for name, tensor in named_tensors)
-        load_weights(self, arrived, step)
-
-    monkeypatch.setattr(TransformersSampler, "load_weights", half)
+def test_the_canary_stops_a_run_whose_weights_arrive_in_part(config: Config, tmp_path: Path) -> None:
+    half = engines.with_sampler(engines.HalfDeafSampler)
     with pytest.raises(SamplerError, match="does not serve the policy's weights or computes them differently"):
-        train(config.with_changes(optim={"lr": 1e-2}), tmp_path / "run")
+        train(config.with_changes(optim={"lr": 1e-2}), tmp_path / "run", open_engine=half)
 
 
-def test_a_few_bad_gradients_are_skipped_and_counted_and_more_stop_the_run(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    forward_backward = Policy.forward_backward
-
-    def broken(self: Policy, batch: object, loss: object) -> dict[str, float]:
-        return forward_backward(self, batch, lambda logprobs, rows: Terms(logprobs.sum() * float("nan")))  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Policy, "forward_backward", broken)
+def test_a_few_bad_gradients_are_skipped_and_counted_and_more_stop_the_run(config: Config, tmp_path: Path) -> None:
     with pytest.raises(LearningError, match=r"not finite in 3 steps in a row.*failed-batch\.pt"):
-        train(config, tmp_path / "run")
+        train(config, tmp_path / "run", open_engine=engines.opening(engines.WithoutNumbers))
     steps = [row for row in runs.rows(tmp_path / "run" / "metrics.jsonl") if "solved" in row]
     assert [row["policy/skipped_updates"] for row in steps] == [2, 2, 2]
     assert (tmp_path / "run" / "failed-batch.pt").exists()
@@ -352,19 +303,14 @@ def test_a_reader_of_the_console_that_goes_away_does_not_end_the_run(config: Con
 
 
 def test_a_sampler_that_dies_in_a_step_loses_nothing(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rollout = Trainer.rollout
+    def die(engine: engines.Wrapped, is_evaluation: bool) -> None:
+        if not is_evaluation and engine.step == 2:
+            raise SamplerError("the engine is dead")
 
-    def dying(self: Trainer, prompts: object, seed: int) -> object:
-        if self.sampler._step == 2:  # type: ignore[attr-defined]
-            with self.clock("sample"):
-                raise SamplerError("the engine is dead")
-        return rollout(self, prompts, seed)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Trainer, "rollout", dying)
     with pytest.raises(SamplerError, match="the engine is dead"):
-        train(config, tmp_path / "run")
+        train(config, tmp_path / "run", open_engine=engines.opening(partial(engines.Calling, before=die)))
     assert checkpoints.latest(tmp_path / "run" / "checkpoints") == tmp_path / "run" / "checkpoints" / "step-2"
     assert "go on with --resume" in capsys.readouterr().out
 
@@ -375,25 +321,56 @@ def test_a_run_that_can_learn_nothing_is_refused_before_its_first_step(config: C
         train(config.with_changes(run={"preflight": "refuse"}), tmp_path / "run")
 
 
-def test_the_best_model_is_the_one_of_the_best_evaluation(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scores = iter([0.2, 0.5, 0.9, 0.4])  # before, step 2, step 4, after
-    measure = module.evaluate
-
-    def scripted(*arguments: object, **options: object) -> object:
-        from dataclasses import replace
-
-        from grpo.estimates import Estimate
-
-        score = next(scores)
-        result = measure(*arguments, **options)  # type: ignore[arg-type]
-        return replace(result, measures={**result.measures, "pass@1": Estimate(score, 0, 1)})
-
-    monkeypatch.setattr(module, "evaluate", scripted)
-    train(config.with_changes(run={"save_every": 2, "keep": 3}), tmp_path / "run")
+def test_the_best_model_is_the_one_of_the_best_evaluation(config: Config, tmp_path: Path) -> None:
+    (tmp_path / "reward.py").write_text(
+        "def digits(completion, problem):\n"
+        "    return 1.0 if completion == 'right' else 0.5 * sum(map(str.isdigit, completion)) / (len(completion) + 1)\n"
+    )
+    shares = {0: 0.25, 2: 0.5, 4: 0.75, 6: 0.5}
+    answering = engines.opening(partial(engines.Answering, shares=shares))
+    train(config.with_changes(run={"save_every": 2, "keep": 3}), tmp_path / "run", open_engine=answering)
     folder = tmp_path / "run" / "checkpoints"
     assert (folder / "best" / "model.safetensors").read_bytes() == (
         folder / "step-4" / "model.safetensors"
     ).read_bytes()
-    assert json.loads((folder / "step-6" / "trainer" / "state.json").read_text())["best_step"] == 4
+    state = json.loads((folder / "step-6" / "trainer" / "state.json").read_text())
+    assert (state["best_step"], state["best_score"]) == (4, 0.75)
+
+
+# --- Dynamic sampling, a curriculum, several passes ---------------------------------------------------------------
+
+HALF_SOLVED = """
+def digits(completion, problem):
+    return float(len(completion.encode()) % 2 and int(problem["answer"]) % 4 == 1)
+"""
+
+
+@pytest.fixture
+def everything(tmp_path: Path, tiny_model: Path) -> Config:
+    """Half of the problems never carry a signal; sampling is refilled, the curriculum remembers, data is used twice."""
+    runs.write_inputs(tmp_path)
+    (tmp_path / "reward.py").write_text(HALF_SOLVED)
+    return runs.settings(
+        tmp_path,
+        tiny_model,
+        sampling={"max_num_gen_batches": 3, "problems_per_step": 3},
+        curriculum={"easy": 0.3, "hard": 0.3, "retire_after": 2},
+        optim={"lr": 1e-3, "updates_per_step": 2, "num_iterations": 2},
+    )
+
+
+@pytest.mark.parametrize("where", ["update@5", "checkpoint@6"])
+def test_refill_and_curriculum_go_on_bit_for_bit_after_a_kill(everything: Config, tmp_path: Path, where: str) -> None:
+    train(everything, tmp_path / "whole")
+    steps = [row for row in runs.rows(tmp_path / "whole" / "metrics.jsonl") if "solved" in row]
+    assert any(row["groups/rounds"] > 1 for row in steps)
+    samples = runs.rows(tmp_path / "whole" / "samples.jsonl")
+    assert len(samples) == 4 * sum(row["groups/sampled"] for row in steps)  # whatever was sampled is on record
+    die(everything, tmp_path / "run", where)
+    train(everything, tmp_path / "run", resume=True)
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+    states = [
+        json.loads((tmp_path / name / "checkpoints" / "step-6" / "trainer" / "state.json").read_text())
+        for name in ("run", "whole")
+    ]
+    assert states[0] == states[1] and states[0]["solve_rates"]

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -81,23 +81,47 @@ def resolved(settings: config.Objective) -> config.Objective:
 
 def check(settings: config.Objective, group_size: int) -> None:
     """Refuse what each setting alone does not show to be nonsense.  Raises `ConfigError`."""
-    if settings.ratio == "sequence" and (settings.clip_high or 0.0) >= 0.05:
-        raise ConfigError(
-            f'objective.clip_high = {settings.clip_high:g} with objective.ratio = "sequence": the mean over a '
-            "completion moves a thousand times less than a token's ratio, so nothing would be clipped; GSPO takes 4e-4"
+    for sentence in _nonsense(settings, group_size):
+        raise ConfigError(sentence)
+
+
+def _nonsense(settings: config.Objective, group_size: int) -> Iterator[str]:
+    low, high = settings.correction_bounds
+    clips, pays_kl = settings.surrogate == "clip", settings.kl_coef > 0 and settings.kl_in == "reward"
+    if clips and settings.ratio == "sequence" and (settings.clip_high or 0.0) >= 0.05:
+        yield (
+            f'objective.clip_high = {settings.clip_high} with objective.ratio = "sequence": the mean over a completion '
+            "moves a thousand times less than a token's ratio, so nothing would be clipped; GSPO takes 4e-4"
         )
-    if settings.kl_coef and settings.kl_in == "loss" and settings.kl_estimator == "k1" and not settings.kl_unbiased:
-        raise ConfigError(
-            'objective.kl_estimator = "k1" in the loss has an expected gradient of 0, so it penalises nothing; set '
-            'objective.kl_unbiased = true, objective.kl_in = "reward", or take "k2" or "k3"'
+    if settings.dual_clip and not clips:
+        yield (
+            f'objective.dual_clip = {settings.dual_clip} is a part of "clip" and means nothing to '
+            f'objective.surrogate = "{settings.surrogate}"; leave it out'
         )
     if settings.surrogate == "dppo" and settings.correction not in (None, "off"):
-        raise ConfigError(
+        yield (
             f'objective.correction = "{settings.correction}" with objective.surrogate = "dppo": its ratio is to the '
             'sampler already, and would be corrected twice; set objective.correction = "off"'
         )
+    if low > high:
+        yield f"objective.correction_min = {low:g} is above objective.correction_max = {high:g}; exchange them"
+    if settings.kl_coef and not pays_kl and settings.kl_estimator == "k1" and not settings.kl_unbiased:
+        yield (
+            'objective.kl_estimator = "k1" in the loss has an expected gradient of 0, so it penalises nothing; set '
+            'objective.kl_unbiased = true, objective.kl_in = "reward", or take "k2" or "k3"'
+        )
+    if settings.kl_unbiased and (settings.kl_estimator == "k2" or settings.kl_in == "reward"):
+        yield (
+            "objective.kl_unbiased is for k1 and k3 in the loss: k2 needs none, and in the reward it is k1 by itself; "
+            "leave it out"
+        )
+    if pays_kl and settings.advantages in ("max_rl", "pass_at_k"):
+        yield (
+            f'objective.kl_in = "reward" with objective.advantages = "{settings.advantages}": it divides by, or '
+            'counts, rewards that a penalty would change; set objective.kl_in = "loss"'
+        )
     if settings.advantages == "pass_at_k" and group_size <= settings.pass_k:
-        raise ConfigError(
+        yield (
             f'objective.pass_k = {settings.pass_k} with sampling.group_size = {group_size}: "pass_at_k" compares '
             "subsets of pass_k completions, so groups must be larger; twice as large or more is usual"
         )

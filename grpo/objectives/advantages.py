@@ -23,7 +23,10 @@ EPSILON = 1e-4  # added to every standard deviation
 
 @dataclass(frozen=True, slots=True)
 class GroupRewards:
-    """What the completions of one group earned: in all, and from each reward, with its weight in the sum."""
+    """What the completions of one group earned: in all, and from each reward, with its weight in the sum.
+
+    Rewards of weight 0, which are only watched, are no part.
+    """
 
     totals: Rewards
     parts: Mapping[str, tuple[float, Rewards]]
@@ -32,6 +35,11 @@ class GroupRewards:
     def of(cls, scored: ScoredGroup, weights: Mapping[str, float]) -> GroupRewards:
         parts = {name: (weight, [s[name].value for s in scored.scores]) for name, weight in weights.items() if weight}
         return cls(scored.rewards, parts)
+
+    @property
+    def first(self) -> Rewards:
+        """Of the first reward that counts: the one that says whether a problem was solved."""
+        return next((values for _, values in self.parts.values()), self.totals)
 
     def plus(self, name: str, values: Sequence[float]) -> GroupRewards:
         """With one reward more, of weight 1."""
@@ -104,8 +112,8 @@ def pass_at_k(rewards_G: Rewards, *, k: int) -> list[float]:
 
 
 def best_of_k(groups: Sequence[GroupRewards], settings: config.Objective) -> list[list[float]]:
-    """`pass_at_k` with the k of the settings."""
-    return [pass_at_k(group.totals, k=settings.pass_k) for group in groups]
+    """`pass_at_k` of the first reward, the one that says whether a completion is right, with the k of the settings."""
+    return [pass_at_k(group.first, k=settings.pass_k) for group in groups]
 
 
 def batch_std(groups: Sequence[GroupRewards], settings: config.Objective) -> list[list[float]]:

@@ -1,7 +1,7 @@
 """What is maximised per token, and the trust region in it.
 
-On-policy, where the importance ratio is 1, the gradient of every surrogate is A ∇log π; they differ in what they let a
-policy do that has moved.
+On-policy, where the importance ratio is 1 (for `dppo` that to the sampler), the gradient of every surrogate is
+A ∇log π; they differ in what they let a policy do that has moved.
 """
 
 from __future__ import annotations

@@ -50,13 +50,13 @@ class SolveRates:
         """For `SolveRates(state)`; plain values."""
         return {name: asdict(visit) for name, visit in self._visits.items()}
 
-    def pool(self, problem_id: str, retire_after: int) -> str:
-        """The name of the pool that the problem belongs to."""
+    def pool(self, problem_id: str, settings: Curriculum) -> str:
+        """The name of the pool that the problem belongs to.  Without shares all that is not retired is in one."""
         visit = self._visits.get(problem_id)
-        if visit is None:
-            return "medium"
-        if retire_after and visit.streak >= retire_after:
+        if visit is not None and settings.retire_after and visit.streak >= settings.retire_after:
             return "retired"
+        if visit is None or settings.easy is None:
+            return "medium"
         return "easy" if visit.rate > EASY else "hard" if visit.rate <= HARD else "medium"
 
     def last_step(self, problem_id: str) -> int:
@@ -84,7 +84,7 @@ def draw_by_difficulty(
     pools: dict[str, list[Prompt]] = {"medium": [], "easy": [], "hard": [], "retired": [], "taken": []}
     for prompt in order:
         name = prompt.problem.id
-        pools["taken" if name in without else rates.pool(name, settings.retire_after)].append(prompt)
+        pools["taken" if name in without else rates.pool(name, settings)].append(prompt)
 
     wanted = {"easy": round(count * (settings.easy or 0.0))}
     wanted["hard"] = min(round(count * (settings.hard or 0.0)), count - wanted["easy"])

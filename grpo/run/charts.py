@@ -83,13 +83,16 @@ def line_chart(
     marks = [_band(scale, at, values, spread, line.color) for line, values, spread in pooled]
     marks += [_curve(scale, at, values, line.color) for line, values, _ in pooled]
     marks += [_dots(scale, dots)]
-    tips = [
-        _tip_text(steps, chunk, [(line.name if len(lines) > 1 else "", values[i]) for line, values, _ in pooled], show)
-        for i, chunk in enumerate(chunks)
-    ]
+    named = [(line.name if len(lines) > 1 else "", values) for line, values, _ in pooled]
+    tips = [_tip_text(steps, chunk, _at(named, i), show) for i, chunk in enumerate(chunks)]
     legend = [(line.name, line.color, _last(line.values)) for line in lines]
     legend += [(dots_name, 2, dots[-1].value)] if dots else []
     return _figure(title, legend, show, _axes(scale, ticks, show) + "".join(marks) + _strips(scale, at, tips))
+
+
+def _at(named: Sequence[tuple[str, Sequence[float | None]]], index: int) -> list[tuple[str, float | None]]:
+    """What each line is at one place."""
+    return [(name, values[index]) for name, values in named]
 
 
 def stacked_chart(title: str, steps: Sequence[int], lines: Sequence[Line], show: Format) -> str:

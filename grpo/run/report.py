@@ -184,7 +184,10 @@ def _curves(steps: Sequence[Row], evaluations: Sequence[Dot]) -> str:
     unscored = line("unscored", "completions/unscored", 5)
     lost += [unscored] if any(unscored.values) else []
     canary = line("gap of sampler to policy", "sync/logprob_gap", 3, peak=True)
-    ratio = [line("mean", "policy/ratio_mean"), line("largest", "policy/ratio_max", 5, peak=True)]
+    mismatch = [
+        line("mean", "policy/sampler_ratio_mean"),
+        line("largest", "policy/sampler_ratio_max", 5, peak=True),
+    ]
     charts = [
         line_chart("Solved", at, [solved], whole_percent, top=1.0, dots=evaluations, dots_name="held-out pass@1"),
         line_chart("Reward", at, reward, plain),
@@ -193,11 +196,25 @@ def _curves(steps: Sequence[Row], evaluations: Sequence[Dot]) -> str:
         line_chart("Lost completions", at, lost, percent, least_top=0.02),
         line_chart("Entropy, nats per token", at, [line("mean", "policy/entropy")], plain),
         line_chart("Canary, nats per token", at, [canary], plain),
-        line_chart("Ratio, policy to sampler", at, ratio, plain),
+        line_chart("Ratio, policy to sampler", at, mismatch, plain),
+        *_importance(steps, at),
         stacked_chart("Seconds per step", at, _phases(steps), plain),
     ]
     title = "<h2>Step by step <small>point at a curve for its values</small></h2>"
     return f'{title}<div class="grid">{"".join(charts)}</div>'
+
+
+def _importance(steps: Sequence[Row], at: Sequence[int]) -> list[str]:
+    """The importance ratio to the policy that sampled: 1 throughout where a step has one update, and then not shown."""
+    largest = _column(steps, "policy/ratio_max")
+    if all(value is None or value == 1 for value in largest):
+        return []
+    lines = [Line("mean", _column(steps, "policy/ratio_mean"), 1), Line("largest", largest, 5, peak=True)]
+    clipped = [Line("of tokens", _column(steps, "policy/clipped"), 2)]
+    return [
+        line_chart("Importance ratio, after to before", at, lines, plain),
+        line_chart("Clipped", at, clipped, percent, least_top=0.02),
+    ]
 
 
 def _parts(steps: Sequence[Row]) -> list[Line]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
-from rewards import Score, declare
 from rewards.code_tests.compare import Mode
 from rewards.code_tests.datasets import read_task
 from rewards.code_tests.fences import last_block
 from rewards.code_tests.judge import ProgramReport
+from rewards.contract import Score, declare
 
 LONGEST_ANSWER = 2000  # characters of the program in `Score.answer`
 

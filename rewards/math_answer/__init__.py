@@ -4,11 +4,14 @@ r"""Is the answer in this text the gold answer?  A rule-based judge of mathemati
     >>> verify(r"\frac{1}{2}", r"… so the answer is \boxed{0.5}.")
     Verdict(ok=True, reason='same number', stage='rational', extracted='0.5', ms=…)
 
-The parts, in the order of the path: `extract` (where is the answer), `text` and `lexer` (one alphabet), `parser`,
-`constructs`, `answers` (one grammar for LaTeX and plain text), `compare` (the ladder of equality) with its steps in
-`measures`, `containers`, `relations`, `values` and its arithmetic in `exact`, `numeric`, `sampling`, `sets`, `forms`,
-`policy` (what is forgiven), `prover` (computer algebra in a process that can be killed), `verdict` (all of it), `batch`
-(many pairs over processes), `audit` (over a file).  docs/verifier.md has the reasons and the figures.
+The path of an answer has a folder for each part, and each says in its `__init__` what it is for:
+
+    completion ─▶ find: which part is the answer ─▶ read: text to a tree of `nodes` ─▶ compare: the ladder of equality
+                                                                                         ├ compute: arithmetic
+                                                                                         └ prove: computer algebra
+
+`leniency` is what is forgiven.  `verdict` walks the whole path, `reward` makes a score of it, `batch` and its `worker`
+judge many pairs over `processes`, `audit` judges a file.  docs/verifier.md has the reasons and the figures.
 
 No text ever reaches `eval`, `sympify` or `parse_expr`; sympy is imported in the prover's process only.
 """

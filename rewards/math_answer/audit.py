@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rewards.math_answer import prover
-from rewards.math_answer.policy import Policy, named
+from rewards.math_answer.leniency import Leniency, named
+from rewards.math_answer.prove import prover
 from rewards.math_answer.reward import gold_problem
 from rewards.math_answer.verdict import Verdict, verify, verify_answer
 
@@ -75,7 +75,7 @@ def _checked(line: str, place: str, at: int) -> dict[str, Any]:
     return row
 
 
-def grade(rows: Iterable[Mapping[str, Any]], policy: str | Policy = "train", second: Second | None = None) -> Report:
+def grade(rows: Iterable[Mapping[str, Any]], policy: str | Leniency = "train", second: Second | None = None) -> Report:
     """Verdicts for all rows, and the figures."""
     prover.warm()
     graded = []
@@ -86,7 +86,7 @@ def grade(rows: Iterable[Mapping[str, Any]], policy: str | Policy = "train", sec
     return Report(tuple(graded), tuple(_lines(graded, named(policy))))
 
 
-def judge_row(row: Mapping[str, Any], policy: str | Policy) -> Verdict:
+def judge_row(row: Mapping[str, Any], policy: str | Leniency) -> Verdict:
     judge = verify_answer if row["form"] == "answer" else verify
     return judge(row["gold"], row["prediction"], policy, prover.prove)
 
@@ -98,8 +98,8 @@ def write_verdicts(report: Report, path: str | Path) -> None:
             handle.write(json.dumps({"id": item.row["id"], **asdict(item.verdict)}, ensure_ascii=False) + "\n")
 
 
-def _lines(graded: list[Graded], policy: Policy) -> Iterator[str]:
-    yield f"{len(graded)} pairs, policy {policy.name}: {sum(item.verdict.ok for item in graded)} right"
+def _lines(graded: list[Graded], leniency: Leniency) -> Iterator[str]:
+    yield f"{len(graded)} pairs, policy {leniency.name}: {sum(item.verdict.ok for item in graded)} right"
     labelled = [item for item in graded if isinstance(item.row.get("label"), bool)]
     if labelled:
         yield from _accuracy(labelled)

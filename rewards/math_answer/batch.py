@@ -15,8 +15,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import IO, Literal
 
-from rewards.math_answer.helper import START, start_python
-from rewards.math_answer.policy import Policy, named
+from rewards.math_answer.leniency import Leniency, named
+from rewards.math_answer.processes import START, start_python
 from rewards.math_answer.verdict import Verdict
 from rewards.math_answer.worker import WARMING
 
@@ -54,7 +54,7 @@ class _Worker:
 
 def verify_all(
     pairs: Sequence[Pair],
-    policy: str | Policy = "train",
+    policy: str | Leniency = "train",
     *,
     form: Literal["completion", "answer"] = "completion",
     workers: int = 2,
@@ -65,37 +65,78 @@ def verify_all(
         raise ValueError(f"verify_all: workers must be at least 1 (given {workers})")
     name = named(policy).name
     lines = [json.dumps([gold, text, form, name]).encode() + b"\n" for gold, text in pairs]
-    verdicts: list[Verdict | None] = [None] * len(pairs)
-    waiting = deque(range(len(pairs)))
-    selector = selectors.DefaultSelector()
-    busy: set[_Worker] = set()
-    try:
-        for _ in range(min(workers, len(pairs))):
-            _start(selector, busy, waiting, lines, deadline)
-        while busy:
-            pause = max(0.0, min(worker.due for worker in busy) - time.monotonic())
-            for key, _events in selector.select(pause):
-                worker = key.data
-                answer = _answer(worker)
-                if answer is None:
-                    worker.due = time.monotonic() + START
-                    continue
-                verdicts[worker.pair] = answer
-                if worker.process.poll() is not None or verdicts[worker.pair] == _DIED:
-                    _replace(worker, selector, busy, waiting, lines, deadline)
-                elif waiting:
-                    at = waiting.popleft()
-                    worker.give(at, lines[at], deadline)
-                else:
-                    _stop(worker, selector, busy)
-            for worker in [worker for worker in busy if worker.due <= time.monotonic()]:
-                verdicts[worker.pair] = Verdict(False, f"no verdict in {deadline} s", "deadline", None, deadline * 1000)
-                _replace(worker, selector, busy, waiting, lines, deadline)
-    finally:
-        for worker in list(busy):
-            _stop(worker, selector, busy)
-        selector.close()
-    return [verdict for verdict in verdicts if verdict is not None]
+    return _Batch(lines, deadline).run(workers)
+
+
+class _Batch:
+    """The pairs that wait, the workers that are busy with one each, and the verdicts so far."""
+
+    def __init__(self, lines: list[bytes], deadline: float) -> None:
+        self.lines = lines
+        self.deadline = deadline
+        self.waiting = deque(range(len(lines)))
+        self.busy: set[_Worker] = set()
+        self.selector = selectors.DefaultSelector()
+        self.verdicts: list[Verdict | None] = [None] * len(lines)
+
+    def run(self, workers: int) -> list[Verdict]:
+        try:
+            for _ in range(min(workers, len(self.lines))):
+                self.start()
+            while self.busy:
+                self.hear()
+                self.end_the_late()
+        finally:
+            for worker in list(self.busy):
+                self.stop(worker)
+            self.selector.close()
+        return [verdict for verdict in self.verdicts if verdict is not None]
+
+    def hear(self) -> None:
+        """What the workers say before the next deadline."""
+        pause = max(0.0, min(worker.due for worker in self.busy) - time.monotonic())
+        for key, _events in self.selector.select(pause):
+            worker = key.data
+            answer = _answer(worker)
+            if answer is None:
+                worker.due = time.monotonic() + START
+            else:
+                self.verdicts[worker.pair] = answer
+                self.go_on(worker, dead=answer == _DIED or worker.process.poll() is not None)
+
+    def go_on(self, worker: _Worker, dead: bool) -> None:
+        if dead:
+            self.replace(worker)
+        elif self.waiting:
+            self.give(worker)
+        else:
+            self.stop(worker)
+
+    def end_the_late(self) -> None:
+        for worker in [worker for worker in self.busy if worker.due <= time.monotonic()]:
+            late = Verdict(False, f"no verdict in {self.deadline} s", "deadline", None, self.deadline * 1000)
+            self.verdicts[worker.pair] = late
+            self.replace(worker)
+
+    def start(self) -> None:
+        worker = _Worker()
+        self.busy.add(worker)
+        self.selector.register(worker.output, selectors.EVENT_READ, worker)
+        self.give(worker)
+
+    def give(self, worker: _Worker) -> None:
+        at = self.waiting.popleft()
+        worker.give(at, self.lines[at], self.deadline)
+
+    def stop(self, worker: _Worker) -> None:
+        self.selector.unregister(worker.output)
+        self.busy.discard(worker)
+        worker.kill()
+
+    def replace(self, worker: _Worker) -> None:
+        self.stop(worker)
+        if self.waiting:
+            self.start()
 
 
 _DIED = Verdict(False, "the worker died", "deadline", None, 0.0)
@@ -109,32 +150,3 @@ def _answer(worker: _Worker) -> Verdict | None:
         return None
     worker.judged += 1
     return _DIED if answer is None else Verdict(*answer)
-
-
-def _start(
-    selector: selectors.BaseSelector, busy: set[_Worker], waiting: deque[int], lines: list[bytes], deadline: float
-) -> None:
-    worker = _Worker()
-    busy.add(worker)
-    selector.register(worker.output, selectors.EVENT_READ, worker)
-    at = waiting.popleft()
-    worker.give(at, lines[at], deadline)
-
-
-def _stop(worker: _Worker, selector: selectors.BaseSelector, busy: set[_Worker]) -> None:
-    selector.unregister(worker.output)
-    busy.discard(worker)
-    worker.kill()
-
-
-def _replace(
-    worker: _Worker,
-    selector: selectors.BaseSelector,
-    busy: set[_Worker],
-    waiting: deque[int],
-    lines: list[bytes],
-    deadline: float,
-) -> None:
-    _stop(worker, selector, busy)
-    if waiting:
-        _start(selector, busy, waiting, lines, deadline)

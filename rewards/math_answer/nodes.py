@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import TypeGuard
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def num(value: int | Fraction) -> Num:
     return Num(Fraction(value))
 
 
-def is_op(node: Node, name: str) -> bool:
+def is_op(node: Node, name: str) -> TypeGuard[Op]:
     return isinstance(node, Op) and node.name == name
 
 

@@ -5,32 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rewards import Score, declare
-from rewards.math_answer.compare import Comparison
-from rewards.math_answer.extract import extract
+from rewards.contract import Score, declare
+from rewards.math_answer.compare.ladder import compare
+from rewards.math_answer.compare.normal import normal_form
+from rewards.math_answer.find.extract import extract
+from rewards.math_answer.leniency import TRAIN, named
 from rewards.math_answer.nodes import Words
-from rewards.math_answer.normal import normal_form
-from rewards.math_answer.policy import TRAIN, named
-from rewards.math_answer.prover import prove
+from rewards.math_answer.prove.prover import prove
 from rewards.math_answer.verdict import gold_answer, judge
 
 
 @declare(needs=("answer",))
 def math(completion: str, problem: Mapping[str, Any], *, policy: str = "train") -> Score:
     """1.0 where the answer in `completion` equals `problem["answer"]` as mathematics.  `why` says what decided."""
-    rules = named(policy)
+    leniency = named(policy)
     gold = problem["answer"]
     if gold is None:
         return Score.none("the problem has no gold answer")
-    found = extract(completion, rules)
+    found = extract(completion, leniency)
     if found.node is None:
         return Score(0.0, answer=None, why=found.reason, parsed=False)
-    outcome, _ = judge(gold, found, rules, prove)
-    if outcome.stage == "gold":
-        return Score.none(outcome.reason)
-    return Score(
-        float(outcome.equal is True), normal_form(found.node), f"{outcome.stage}: {outcome.reason}", parsed=True
-    )
+    same, _ = judge(gold, found, leniency, prove)
+    if same.stage == "gold":
+        return Score.none(same.reason)
+    return Score(float(bool(same)), normal_form(found.node), f"{same.stage}: {same.reason}", parsed=True)
 
 
 def gold_problem(gold: Any) -> str | None:
@@ -42,5 +40,5 @@ def gold_problem(gold: Any) -> str | None:
         return f"the gold answer {str(gold)[:80]!r} cannot be read: {right.reason}"
     if isinstance(right.node, Words) and len(right.node.text.split()) > 12:
         return f"the gold answer {str(gold)[:80]!r} is prose, which can only be compared word by word"
-    outcome = Comparison(TRAIN, prove).compare(right.node, right.node)
-    return None if outcome else f"the gold answer {str(gold)[:80]!r} does not equal itself: {outcome.reason}"
+    same = compare(right.node, right.node, TRAIN, prove)
+    return None if same else f"the gold answer {str(gold)[:80]!r} does not equal itself: {same.reason}"

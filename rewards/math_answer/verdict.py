@@ -13,14 +13,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from rewards.math_answer import answers, prover
-from rewards.math_answer import text as cleaning
-from rewards.math_answer.compare import Comparison
-from rewards.math_answer.extract import Extracted, extract
-from rewards.math_answer.lexer import ParseError
+from rewards.math_answer.compare.equality import Equality, Prover
+from rewards.math_answer.compare.ladder import compare
+from rewards.math_answer.find.extract import Extracted, extract
+from rewards.math_answer.leniency import EVAL, Leniency, named
 from rewards.math_answer.nodes import Node, Num, Seq, Words
-from rewards.math_answer.outcome import Outcome, Prover
-from rewards.math_answer.policy import EVAL, Policy, named
+from rewards.math_answer.prove import prover
+from rewards.math_answer.read import answers
+from rewards.math_answer.read import text as cleaning
+from rewards.math_answer.read.tokens import ParseError
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,52 +58,52 @@ def _read_gold(text: str) -> Extracted:
 
 
 def verify(
-    gold: str | int | float, completion: str, policy: str | Policy = "train", prove: Prover | None = prover.prove
+    gold: str | int | float, completion: str, policy: str | Leniency = "train", prove: Prover | None = prover.prove
 ) -> Verdict:
     """Whether the completion's answer is the gold answer."""
-    rules = named(policy)
-    return _timed(lambda: judge(gold, extract(completion, rules), rules, prove))
+    leniency = named(policy)
+    return _timed(lambda: judge(gold, extract(completion, leniency), leniency, prove))
 
 
 def verify_answer(
-    gold: str | int | float, answer: str, policy: str | Policy = "train", prove: Prover | None = prover.prove
+    gold: str | int | float, answer: str, policy: str | Leniency = "train", prove: Prover | None = prover.prove
 ) -> Verdict:
     """Whether a bare answer, found by somebody else, is the gold answer."""
-    rules = named(policy)
+    leniency = named(policy)
 
-    def run() -> tuple[Outcome, str | None]:
+    def run() -> tuple[Equality, str | None]:
         if "boxed" in answer:
-            return judge(gold, extract(answer, rules), rules, prove)
+            return judge(gold, extract(answer, leniency), leniency, prove)
         try:
-            return judge(gold, Extracted(answer, answers.parse(answer), "bare"), rules, prove)
+            return judge(gold, Extracted(answer, answers.parse(answer), "bare"), leniency, prove)
         except ParseError as error:
-            return judge(gold, Extracted(answer, None, f"cannot be read: {error}"), rules, prove)
+            return judge(gold, Extracted(answer, None, f"cannot be read: {error}"), leniency, prove)
 
     return _timed(run)
 
 
-def _timed(run: Callable[[], tuple[Outcome, str | None]]) -> Verdict:
+def _timed(run: Callable[[], tuple[Equality, str | None]]) -> Verdict:
     start = time.perf_counter()
-    outcome, text = run()
+    same, text = run()
     ms = (time.perf_counter() - start) * 1000
-    return Verdict(outcome.equal is True, outcome.reason, outcome.stage, text, round(ms, 3))
+    return Verdict(bool(same), same.reason, same.stage, text, round(ms, 3))
 
 
 def judge(
-    gold: str | int | float, found: Extracted, policy: Policy, prove: Prover | None
-) -> tuple[Outcome, str | None]:
-    """The outcome for an extracted answer, and its text."""
+    gold: str | int | float, found: Extracted, leniency: Leniency, prove: Prover | None
+) -> tuple[Equality, str | None]:
+    """Whether an extracted answer is the gold answer, and its text."""
     right = gold_answer(gold)
     if found.text and _same_text(right.text, found.text):
-        return Outcome(True, "text", "same text"), found.text
+        return Equality(True, "text", "same text"), found.text
     if right.node is None:
-        return Outcome(False, "gold", f"the gold answer cannot be read: {right.reason}"), found.text
+        return Equality(False, "gold", f"the gold answer cannot be read: {right.reason}"), found.text
     if found.node is None:
-        return Outcome(False, "extract" if found.text is None else "parse", found.reason), found.text
-    outcome = Comparison(policy, prove).compare(right.node, found.node)
-    if not outcome and (better := _other_reading(right, found, policy, prove)) is not None:
-        outcome = better
-    return outcome, found.text
+        return Equality(False, "extract" if found.text is None else "parse", found.reason), found.text
+    same = compare(right.node, found.node, leniency, prove)
+    if not same and (better := _other_reading(right, found, leniency, prove)) is not None:
+        same = better
+    return same, found.text
 
 
 def _same_text(gold: str | None, found: str) -> bool:
@@ -112,7 +113,7 @@ def _same_text(gold: str | None, found: str) -> bool:
     )
 
 
-def _other_reading(gold: Extracted, found: Extracted, policy: Policy, prove: Prover | None) -> Outcome | None:
+def _other_reading(gold: Extracted, found: Extracted, leniency: Leniency, prove: Prover | None) -> Equality | None:
     """Commas read the other way: `100,200,300` as a list where the other side is one, `3,14` as 3.14."""
     for one, other in ((gold, found), (found, gold)):
         text = one.text or ""
@@ -121,11 +122,11 @@ def _other_reading(gold: Extracted, found: Extracted, policy: Policy, prove: Pro
                 node: Node = answers.without_thousands(text)
             except ParseError:
                 continue
-            pair = (node, other.node) if one is gold else (other.node, node)
-            return Comparison(policy, prove).compare(*pair)
-        if policy.decimal_comma and isinstance(other.node, Num) and other.node.places and "," in text:
+            left, right = (node, other.node) if one is gold else (other.node, node)
+            return compare(left, right, leniency, prove)
+        if leniency.decimal_comma and isinstance(other.node, Num) and other.node.places and "," in text:
             try:
-                return Comparison(policy, prove).compare(other.node, answers.parse(answers.with_decimal_comma(text)))
+                return compare(other.node, answers.parse(answers.with_decimal_comma(text)), leniency, prove)
             except ParseError:
                 continue
     return None

@@ -7,8 +7,8 @@ import resource
 import sys
 from dataclasses import astuple
 
-from rewards.math_answer import prover
 from rewards.math_answer.nodes import Node
+from rewards.math_answer.prove import prover
 from rewards.math_answer.verdict import verify, verify_answer
 
 MEMORY = 1 << 30  # bytes of address space

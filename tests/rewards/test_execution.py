@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 import rewards
-from rewards.math_answer import math, prover, verify, verify_answer
+from rewards.math_answer import math, verify, verify_answer
+from rewards.math_answer.prove import prover
 
 PAYLOADS = [
     "__import__('pathlib').Path('CANARY').touch()",
@@ -89,7 +90,7 @@ def test_nothing_hangs(payload: str) -> None:
 def test_no_source_of_ours_evaluates_text() -> None:
     """`eval`, `exec`, `sympify`, `parse_expr` and their kin are called nowhere in the checker, nor `sympy` functions
     with a string, which sympify it."""
-    for path in Path(rewards.__file__).parent.joinpath("math_answer").glob("*.py"):
+    for path in Path(rewards.__file__).parent.joinpath("math_answer").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
                 name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rewards.math_answer import prover
+from rewards.math_answer.prove import prover
 from tests.rewards.fuzzing import judge_all_ways, texts
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rewards.math_answer import verify_answer
-from rewards.math_answer.policy import TRAIN
+from rewards.math_answer.leniency import TRAIN
 from tests.rewards.pairs import DIFFERENT, EQUAL
 
 

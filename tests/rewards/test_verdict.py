@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewards.math_answer import prover, verify, verify_answer
-from rewards.math_answer.policy import TRAIN, named
+from rewards.math_answer import verify, verify_answer
+from rewards.math_answer.prove import prover
 from tests.rewards.fuzzing import TOKENS
 from tests.rewards.pairs import DIFFERENT, EQUAL
 
@@ -67,12 +67,6 @@ def test_commas_are_read_as_the_other_side_means_them() -> None:
     assert verify_answer("100,200,300", r"\{100, 200, 300\}").ok
     assert verify_answer("100200300", "100,200,300").ok
     assert not verify_answer("32349", "32, 349").ok
-
-
-def test_policies_are_known_by_name() -> None:
-    assert named("train") is TRAIN
-    with pytest.raises(ValueError, match="policy 'lenient' is not known; there are train, eval"):
-        verify("5", "5", "lenient")
 
 
 SEVENS = "7" * 280

@@ -1,0 +1,141 @@
+"""Steps for answers with a mark or a name on them: words, choices, times, bases, percent, degrees, units."""
+
+from __future__ import annotations
+
+from rewards.math_answer.compare import containers, forms
+from rewards.math_answer.compare.context import Context
+from rewards.math_answer.compare.equality import Equality
+from rewards.math_answer.compare.items import in_order
+from rewards.math_answer.compute.exact import rational
+from rewards.math_answer.compute.sampling import same_value
+from rewards.math_answer.nodes import BaseN, Node, Num, Op, Quantity, Sym, Time, Words, is_op, num
+
+
+def words(c: Context, gold: Node, pred: Node) -> Equality:
+    if isinstance(gold, Words) and isinstance(pred, Words):
+        same = gold.text == pred.text
+        return Equality(same, "text", "same words" if same else "different words")
+    return Equality(False, "text", "words against mathematics")
+
+
+def choices(c: Context, gold: Node, pred: Node) -> Equality:
+    """`(C) 12` against `C`, `12` or another such pair."""
+    pairs = [node.args if isinstance(node, Op) and node.name == "choice" else (node,) for node in (gold, pred)]
+    if len(pairs[0]) == len(pairs[1]) == 2:
+        return in_order(c, pairs[0], pairs[1])
+    compared = [c.compare(one, other) for one in pairs[0] for other in pairs[1]]
+    return next((same for same in compared if same), Equality(False, "choice", "another choice"))
+
+
+def residues(c: Context, gold: Node, pred: Node) -> Equality:
+    """`2 (mod 7)` is `9 (mod 7)`; beside a plain number only the number counts."""
+    left, right = (node.args if isinstance(node, Op) and node.name == "residue" else (node,) for node in (gold, pred))
+    if len(left) < 2 or len(right) < 2:
+        return c.compare(left[0], right[0])
+    if not c.compare(left[1], right[1]):
+        return Equality(False, "residue", "another modulus")
+    turns = rational(Op("div", (Op("add", (left[0], Op("neg", (right[0],)))), left[1])))
+    if turns is None:
+        return c.compare(left[0], right[0])
+    same = turns.denominator == 1
+    return Equality(same, "residue", "congruent" if same else "not congruent")
+
+
+def times(c: Context, gold: Node, pred: Node) -> Equality:
+    if not (isinstance(gold, Time) and isinstance(pred, Time)):
+        clock, other = (gold, pred) if isinstance(gold, Time) else (pred, gold)
+        assert isinstance(clock, Time)
+        if clock.half or clock.second is not None:
+            return Equality(False, "time", "a time against something else")
+        ratio = Op("ratio", (num(clock.hour), num(clock.minute)))
+        return containers.collections(c, ratio, other)
+    same = (gold.hour, gold.minute, gold.second or 0) == (pred.hour, pred.minute, pred.second or 0)
+    same = same and (gold.half == pred.half or not gold.half or not pred.half)
+    clocks = _on_24_hours(gold), _on_24_hours(pred)
+    same = same or (clocks[0] is not None and clocks[0] == clocks[1])
+    return Equality(same, "time", "same time" if same else "another time")
+
+
+def bases(c: Context, gold: Node, pred: Node) -> Equality:
+    left, right = _base_digits(gold), _base_digits(pred)
+    if left is not None and right is not None:
+        same = left == right
+        return Equality(same, "base", "same digits and base" if same else "other digits or another base")
+    digits, sign, _ = left or right or ("", 1, 0)
+    plain = rational(pred if left else gold)
+    same = (
+        plain is not None
+        and plain.denominator == 1
+        and plain.numerator.bit_length() < 4000
+        and str(abs(plain)) == digits
+        and (plain < 0) == (sign < 0)
+    )
+    return Equality(same, "base", "same digits, base not written" if same else "other digits")
+
+
+def percents(c: Context, gold: Node, pred: Node) -> Equality:
+    if is_op(gold, "percent") and is_op(pred, "percent"):
+        return c.compare(gold.args[0], pred.args[0])
+    percent, other = (gold, pred) if is_op(gold, "percent") else (pred, gold)
+    assert isinstance(percent, Op)
+    share = c.compare(Op("div", (percent.args[0], num(100))), other)
+    if share:
+        return share
+    size = rational(percent.args[0])
+    if percent is gold or (size is not None and abs(size) >= 1):
+        bare = c.compare(percent.args[0], other)
+        if bare:
+            return Equality(True, "percent", "percent sign left out")
+    return Equality(False, "percent", "another share")
+
+
+def degrees(c: Context, gold: Node, pred: Node) -> Equality:
+    if is_op(gold, "deg") and is_op(pred, "deg"):
+        return c.compare(gold.args[0], pred.args[0])
+    angle, other = (gold, pred) if is_op(gold, "deg") else (pred, gold)
+    assert isinstance(angle, Op)
+    if isinstance(other, Quantity):
+        return Equality(False, "quantity", "an angle against another quantity")
+    if c.compare(angle.args[0], other):
+        return Equality(True, "angle", "degree sign left out")
+    if isinstance(other, Num | Sym | Op) and same_value(angle, other, c.budget):
+        return Equality(True, "angle", "degrees and radians")
+    return Equality(False, "angle", "another angle")
+
+
+def has_letter_units(gold: Node, pred: Node) -> bool:
+    return forms.letter_units(gold, pred) is not None or forms.letter_units(pred, gold) is not None
+
+
+def quantities(c: Context, gold: Node, pred: Node) -> Equality:
+    left, right = (_quantity(node, other) for node, other in ((gold, pred), (pred, gold)))
+    said = [bool(side.units or side.nouns) for side in (left, right)]
+    if all(said):
+        nested = left.nouns <= right.nouns or right.nouns <= left.nouns
+        if left.units != right.units or not nested:
+            return Equality(False, "quantity", "units differ")
+    return c.compare(left.value, right.value)
+
+
+def has_base(node: Node) -> bool:
+    return _base_digits(node) is not None
+
+
+def _base_digits(node: Node) -> tuple[str, int, int] | None:
+    if isinstance(node, BaseN):
+        return node.digits, 1, node.base
+    if isinstance(node, Op) and node.name == "neg" and isinstance(node.args[0], BaseN):
+        return node.args[0].digits, -1, node.args[0].base
+    return None
+
+
+def _quantity(node: Node, other: Node) -> Quantity:
+    if isinstance(node, Quantity):
+        return node
+    return forms.letter_units(node, other) or Quantity(node, (), frozenset())
+
+
+def _on_24_hours(time: Time) -> tuple[int, int, int] | None:
+    if not time.half:
+        return (time.hour, time.minute, time.second or 0) if time.hour > 12 else None
+    return time.hour % 12 + (12 if time.half == "pm" else 0), time.minute, time.second or 0

@@ -1,0 +1,8 @@
+r"""Arithmetic on trees, within limits that are counts and not clocks.
+
+    exact     rational numbers, as fractions             numeric   everything else, to as many digits as it takes
+    sampling  two expressions at two precisions, and at fixed points where they have variables
+    sets      sets of real numbers, by their breakpoints
+
+Each answers with a value or says that it has none; none of them loads sympy.
+"""

@@ -1,0 +1,382 @@
+r"""Expressions: recursive descent over the tokens, LaTeX and plain text alike.
+
+    sum     = [sign] term {("+" | "-" | "±") term}
+    term    = factor {("*" | "/" | juxtaposition) factor}          1/2x is (1/2)x, read from left to right
+    factor  = atom {"!" | "'" | "°" | "%" | "^" exponent | "_" subscript}
+    atom    = number | variable | function | \frac … | "(" items ")" | "|" sum "|" | matrix | \sum … | …
+
+Sums and products are flat, and every way to nest counts against `stream.MAX_DEPTH`, so neither reading a text nor
+walking its tree can exhaust the stack.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from rewards.math_answer.nodes import CONSTANTS, BaseN, Node, Num, Op, Seq, Sym, num
+from rewards.math_answer.read.stream import TokenStream
+from rewards.math_answer.read.tokens import ParseError, Token
+from rewards.math_answer.read.vocabulary import NUMBER_WORDS
+
+MAX_POSTFIX = 6
+MAX_EXPONENT = 5000  # of a literal such as 1e400: digits that its value would have
+
+_CLOSERS = {"(": ")]", "[": ")]", "{": "}", "\\{": "\\}"}
+_APPLIED = frozenset("fghFGH")  # letters that before a bracket are functions, not factors
+_COMBINATIONS = re.compile(r"C_(\d{1,3})")
+_INDICES = frozenset("ijkmn")
+_NO_FACTOR = frozenset("rfloor rceil rangle rbrace rbrack rparen choose mod pmod".split())
+
+
+class ExpressionParser(TokenStream):
+    def __init__(self, tokens: list[Token]) -> None:
+        super().__init__(tokens)
+        self.bars = 0  # open |…| and set braces, inside which a bar closes or divides instead of opening
+        self.integrals = 0
+
+    # -- sums and products
+
+    def sum(self) -> Node:
+        terms = [self.signed_term(self.sign("+"))]
+        while self.token.kind == "op" and self.token.text in ("+", "-", "pm", "mp"):
+            sign = self.sign("+")
+            if sign in ("pm", "mp"):
+                left = _flat("add", terms)
+                terms = [Op(sign, (left, self.term()))]
+            else:
+                terms.append(self.signed_term(sign))
+        return _flat("add", terms)
+
+    def sign(self, sign: str) -> str:
+        """Read any run of signs; `--` is `+`."""
+        while token := self.take("op", "+", "-", "pm", "mp"):
+            if token.text == "-":
+                sign = {"+": "-", "-": "+", "pm": "mp", "mp": "pm"}[sign]
+            elif token.text in ("pm", "mp"):
+                sign = token.text
+        return sign
+
+    def signed_term(self, sign: str) -> Node:
+        term = self.term()
+        if sign == "+":
+            return term
+        if sign == "-":
+            return _negated(term)
+        return Op(sign, (num(0), term))
+
+    def term(self) -> Node:
+        above, below = [self.factor()], []
+        while True:
+            if self.take("op", "*"):
+                above.append(self.signed_factor())
+            elif self.take("op", "/", "over"):
+                below.append(self.signed_factor())
+            elif self.take("cmd", "choose"):
+                return Op("binom", (_quotient(above, below), self.term()))
+            elif self.take("cmd", "mod"):
+                above = [Op("mod", (_quotient(above, below), self.factor()))]
+                below = []
+            elif self.starts_factor():
+                above.append(self.factor())
+            else:
+                return _quotient(above, below)
+
+    def signed_factor(self) -> Node:
+        return self.signed_term_of(self.sign("+"))
+
+    def signed_term_of(self, sign: str) -> Node:
+        factor = self.factor()
+        return factor if sign == "+" else _negated(factor) if sign == "-" else Op(sign, (num(0), factor))
+
+    def starts_factor(self) -> bool:
+        """Whether the token continues a product without a sign."""
+        token = self.token
+        if token.kind == "name":
+            if self.integrals and token.text == "d" and self.peek().kind == "name":
+                return False
+            return not (token.textual and token.space and token.text not in "ei" and self.at > 0)
+        if token.kind == "num":
+            before = self.tokens[self.at - 1] if self.at else token
+            return before.kind != "num" or (self.at > 1 and self.tokens[self.at - 2].text == "^")
+        if token.kind == "cmd":
+            return token.text not in _NO_FACTOR and not token.text.startswith("end:")
+        if token.kind == "open":
+            return self.peek().text != "mod"
+        return token.kind == "op" and token.text == "|" and not self.bars
+
+    # -- factors
+
+    def factor(self) -> Node:
+        node = self.atom()
+        for _ in range(MAX_POSTFIX):
+            if self.token.kind != "op":
+                return node
+            changed = self.postfix(node)
+            if changed is node:
+                return node
+            node = changed
+        raise ParseError("too many exponents, primes or factorials in a row")
+
+    def postfix(self, node: Node) -> Node:
+        op = self.token.text
+        if op == "!":
+            self.next()
+            return Op("fact", (node,))
+        if op == "'" and isinstance(node, Sym):
+            self.next()
+            return self.applied(Sym(node.name + "'"))
+        if op == "deg":
+            self.next()
+            return Op("deg", (node,))
+        if op == "%" and self.peek().kind in ("end", "sep", "close", "rel", "op"):
+            self.next()
+            return Op("percent", (node,))
+        if op == "^":
+            self.next()
+            return self.power(node)
+        if op == "_":
+            self.next()
+            return self.subscript(node)
+        return node
+
+    def power(self, base: Node) -> Node:
+        if self.take("op", "circ", "deg"):
+            return Op("deg", (base,))
+        if self.token.text == "'" and isinstance(base, Sym):
+            return self.postfix(base)
+        if self.token.text == "{":
+            inner = self.peek()
+            if inner.kind == "close":  # `^{}`
+                self.at += 2
+                return base
+            if inner.kind == "op" and inner.text in ("circ", "deg") and self.peek(2).kind == "close":
+                self.at += 3
+                return Op("deg", (base,))
+            if inner.kind == "op" and inner.text == "'" and isinstance(base, Sym):
+                self.next()
+                while self.take("op", "'"):
+                    base = Sym(base.name + "'")
+                self.expect("close", "}")
+                return self.applied(base)
+        exponent = self.argument(signed=True)
+        if self.take("op", "^"):  # 2^3^2 is 2^9
+            self.deeper()
+            exponent = self.power(exponent)
+            self.depth -= 1
+        count = _COMBINATIONS.fullmatch(base.name) if isinstance(base, Sym) else None
+        if count and isinstance(exponent, Num) and exponent.value <= int(count[1]):
+            return Op("binom", (num(int(count[1])), exponent))  # `C_5^2`; but `C_1^2` is the square of a constant
+        return Op("pow", (base, exponent))
+
+    def argument(self, *, signed: bool = False, digit: bool = False) -> Node:
+        """What `^`, `_`, `\\frac` and `\\sqrt` take: a group, or one token.  `digit`: of a number only its first."""
+        if signed and self.token.kind == "op" and self.token.text in ("+", "-"):
+            sign = self.sign("+")
+            value = self.argument()
+            return _negated(value) if sign == "-" else value
+        token = self.token
+        if digit and token.kind == "num" and len(token.text) > 1 and token.text.isdigit():
+            self.tokens[self.at] = Token("num", token.text[1:], False, token.textual)
+            return num(int(token.text[0]))
+        self.deeper()
+        bare = not digit and not signed and token.kind != "open"  # `sqrt x^2`; but \\sqrt{x}^2 is a square
+        node = self.atom()
+        if bare and self.token.text == "^" and self.token.kind == "op":
+            self.next()
+            node = self.power(node)
+        self.depth -= 1
+        return node
+
+    def subscript(self, node: Node) -> Node:
+        before = self.tokens[self.at - 2]
+        if isinstance(node, Num) and before.kind == "num":
+            word = self.index_name()
+            base = num(NUMBER_WORDS[word]) if word in NUMBER_WORDS else literal(word) if word.isdigit() else Sym(word)
+            return self.base_value(before.text, base)
+        if not isinstance(node, Sym) or node in CONSTANTS and node.name == "oo":
+            raise ParseError("a subscript on something that is no variable")
+        name = self.index_name()
+        if name and (len(name) > 1 or name not in _INDICES):
+            return self.applied(Sym(f"{node.name}_{name}"))
+        return Op("call", (node, Sym(name) if name else self.argument()))  # a sequence at an index
+
+    def index_name(self) -> str:
+        """A subscript that is a name (`max`, `1`, `AB`, `1,2`), read; nothing if it is an expression."""
+        start = self.at
+        braced = self.take("open", "{") is not None
+        name = ""
+        while self.token.kind in ("num", "name", "word", "cmd") or (braced and self.token.kind == "sep"):
+            name += self.next().text
+            if not braced:
+                return name
+        if braced and name and self.take("close", "}"):
+            return name
+        self.at = start
+        return ""
+
+    def base_value(self, digits: str, base: Node) -> Node:
+        if not (isinstance(base, Num) and base.value.denominator == 1 and 2 <= base.value <= 36):
+            raise ParseError("a base that is no integer from 2 to 36")
+        if not digits.lstrip("-").isalnum():
+            raise ParseError("digits of another base with a decimal point")
+        return BaseN(digits.lstrip("0") or "0", int(base.value))
+
+    # -- atoms
+
+    def atom(self) -> Node:
+        token = self.token
+        if token.kind == "num":
+            return self.number()
+        if token.kind == "name":
+            self.next()
+            if self.token.kind == "num" and not self.token.space and self.token.text.isdigit() and len(token.text) == 1:
+                return self.applied(Sym(f"{token.text}_{self.next().text}"))  # `x1` is x₁, neither x · 1 nor x¹
+            return self.applied(Sym(token.text))
+        if token.kind == "open":
+            return self.group()
+        if token.kind == "op" and token.text == "|":
+            return self.absolute()
+        if token.kind == "cmd":
+            self.deeper()
+            node = self.construct()
+            self.depth -= 1
+            return node
+        raise ParseError(f"unexpected {token.text or 'end'!r}")
+
+    def construct(self) -> Node:
+        raise NotImplementedError
+
+    def items(self, closers: str) -> tuple[Node, ...]:
+        raise NotImplementedError
+
+    def applied(self, name: Sym) -> Node:
+        """`f(x)`, `f'(2)`, `a_n(3)`: application where the name is one of a function."""
+        if self.token.kind == "open" and self.token.text == "(" and name.name[0] in _APPLIED and name not in CONSTANTS:
+            arguments = self.group()
+            return Op("call", (name, *(arguments.items if isinstance(arguments, Seq) else (arguments,))))
+        return name
+
+    def absolute(self) -> Node:
+        self.deeper()
+        self.expect("op", "|")
+        self.bars += 1
+        node = self.sum()
+        self.bars -= 1
+        self.expect("op", "|")
+        self.depth -= 1
+        return Op("abs", (node,))
+
+    def group(self) -> Node:
+        """What stands in brackets: an expression, or items that make a tuple, an interval or a set."""
+        self.deeper()
+        start = self.next().text
+        bars, self.bars = self.bars, 1 if start == "\\{" else 0
+        if start == "\\{" and self.take("close", "\\}"):
+            node: Node = Sym("{}")
+        else:
+            node = self.bracketed(start, self.items(_CLOSERS[start]))
+        self.bars = bars
+        self.depth -= 1
+        return node
+
+    def bracketed(self, start: str, items: tuple[Node, ...]) -> Node:
+        end = self.take("close")
+        if end is None or end.text not in (_CLOSERS[start], *(_CLOSERS[start] if start in "([" else ())):
+            raise ParseError(f"{start!r} is not closed")
+        if start == "\\{":
+            return Seq(items, "{", "}")
+        if len(items) == 1 and (start == "{" or start + end.text in ("()", "[]")):
+            return items[0]
+        return Seq(items, start, end.text) if start != "{" else Seq(items, "{", "}")
+
+    def number(self) -> Node:
+        text = self.next().text
+        if self.repeats():
+            return self.repeating(text)
+        value = literal(text)
+        mixed = self.mixed(value) if text.isdigit() else None
+        return mixed or value
+
+    def mixed(self, whole: Num) -> Node | None:
+        """`1\\frac12` and `1 1/2` are sums where the fraction is proper and written in digits."""
+        start = self.at
+        above: Node | None
+        below: Node | None
+        if self.take("cmd", "frac"):
+            above, below = self.argument(digit=True), self.argument(digit=True)
+        elif self.token.kind == "num" and self.token.space and self.peek().text == "/" and self.peek(2).kind == "num":
+            above, below = literal(self.next().text), literal((self.next(), self.next())[1].text)
+        elif self.token.text == "(" and self.token.space:
+            above, below = self.bracketed_fraction()
+        else:
+            return None
+        if isinstance(above, Num) and isinstance(below, Num) and self.token.text != "^":
+            whole_parts = above.value.denominator == below.value.denominator == 1
+            if whole_parts and 0 < above.value < below.value:
+                return num(whole.value + above.value / below.value)
+        self.at = start
+        return None
+
+    def bracketed_fraction(self) -> tuple[Node | None, Node | None]:
+        """The parts of `(1/2)` or `((1)/(2))`, if that is what comes."""
+        try:
+            node = self.group()
+        except ParseError:
+            return None, None
+        return node.args if isinstance(node, Op) and node.name == "div" else (None, None)  # type: ignore[return-value]
+
+    def repeats(self) -> bool:
+        token, after = self.token, self.peek()
+        if token.kind == "op" and token.text == "." and not token.space:
+            return (after.kind == "cmd" and after.text in ("overline", "dot")) or after.text == "("
+        return (
+            token.kind == "cmd"
+            and token.text in ("overline", "dot")
+            and not token.space
+            and "." in self.tokens[self.at - 1].text
+        )
+
+    def repeating(self, text: str) -> Node:
+        """`0.1\\overline{6}`, `0.1\\dot{6}`, `0.\\dot{1}4285\\dot{7}`, `0.(3)`."""
+        if self.take("op", "."):
+            if "." in text:
+                raise ParseError("two decimal points")
+            text += "."
+        block = ""
+        start = self.next()
+        self.expect("open", "{") if start.kind == "cmd" else None
+        block = self.expect("num").text
+        self.expect("close")
+        if start.text == "dot" and self.token.kind == "num" and self.peek().text == "dot":
+            block += self.next().text
+        if start.text == "dot" and self.take("cmd", "dot"):
+            self.expect("open", "{")
+            block += self.expect("num").text
+            self.expect("close")
+        if not block.isdigit():
+            raise ParseError("a repeating block that is not digits")
+        whole, _, decimals = text.partition(".")
+        head = Fraction(int(whole + decimals or "0"), 10 ** len(decimals))
+        return num(head + Fraction(int(block), 10 ** len(decimals) * (10 ** len(block) - 1)))
+
+
+def literal(text: str) -> Num:
+    """A decimal literal, exactly."""
+    mantissa, _, exponent = text.lower().partition("e")
+    if len(exponent) > 6 or abs(int(exponent or 0)) > MAX_EXPONENT:
+        raise ParseError(f"the number {text} is too large")
+    _, _, decimals = mantissa.partition(".")
+    return Num(Fraction(mantissa) * Fraction(10) ** int(exponent or 0), len(decimals) if decimals else None)
+
+
+def _negated(node: Node) -> Node:
+    return Num(-node.value, node.places) if isinstance(node, Num) else Op("neg", (node,))
+
+
+def _flat(name: str, terms: list[Node]) -> Node:
+    return terms[0] if len(terms) == 1 else Op(name, tuple(terms))
+
+
+def _quotient(above: list[Node], below: list[Node]) -> Node:
+    return Op("div", (_flat("mul", above), _flat("mul", below))) if below else _flat("mul", above)

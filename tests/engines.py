@@ -1,0 +1,128 @@
+"""Engines and samplers that do what a test needs at one point, and otherwise what the real ones do.
+
+They are handed to `train(…, open_engine=…)`: nothing is patched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from grpo import assemble
+from grpo.engine import Update
+from grpo.engine.local import LocalEngine
+from grpo.learning.batch import Batch, Loss, Terms
+from grpo.sampling import Sampler
+from grpo.types import Group, Prompt, SamplingParams
+
+
+class Wrapped:
+    """An engine whose every verb may be overridden; `step` is that of the weights it serves."""
+
+    def __init__(self, inner: LocalEngine, step: int) -> None:
+        self.inner, self.step = inner, step
+        self.name, self.remarks = inner.name, inner.remarks
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def sample(self, prompts: Sequence[Prompt], n: int, params: SamplingParams) -> Iterator[tuple[int, Group]]:
+        return self.inner.sample(prompts, n, params)
+
+    def publish(self, step: int) -> float:
+        gap = self.inner.publish(step)
+        self.step = step
+        return gap
+
+
+def opening(kind: Callable[[LocalEngine, int], Any]) -> Any:
+    """For `train(…, open_engine=…)`: the real engine in a wrapper."""
+
+    def open_engine(*arguments: Any, step: int, **options: Any) -> Any:
+        return kind(assemble.open_engine(*arguments, step=step, **options), step)
+
+    return open_engine
+
+
+def with_sampler(change: Callable[[Sampler], Any]) -> Any:
+    """For `train(…, open_engine=…)`: the real engine with another sampler in it."""
+
+    def open_engine(config: Any, files: Any, start: Any, *, context: int, step: int, checkpoint: Path | None) -> Any:
+        inner = assemble.open_engine(config, files, start, context=context, step=step, checkpoint=checkpoint)
+        tolerance = assemble.canary.tolerance(config.model.dtype, config.sampling.sync_tolerance)
+        return LocalEngine(inner.policy, change(inner.sampler), inner.tokenizer, frozen={}, tolerance=tolerance)
+
+    return open_engine
+
+
+class Calling(Wrapped):
+    """Calls `before(engine, is_evaluation)` whenever it is asked to sample; what it raises goes through."""
+
+    def __init__(self, inner: LocalEngine, step: int, before: Callable[[Wrapped, bool], None]) -> None:
+        super().__init__(inner, step)
+        self.before = before
+
+    def sample(self, prompts: Sequence[Prompt], n: int, params: SamplingParams) -> Iterator[tuple[int, Group]]:
+        self.before(self, params.temperature == 0)
+        return super().sample(prompts, n, params)
+
+
+class NotPublishing(Wrapped):
+    """Cannot publish the weights of step 5."""
+
+    def publish(self, step: int) -> float:
+        if step == 5:
+            from grpo.errors import SamplerError
+
+            raise SamplerError("the canary is dead")
+        return super().publish(step)
+
+
+class WithoutNumbers(Wrapped):
+    """Its losses are no numbers."""
+
+    def update(self, batch: Batch, loss: Loss, lr: float) -> Update:
+        return self.inner.update(batch, lambda logprobs, targets: Terms(logprobs.sum() * float("nan")), lr)
+
+
+class Answering(Wrapped):
+    """Evaluations answer "right" for the share of problems that `shares` has for the step, and "wrong" for the rest."""
+
+    def __init__(self, inner: LocalEngine, step: int, shares: dict[int, float]) -> None:
+        super().__init__(inner, step)
+        self.shares = shares
+
+    def sample(self, prompts: Sequence[Prompt], n: int, params: SamplingParams) -> Iterator[tuple[int, Group]]:
+        from dataclasses import replace
+
+        for index, group in super().sample(prompts, n, params):
+            if params.temperature == 0:
+                right = index < self.shares[self.step] * len(prompts)
+                text = "right" if right else "wrong"
+                group = replace(group, completions=tuple(replace(c, text=text) for c in group.completions))
+            yield index, group
+
+
+class ForgetfulSampler:
+    """Takes no weights."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner, self.name = inner, inner.name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def load_weights(self, named_tensors: object, step: int) -> None:
+        self.inner._step = step
+
+
+class HalfDeafSampler(ForgetfulSampler):
+    """Takes all weights but those of the embedding."""
+
+    def load_weights(self, named_tensors: Iterable[tuple[str, torch.Tensor]], step: int) -> None:  # type: ignore[override]
+        own = self.inner._model.state_dict()
+        arrived = ((name, own[name].clone() if "embed" in name else tensor) for name, tensor in named_tensors)
+        self.inner.load_weights(arrived, step)
