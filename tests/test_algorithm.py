@@ -215,7 +215,7 @@ def test_several_updates_share_the_step_and_remember_how_the_policy_stood_before
     assert all("old" in batch.targets.per_token for batch in batches)
 
 
-def test_several_passes_go_over_the_same_batches_again() -> None:
+def test_several_passes_go_over_the_same_batches() -> None:
     made = trainer(second_is_better, optim={"updates_per_step": 2, "num_iterations": 3})
     result = made.step(1, Numbered(), lr=1e-3)
     batches = made.engine.batches  # type: ignore[attr-defined]
@@ -224,7 +224,7 @@ def test_several_passes_go_over_the_same_batches_again() -> None:
     assert made.engine.calls.count("logprobs of the policy") == 2  # type: ignore[attr-defined]  # before the first pass
 
 
-def test_one_update_in_several_passes_needs_the_old_log_probabilities_too() -> None:
+def test_one_update_in_several_passes_needs_old_log_probabilities() -> None:
     made = trainer(second_is_better, optim={"num_iterations": 2})
     made.step(1, Numbered(), lr=1e-3)
     assert made.engine.calls[:2] == ["sample 4", "logprobs of the policy"]  # type: ignore[attr-defined]
@@ -302,13 +302,13 @@ def test_sampling_goes_on_until_enough_groups_carry_a_signal() -> None:
     assert len(batch.sequences.prompts) == 8
 
 
-def test_sampling_ends_at_its_bound_and_learns_from_what_it_has() -> None:
+def test_dynamic_sampling_ends_at_its_bound_and_the_step_learns_from_what_there_is() -> None:
     made = trainer(useful_ones(1), sampling={"max_num_gen_batches": 3})
     result = made.step(1, Numbered(), lr=1e-3)
     assert (len(result.groups), result.rounds, len(result.updates)) == (12, 3, 1)
 
 
-def test_without_refill_there_is_one_round() -> None:
+def test_without_dynamic_sampling_a_step_samples_in_one_round() -> None:
     assert trainer(useful_ones()).step(1, Numbered(), lr=1e-3).rounds == 1
 
 

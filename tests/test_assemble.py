@@ -30,7 +30,7 @@ def kept(source: str, *uses: str) -> tuple[list[str], list[str]]:
     return [problem.id for problem in problems], said
 
 
-def test_what_several_rewards_need_is_needed_once() -> None:
+def test_a_fact_that_several_rewards_need_is_needed_once() -> None:
     declared = [Declaration(needs=("answer", "unit")), Declaration(), Declaration(needs=("unit", "level"))]
     assert needed_facts(declared) == ("answer", "unit", "level")
 
@@ -50,7 +50,7 @@ def test_with_code_problems_that_their_own_reference_fails_are_left_out_and_coun
     assert said.endswith(" and are left out")
 
 
-def test_where_nothing_remains_the_run_is_refused(tmp_path: Path) -> None:
+def test_where_no_problem_remains_the_run_is_refused(tmp_path: Path) -> None:
     source = write(tmp_path / "d.jsonl", {"id": "b", **ADD, "answer": WRONG})
     with pytest.raises(
         DataError, match=r"all 1 problems have a gold answer that code rejects \(b scores 0, .*nothing re"

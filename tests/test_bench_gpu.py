@@ -26,7 +26,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_operations_are_those_counted_by_hand() -> None:
+def test_operations_of_an_update_are_those_counted_by_hand() -> None:
     size = replace(TINY, layers=1, width=4, heads=2, key_value_heads=1, mlp=3, vocabulary=5)
     work = Work("by hand", prompts=((1, 1),), completions=((1, 1, 1), (1,)), advantages=(1.0, -1.0))
     assert size.layer_parameters == (4 * 4 + 4 * 4 + 4 * 2 + 4 * 2) + 3 * (4 * 3)  # q, o, k, v; gate, up, down
@@ -83,7 +83,7 @@ class Hungry:
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), LearningError("out of memory with 8")])
-def test_what_does_not_fit_is_named_and_more_of_it_is_not_tried(
+def test_a_setting_that_does_not_fit_is_named_and_larger_ones_are_not_tried(
     error: Exception, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = [Setting("float32", checked, n) for checked in (True, False) for n in (4, 8, 16)]

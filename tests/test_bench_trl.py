@@ -20,7 +20,7 @@ from scripts.benchmark.workloads import Workload, make_model, make_prompts, oper
 SMALL = Workload(2, 64, 128, 2, 128, problems=2, group=2, prompt=3, new=4)
 
 
-def test_operations_are_those_counted_by_hand() -> None:
+def test_operations_of_a_workload_are_those_counted_by_hand() -> None:
     # Layer: 4·64² + 3·64·128 = 40,960 numbers; two of them 81,920.
     assert SMALL.layer_weights == 81_920
     # Through the layers: 2 problems × (3 + 2·3) = 18 tokens, each 6 × 81,920.
@@ -55,14 +55,14 @@ FACTS = {
 }
 
 
-def test_the_first_and_the_last_step_are_not_timed() -> None:
+def test_the_first_and_the_last_step_of_a_side_are_not_timed() -> None:
     lines = [step(0, 90.0), step(1, 2.0), step(2, 3.0), step(3, 7.0), step(4, 80.0), FACTS]
     measured = read("ours", SMALL, lines)
     assert measured.times == {"seconds": 3.0, "sample": 1.0, "score": 0.0, "update": 2.0}
     assert (measured.growth, measured.update_growth) == (2**21, 2**20)
 
 
-def test_other_token_counts_are_not_compared() -> None:
+def test_a_side_that_sampled_other_numbers_of_tokens_is_not_compared() -> None:
     with pytest.raises(SideFailed, match="step 1 sampled 15 tokens and learned from 15, where 16 were asked for"):
         read("theirs", SMALL, [step(0, 2.0), step(1, 2.0, tokens=15), step(2, 2.0), FACTS])
 
@@ -84,7 +84,7 @@ def test_ratios_are_of_adjacent_runs_and_come_with_their_spread(monkeypatch: pyt
     assert rows[5] == "| growth, MiB | 1 | 2 | 0.50 | 0.50–0.50 | 0.4 | **not reached** |"
 
 
-def test_our_side_samples_and_learns_what_it_is_asked_to(tmp_path: Path) -> None:
+def test_our_side_samples_and_learns_from_as_many_tokens_as_it_is_asked_to(tmp_path: Path) -> None:
     parameters = make_model(SMALL, tmp_path)
     # Layers, two norms and the biases of queries, keys and values in each; the last norm; the embedding once.
     assert parameters == 81_920 + 2 * (2 * 64 + 3 * 64) + 64 + 128 * 64
@@ -100,7 +100,7 @@ def test_a_side_that_fails_ends_in_one_sentence(tmp_path: Path) -> None:
         run_side("ours", SMALL, tmp_path / "nothing", {}, 1)
 
 
-def test_without_trl_it_says_how_to_get_it(tmp_path: Path) -> None:
+def test_without_trl_the_benchmark_says_how_to_get_it(tmp_path: Path) -> None:
     for part in ("scripts", "grpo", "rewards"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
     command = [sys.executable, "scripts/bench_trl.py", "short"]

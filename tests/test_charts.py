@@ -49,7 +49,7 @@ def test_a_larger_value_is_drawn_higher_and_a_missing_one_leaves_a_gap() -> None
     assert path.count("M") == 2
 
 
-def test_stacked_parts_add_up() -> None:
+def test_stacked_parts_of_a_chart_add_up() -> None:
     lines = [Line("sample", [1.0, 3.0], 1), Line("update", [1.0, 1.0], 2)]
     drawing = svg(stacked_chart("t", [1, 2], lines, plain))
     assert min(heights(drawing, "area")) == 20.0  # 3 + 1 = 4, the top of the axis
@@ -102,7 +102,7 @@ def test_the_values_of_a_point_are_in_its_tip() -> None:
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs"), exclude_characters="\ufffe\uffff")))
-def test_names_are_escaped(name: str) -> None:
+def test_names_in_a_chart_are_escaped(name: str) -> None:
     figure = line_chart(name, [1, 2], [Line(name, [0.0, 1.0]), Line("b", [1.0, 1.0])], plain)
     drawing = svg(figure + interval_strip([(name, Dot(0, 0.5, 0.4, 0.6))], plain).replace("svg", "g"))
     assert drawing.get("aria-label") is not None

@@ -26,7 +26,7 @@ def save(folder: Path, step: int, keep: int = 2) -> Path:
     return checkpoints.save(folder, Progress(step, drawn=4 * step, tokens=7 * step), write_model, keep=keep)
 
 
-def test_what_is_loaded_is_what_was_saved(tmp_path: Path) -> None:
+def test_a_checkpoint_that_is_loaded_is_what_was_saved(tmp_path: Path) -> None:
     path = save(tmp_path, 3)
     assert checkpoints.load(path) == Progress(3, drawn=12, tokens=21)
     assert (path / "model.safetensors").read_bytes() == b"weights" * 1000
@@ -59,7 +59,7 @@ def test_the_checkpoint_before_a_step_is_the_newest_of_an_earlier_one(tmp_path: 
     assert found == [None, tmp_path / "step-2", tmp_path / "step-2", tmp_path / "step-10"]
 
 
-def test_the_newest_is_found_by_number_and_the_oldest_are_deleted(tmp_path: Path) -> None:
+def test_the_newest_checkpoint_is_found_by_number_and_the_oldest_are_deleted(tmp_path: Path) -> None:
     assert checkpoints.latest(tmp_path) is None
     for step in (9, 10, 11):
         save(tmp_path, step)
@@ -107,7 +107,7 @@ def test_a_kill_between_the_two_renames_of_the_best_model_loses_neither(tmp_path
         lambda path: shutil.rmtree(path / "trainer"),
     ],
 )
-def test_any_damage_is_told_with_the_checkpoint_to_go_on_from(tmp_path: Path, damage) -> None:  # type: ignore[no-untyped-def]
+def test_any_damage_to_a_checkpoint_is_told_with_the_one_to_go_on_from(tmp_path: Path, damage) -> None:  # type: ignore[no-untyped-def]
     save(tmp_path, 1)
     path = save(tmp_path, 2)
     damage(path)

@@ -116,13 +116,13 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["[red]no[/red]", "a\nb", "\x1b[31m", "名前", "a\u2028b", "{problem}", "%s"])
-def test_any_name_may_be_said(refusal, name):
+def test_any_name_can_be_said_in_a_refusal(refusal, name):
     said = refusal("train", name)
     assert said.startswith(cli._in_one_line(name))
     assert "\x1b" not in said
 
 
-def test_a_name_that_is_no_text_may_be_said():
+def test_a_name_that_is_no_text_can_be_said_in_a_refusal():
     """Bytes that are not UTF-8, as any file may be called, in a real terminal's encoding."""
     done = subprocess.run(
         [os.fsencode(sys.executable), b"-c", b"import grpo.cli; grpo.cli.main()", b"train", b"\xff"],
@@ -137,16 +137,16 @@ def test_a_name_that_is_no_text_may_be_said():
 # --- Settings and files -------------------------------------------------------------------------------------------
 
 
-def test_an_unknown_setting(refusal):
+def test_an_unknown_setting_is_refused_with_the_nearest(refusal):
     said = refusal("train", "mine.toml", "--set", "objective.clip_hgh=0.3")
     assert said == "mine.toml: objective.clip_hgh is not a setting; did you mean objective.clip_high?"
 
 
-def test_a_wrong_type(refusal):
+def test_a_setting_of_the_wrong_type_is_refused(refusal):
     assert refusal("train", "mine.toml", "--set", "run.steps=many").startswith("mine.toml: run.steps = 'many': must be")
 
 
-def test_a_recipe_that_is_not_there(refusal):
+def test_a_recipe_that_is_not_there_is_refused_with_those_there_are(refusal):
     assert refusal("train", "gsm9k") == "gsm9k is neither a file nor a recipe; did you mean gsm8k?"
     assert refusal("sft", "no.toml") == f"no.toml: no such file; the shipped recipes are {', '.join(recipes())}"
 
@@ -166,7 +166,7 @@ def bad_data(name: str, text: str) -> str:
         ("a.parquet", "PAR", r"a.parquet: not a Parquet file"),
     ],
 )
-def test_data_that_cannot_be_used(refusal, command, name, text, sentence):
+def test_data_that_cannot_be_used_is_refused_with_its_place(refusal, command, name, text, sentence):
     bad_data(name, text)
     arguments = {
         "train": ["train", "mine.toml", "--data", name],
@@ -194,16 +194,16 @@ def test_data_without_answers_has_nothing_to_check_a_reward_on(refusal):
         assert f"(columns: {columns})" in sentence
 
 
-def test_a_data_file_that_is_not_there(refusal):
+def test_a_data_file_that_is_not_there_is_named(refusal):
     assert "no.jsonl" in refusal("train", "mine.toml", "--data", "no.jsonl")
 
 
-def test_a_named_column_that_is_not_there(refusal):
+def test_a_named_column_that_is_not_there_is_refused_with_those_there_are(refusal):
     said = refusal("train", "mine.toml", "--set", "data.answer=gold")
     assert said == 'data.answer = "gold": good.jsonl has columns problem, answer'
 
 
-def test_a_reward_that_is_not_there(refusal):
+def test_a_reward_that_is_not_there_is_refused(refusal):
     assert refusal("train", "mine.toml", "--reward", "maths").startswith("reward 'maths': is not built in or installed")
     assert "no.py" in refusal("rewards", "check", "no.py:f", "good.jsonl")
 
@@ -224,31 +224,31 @@ def test_a_refused_run_does_not_stand_in_the_way_of_the_next(refusal):
         ("tokenizer*", "has no tokenizer; copy tokenizer.json"),
     ],
 )
-def test_a_model_directory_that_lacks_something(refusal, plain_model, missing, sentence):
+def test_a_model_directory_that_lacks_something_is_told_what(refusal, plain_model, missing, sentence):
     shutil.copytree(plain_model, "model")
     for path in Path("model").glob(missing):
         path.unlink()
     assert refusal("eval", "./model", "good.jsonl").startswith(f"model: {sentence}")
 
 
-def test_a_model_that_is_nowhere(refusal):
+def test_a_model_that_is_nowhere_is_refused(refusal):
     assert refusal("eval", "./nowhere", "good.jsonl").startswith("./nowhere: no such directory")
     assert refusal("eval", "no/where", "good.jsonl").startswith("model no/where: cannot be opened (")
     assert refusal("train", "mine.toml", "--model", "builtin:big").endswith('the only built-in model is "builtin:tiny"')
 
 
-def test_a_model_without_a_chat_template(refusal, plain_model):
+def test_a_model_without_a_chat_template_cannot_be_asked_by_one(refusal, plain_model):
     assert "its tokenizer has no chat template" in refusal("eval", plain_model, "good.jsonl")
 
 
-def test_a_prompt_longer_than_the_context(refusal, plain_model):
+def test_a_prompt_longer_than_the_context_is_refused_with_both_lengths(refusal, plain_model):
     bad_data("long.jsonl", json.dumps({"problem": "x" * 600, "answer": "1"}))
     said = refusal("eval", plain_model, "long.jsonl", "--set", "data.chat=false")
     assert said.startswith("problem long/0: its prompt of 600 tokens")
     assert "the model's context of 512 tokens" in said
 
 
-def test_a_limit_that_was_asked_for_and_does_not_fit(refusal, plain_model):
+def test_a_limit_that_was_asked_for_and_does_not_fit_is_refused(refusal, plain_model):
     said = refusal("eval", plain_model, "good.jsonl", "--set", "data.chat=false", "--max-tokens", 510)
     assert "max_tokens = 510 do not fit into the model's context of 512 tokens" in said
 
@@ -256,7 +256,7 @@ def test_a_limit_that_was_asked_for_and_does_not_fit(refusal, plain_model):
 # --- Evaluation ---------------------------------------------------------------------------------------------------
 
 
-def test_the_number_of_arguments_of_eval(refusal):
+def test_eval_with_another_number_of_arguments_says_how_it_is_called(refusal):
     assert refusal("eval", "one").startswith("grpo eval: takes 2 arguments here (1 given); grpo eval MODEL DATA")
     said = refusal("eval", "a", "b", "--completions", "c.jsonl")
     assert said == "grpo eval: takes 1 argument here (2 given); grpo eval --completions FILE DATA"
@@ -270,11 +270,11 @@ def test_the_number_of_arguments_of_eval(refusal):
         ("0", "--k 0: must be at least 1"),
     ],
 )
-def test_numbers_of_samples_that_cannot_be(refusal, k, sentence):
+def test_numbers_of_samples_that_cannot_be_are_refused(refusal, k, sentence):
     assert refusal("eval", "builtin:tiny", "good.jsonl", "--n", 8, "--k", k) == sentence
 
 
-def test_a_column_to_break_down_by_that_is_not_there(refusal):
+def test_a_column_to_break_down_by_that_is_not_there_is_refused(refusal):
     bad_data("c.jsonl", '{"id": 0, "completion": "2"}')
     said = refusal("eval", "--completions", "c.jsonl", "good.jsonl", "--by", "levl")
     assert said == "--by levl: there is no such column; there are problem, answer"
@@ -285,24 +285,24 @@ def test_a_place_for_results_that_cannot_be_written_is_refused_before_the_work(r
     assert said == "good.jsonl: results cannot be written (File exists); choose another place with --out"
 
 
-def test_results_that_are_not_there(refusal):
+def test_results_that_are_not_there_cannot_be_compared(refusal):
     assert refusal("compare", "a", "b").startswith("a: cannot be read (No such file or directory)")
 
 
 # --- Fine-tuning --------------------------------------------------------------------------------------------------
 
 
-def test_fine_tuning_without_steps_or_examples(refusal):
+def test_fine_tuning_without_steps_or_examples_is_refused(refusal):
     assert refusal("sft", "mine.toml") == "sft.steps = 0: nothing to do; set it, as in --set sft.steps=500"
     assert "sft.source is not set" in refusal("sft", "mine.toml", "--set", "sft.steps=1")
 
 
-def test_fine_tuning_into_a_folder_that_is_there(refusal):
+def test_fine_tuning_into_a_folder_that_is_there_is_refused(refusal):
     Path("there").mkdir()
     said = refusal("sft", "mine.toml", "--data", "good.jsonl", "--set", "sft.steps=1", "--out", "there")
     assert said == "there: exists already; choose another folder with --out"
 
 
-def test_worked_examples_without_the_target(refusal):
+def test_worked_examples_without_the_text_to_write_are_refused(refusal):
     said = refusal("sft", "mine.toml", "--data", "good.jsonl", "--set", "sft.steps=1")
     assert 'no column "solution"' in said

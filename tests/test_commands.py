@@ -66,7 +66,7 @@ def test_completions_are_found_by_the_rows_number_where_the_data_has_no_ids():
     assert score(*answers, data="plain.jsonl")["pass@1"]["mean"] == 1.0
 
 
-def test_numbers_and_ids_are_never_mixed():
+def test_numbers_of_rows_and_ids_are_never_mixed():
     # 0 to 3 are the rows' numbers; 1, 2 and 3 are ids too, and would be another row's.
     answers = [{"id": n, "completion": rf"\boxed{{{row['answer']}}}"} for n, row in enumerate(ROWS)]
     assert score(*answers)["pass@1"]["mean"] == 1.0
@@ -317,7 +317,7 @@ def test_results_on_other_data_are_not_compared():
         commands.compare("a", "b")
 
 
-def test_what_only_one_result_has_is_said(capsys):
+def test_problems_that_only_one_of_two_results_has_are_said(capsys):
     rows("less.jsonl", *ROWS[:3])
     score({"id": 1, "completion": "2"}, out=Path("a"))
     score({"id": 1, "completion": "2"}, data="less.jsonl", out=Path("b"))
@@ -349,7 +349,7 @@ def test_a_flag_is_a_change_of_the_recipe():
     assert commands._named(model="a b", data=None, sft="x.jsonl") == ['model.name="a b"', 'sft.source="x.jsonl"']
 
 
-def test_numbers_of_samples_must_fit():
+def test_no_more_samples_can_be_asked_of_than_are_drawn():
     assert options(n=8, k="1, 4,8").ks(default=[8], most=8) == [1, 4, 8]
     assert options(n=8).ks(default=[8], most=8) == [8]
     with pytest.raises(ConfigError, match="must be between 1 and --n 8; sample more with --n 9"):

@@ -133,7 +133,7 @@ def test_a_configuration_cannot_be_changed_in_place(load):
         load().run.steps = 3
 
 
-def test_a_copy_differs_in_what_is_named_and_nothing_else(load):
+def test_a_copy_of_a_configuration_differs_in_what_is_named_and_nothing_else(load):
     before = load()
     after = before.with_changes(run={"steps": 3}, sampling={"temperature": 0.5})
     assert (after.run.steps, after.sampling.temperature) == (3, 0.5)
@@ -146,7 +146,7 @@ numbers = st.floats(1e-9, 1e9, allow_nan=False)
 
 
 @given(lr=numbers, steps=st.integers(1, 10**12), system=st.text(), stop=st.lists(st.text(), max_size=3))
-def test_what_is_written_down_reads_back_as_the_same(lr, steps, system, stop):
+def test_a_configuration_that_is_written_down_reads_back_as_the_same(lr, steps, system, stop):
     config = Config(
         model={"name": "m"},
         data={"source": "d", "system": system},
@@ -340,7 +340,7 @@ def test_one_pair_of_brackets_around_reward_is_not_enough(refusal):
     assert "[[reward]] table, in double brackets" in refusal(MINIMAL + '[reward]\nuse = "math"\n')
 
 
-def test_what_has_no_default_must_be_there(refusal):
+def test_a_setting_without_a_default_must_be_there(refusal):
     assert refusal('[data]\nsource = "d"\n') == "mine.toml: model is missing; it has no default"
     assert refusal('[model]\n[data]\nsource = "d"\n') == "mine.toml: model.name is missing; it has no default"
 

@@ -67,17 +67,17 @@ def test_a_pipe_gets_a_header_and_one_plain_line_per_step() -> None:
     assert all(line[match.end() - 1] != " " for match in re.finditer(r"\S+", header)), "columns end under their titles"
 
 
-def test_the_loss_is_not_in_the_headline() -> None:
+def test_the_loss_is_not_in_the_line_of_a_step() -> None:
     header, line = plain(ROW)
     assert "loss" not in header and "0.123" not in line
 
 
-def test_the_header_comes_back_now_and_then() -> None:
+def test_the_header_of_a_console_comes_back_now_and_then() -> None:
     lines = plain(*(ROW | {"step": step} for step in range(1, 2 * HEADER_EVERY + 1)))
     assert [number for number, line in enumerate(lines) if "solved" in line] == [0, HEADER_EVERY + 1]
 
 
-def test_what_was_not_measured_is_a_dash() -> None:
+def test_a_number_that_was_not_measured_is_a_dash() -> None:
     _, line = plain({"step": 1, "policy/entropy": None, "reward/mean": float("nan")})
     assert line.split() == ["1/200"] + ["-"] * (len(CELLS) - 1)
 

@@ -14,7 +14,7 @@ def briefly(monkeypatch):
     monkeypatch.setattr(doctor, "MEASURED", 0.2)
 
 
-def test_it_names_versions_memory_samplers_and_the_sandbox():
+def test_the_doctor_names_versions_memory_samplers_and_the_sandbox():
     text = "\n".join(doctor.report())
     for part in ("grpo 0.", "torch", "CPU cores", "GiB of memory", "sampling.backend", "sandbox for programs"):
         assert part in text

@@ -37,7 +37,7 @@ def test_with_one_sample_the_interval_is_wilsons_own():
 
 
 @given(st.integers(1, 200), st.data())
-def test_with_one_sample_a_problem_is_a_trial(total, data):
+def test_with_one_sample_each_problem_is_one_trial(total, data):
     right = data.draw(st.integers(0, total))
     result, z2, p = estimate([1.0] * right + [0.0] * (total - right), 1), 1.959964**2, right / total
     # Wilson's bounds are where (p - x)² = z² x (1 - x) / n.
@@ -76,7 +76,7 @@ def test_pass_at_k_by_hand():
 
 
 @pytest.mark.parametrize("k", [0, 5])
-def test_more_samples_than_there_are_cannot_be_asked_of(k):
+def test_pass_at_k_of_more_samples_than_there_are_is_refused(k):
     with pytest.raises(ValueError, match=f"between 1 and n = 4 .given {k}."):
         pass_at_k(4, 1, k)
     with pytest.raises(ValueError, match=f"between 1 and n = 4 .given {k}."):
@@ -94,7 +94,7 @@ def test_more_samples_than_there_are_cannot_be_asked_of(k):
         ([None, None], "7", 0.0),
     ],
 )
-def test_all_samples_vote(answers, right, expected):
+def test_all_samples_vote_in_maj_at_k(answers, right, expected):
     assert maj_at_k(answers, [answer == right for answer in answers], len(answers)) == expected
 
 
@@ -127,7 +127,7 @@ def _exact_p(deltas):
         (0, 0, 0.5, -0.5, 1),
     ],
 )
-def test_p_is_that_of_all_sign_flips(deltas):
+def test_the_p_of_a_difference_is_that_of_all_sign_flips(deltas):
     a, b = {str(i): 0.0 for i in range(len(deltas))}, {str(i): delta for i, delta in enumerate(deltas)}
     # 20,000 flips: the standard error is at most 0.0035.
     assert paired_difference(a, b).p == pytest.approx(_exact_p(deltas), abs=0.015)
@@ -151,7 +151,7 @@ def test_a_difference_by_hand_on_what_both_have():
 
 
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([0.0, 0.5, 1.0])), min_size=1, max_size=12))
-def test_swapping_the_two_turns_the_difference_round(pairs):
+def test_swapping_two_results_turns_their_difference_round(pairs):
     a = {str(i): pair[0] for i, pair in enumerate(pairs)}
     b = {str(i): pair[1] for i, pair in enumerate(pairs)}
     there, back = paired_difference(a, b), paired_difference(b, a)
@@ -159,6 +159,6 @@ def test_swapping_the_two_turns_the_difference_round(pairs):
     assert (there.p, there.better, there.worse) == (back.p, back.worse, back.better)
 
 
-def test_nothing_in_common_is_nothing_to_compare():
+def test_results_with_no_problem_in_common_cannot_be_compared():
     with pytest.raises(ValueError, match="no problem in common"):
         paired_difference({"a": 1.0}, {"b": 1.0})

@@ -42,7 +42,7 @@ UNREADABLE = Score(0.0, parsed=False)
 # --- Measures -----------------------------------------------------------------------------------------------------
 
 
-def test_measures_by_hand():
+def test_measures_of_an_evaluation_by_hand():
     answers = [
         answered("a", RIGHT, RIGHT, WRONG, WRONG),
         answered("b", WRONG, WRONG, WRONG, RIGHT),
@@ -67,7 +67,7 @@ def test_part_of_a_reward_is_not_a_right_answer():
     )
 
 
-def test_what_could_not_be_judged_is_counted_and_leaves_the_denominator():
+def test_completions_that_could_not_be_judged_are_counted_and_leave_the_denominator():
     result = measure([answered("a", RIGHT, Score.none("down")), answered("b", Score.none("down"))], "math", ks=[1])
     assert result.measures["pass@1"].mean == 1.0
     assert (result.unscored, result.solved) == (2, {"a": 1.0})
@@ -174,7 +174,7 @@ def test_no_completion_at_all_is_refused(scorer):
         score_completions(scorer, PROBLEMS, {})
 
 
-def test_more_samples_than_were_given_are_refused(scorer):
+def test_pass_at_k_of_more_samples_than_were_given_is_refused(scorer):
     with pytest.raises(DataError, match="k = 4: there are 1 completions for some problems"):
         score_completions(scorer, PROBLEMS, {"a": ["4"], "b": ["4"] * 4, "c": ["4"] * 4}, ks=[4])
 
@@ -219,7 +219,7 @@ def test_every_completion_is_written_with_its_reason(result, tmp_path):
     ]
 
 
-def test_any_text_can_be_written(tmp_path):
+def test_any_text_can_be_written_into_results(tmp_path):
     odd = "\ud800\u2028\x00[red]😀"
     answers = [answered("a", Score(0.0, answer=odd, why=odd), level=odd)]
     write(measure(answers, "math", ks=[1]), tmp_path, {"of": odd}, {"a": odd})
@@ -227,27 +227,27 @@ def test_any_text_can_be_written(tmp_path):
     assert len((tmp_path / "samples.jsonl").read_text().splitlines()) == 1
 
 
-def test_what_was_written_reads_back_from_folder_or_file(result, tmp_path):
+def test_results_that_were_written_read_back_from_folder_or_file(result, tmp_path):
     write(result, tmp_path, {}, TEXTS)
     assert read_results(str(tmp_path)) == read_results(str(tmp_path / "results.json"))
     assert read_results(str(tmp_path))["solved"] == {"a": 0.5, "b": 0.0}
 
 
-def test_a_place_that_cannot_be_written_is_said(result, tmp_path):
+def test_a_place_where_results_cannot_be_written_is_said(result, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(GrpoError, match=r"file/x: results cannot be written \(Not a directory\); choose another place"):
         write(result, tmp_path / "file" / "x", {}, TEXTS)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux's file that is always full")
-def test_a_full_disk_is_said(result, tmp_path):
+def test_a_disk_too_full_for_results_is_said(result, tmp_path):
     (tmp_path / "samples.jsonl").symlink_to("/dev/full")
     with pytest.raises(GrpoError, match=r"cannot be written \(No space left on device\)"):
         write(result, tmp_path, {}, TEXTS)
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{}", '{"solved": 3}', "\x00"])
-def test_what_is_no_result_is_refused(tmp_path, content):
+def test_a_file_that_holds_no_results_is_refused(tmp_path, content):
     path = tmp_path / "results.json"
     path.write_text(content)
     with pytest.raises(DataError, match="is not a results"):

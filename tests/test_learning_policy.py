@@ -61,7 +61,7 @@ def plain_logprobs(model: Any, sequences: Sequences, temperature: float) -> list
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
-def test_logprobs_are_those_of_the_plain_computation(tied: bool, temperature: float) -> None:
+def test_log_probabilities_are_those_of_the_models_own_logits(tied: bool, temperature: float) -> None:
     model, sequences = make_model(tied), ragged().sequences
     found_BT = policy(model, temperature, tokens_per_microbatch=20).logprobs(sequences)
     for row, expected in zip(found_BT.tolist(), plain_logprobs(model, sequences, temperature), strict=True):
@@ -69,7 +69,7 @@ def test_logprobs_are_those_of_the_plain_computation(tied: bool, temperature: fl
         assert row[len(expected) :] == [0.0] * (len(row) - len(expected))
 
 
-def test_score_is_at_temperature_one() -> None:
+def test_a_policy_scores_at_temperature_one_whatever_it_samples_at() -> None:
     model, sequences = make_model(True), ragged().sequences
     completions = [row[:n] for row, n in zip(sequences.tokens_BT.tolist(), sequences.lengths, strict=True)]
     scores = policy(model, 0.3).score(list(zip(sequences.prompts, completions, strict=True)))

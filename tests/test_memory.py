@@ -78,7 +78,7 @@ def test_an_update_is_as_large_as_its_micro_batch_or_a_row_that_is_longer(tokens
     assert memory.learning == pytest.approx((4 * numbers(model) + update) / GIB)
 
 
-def test_half_the_width_needs_float32_masters_and_a_penalty_another_model() -> None:
+def test_weights_of_half_the_width_need_float32_masters_and_a_penalty_another_model() -> None:
     half = make_model(tied=True).to(torch.bfloat16)
     memory = estimate(half, models=2)
     assert memory.always == pytest.approx(PROCESS + (2 + 2 + 8 + 4) * numbers(half) / GIB)
@@ -108,7 +108,7 @@ def test_vllm_on_a_cpu_has_its_cache_beside_the_learner() -> None:
 
 
 @given(st.integers(1, 10**5), st.integers(1, 10**5))
-def test_a_larger_batch_never_needs_less(one: int, other: int) -> None:
+def test_a_larger_micro_batch_never_needs_less_memory(one: int, other: int) -> None:
     model = make_model(tied=True)
     few, many = (estimate(model, tokens_per_microbatch=tokens).learning for tokens in sorted((one, other)))
     assert few <= many
@@ -155,7 +155,7 @@ SHAPE = {
     ],
     ids=["qwen2", "llama", "qwen3"],
 )
-def test_the_estimate_is_a_little_more_than_autograd_keeps(
+def test_the_estimate_of_memory_is_a_little_more_than_autograd_keeps(
     make: Callable[[], Any], dtype: torch.dtype, checkpointing: bool
 ) -> None:
     model = make().to(dtype)
@@ -181,7 +181,7 @@ def test_the_estimate_is_a_little_more_than_autograd_keeps(
     assert sum(kept.values()) <= estimated <= 1.15 * sum(kept.values())
 
 
-def test_a_sum_is_said_in_words() -> None:
+def test_an_estimate_of_memory_is_said_in_words() -> None:
     assert str(Memory(1, 2, 3, available=8, by_turns=False)) == (
         "at most about 6.0 GiB of 8.0 on the machine: 1.0 always, 2.0 for the longest batch and 3.0 to sample"
     )

@@ -41,7 +41,7 @@ def update(grad_norm=1.0, tokens=10, **totals) -> Update:
 # --- Shares -------------------------------------------------------------------------------------------------------
 
 
-def test_shares_by_hand():
+def test_shares_of_completions_by_hand():
     lengths = [(-1.0,) * length for length in (1, 2, 3, 6)]
     group = scored(RIGHT, WRONG, LOST, UNJUDGED, logprobs=lengths, finish=["stop", "stop", "length", "stop"])
     assert completion_shares([group], "math") == {
@@ -64,7 +64,7 @@ def test_only_the_first_reward_says_solved():
 
 
 @given(st.lists(st.lists(st.sampled_from([RIGHT, WRONG, LOST, UNJUDGED]), min_size=1, max_size=5), min_size=1))
-def test_every_share_is_a_share(groups):
+def test_every_share_of_completions_is_between_0_and_1(groups):
     shares = completion_shares([scored(*group) for group in groups], "math")
     assert all(0 <= value <= 1 for name, value in shares.items() if "length" not in name)
 
@@ -80,7 +80,7 @@ def test_reward_statistics_leave_out_what_could_not_be_judged():
     assert row == {"reward/mean": 2.0, "reward/std": 1.0, "reward/math": 0.5}
 
 
-def test_nothing_judged_is_no_mean_of_nothing():
+def test_where_no_completion_was_judged_there_is_no_mean_reward():
     assert reward_statistics([scored(UNJUDGED)], ["math"]) == {}
 
 
@@ -96,7 +96,7 @@ def result_of(*updates: Update) -> StepResult:
     return StepResult(groups, updates, rounds=3, gap=0.003)
 
 
-def test_a_step_by_hand():
+def test_the_metrics_of_a_step_by_hand():
     updates = [
         update(2.0, 10, **{"policy/clipped": 1.0, "policy/ratio_max": 1.2, "tokens/update": 14.0}),
         update(
@@ -141,11 +141,11 @@ def test_an_update_that_was_not_applied_is_counted():
     assert (row["policy/updates"], row["policy/skipped_updates"]) == (2, 1)
 
 
-def test_a_row_holds_plain_values_only():
+def test_a_row_of_metrics_holds_plain_values_only():
     assert {type(value) for value in step_row(1, result_of(update()), reward_names=["math"]).values()} <= {int, float}
 
 
-def test_memory_is_that_of_a_process_with_torch_in_it():
+def test_peak_memory_is_that_of_a_process_with_torch_in_it():
     assert 0.05 < step_row(1, result_of(), reward_names=["math"])["memory/peak_gib"] < 1024
 
 
@@ -175,7 +175,7 @@ def test_a_row_has_the_failure_of_a_score_where_there_is_one():
 # --- Time ---------------------------------------------------------------------------------------------------------
 
 
-def test_phases_add_up_and_say_which_is_under_way():
+def test_phases_of_a_step_add_up_and_the_one_under_way_is_known():
     watch = Stopwatch()
     for _ in range(2):
         with watch("sample"):

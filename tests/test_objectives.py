@@ -85,7 +85,7 @@ def test_on_policy_every_objective_follows_the_advantage_times_the_gradient_of_l
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_without_advantage_nothing_is_followed(name: str) -> None:
+def test_without_advantages_no_objective_has_a_gradient(name: str) -> None:
     at = [[-1.0, -2.0]]
     _, grad = gradient([[-1.0, -2.0]], targets(at, at, [0.0], [[1.0, 1.0]]), name=name)
     assert torch.equal(grad, torch.zeros(1, 2))
@@ -261,7 +261,9 @@ FROM_REFERENCE = "from the reference"  # KL(reference ‖ π)
         ("reward", k1, False, TO_REFERENCE),
     ],
 )
-def test_which_divergence_an_estimator_follows(kind: str, estimator: object, times_ratio: bool, expected: str) -> None:
+def test_each_estimator_follows_one_of_the_two_divergences(
+    kind: str, estimator: object, times_ratio: bool, expected: str
+) -> None:
     found = expected_gradient(kind, estimator, times_ratio=times_ratio)
     assert torch.allclose(found, expected_gradient(expected, None), atol=1e-12)
 
@@ -270,7 +272,7 @@ def test_k1_as_a_loss_follows_nothing() -> None:
     assert torch.allclose(expected_gradient("loss", k1), torch.zeros(4, dtype=torch.float64), atol=1e-12)
 
 
-def test_the_two_divergences_differ() -> None:
+def test_divergences_in_the_two_directions_differ() -> None:
     one, other = (expected_gradient(kind, None) for kind in (TO_REFERENCE, FROM_REFERENCE))
     assert not torch.allclose(one, other, atol=0.05)
 
@@ -342,6 +344,8 @@ def test_an_unknown_name_is_refused_with_the_nearest(settings: dict[str, str], s
         ({"name": "max_rl", "kl_coef": 0.1, "kl_in": "reward"}, "rewards that a penalty would change"),
     ],
 )
-def test_nonsense_is_refused_with_what_to_do(settings: dict[str, object], word: str) -> None:
+def test_settings_that_make_no_sense_together_are_refused_with_what_to_do(
+    settings: dict[str, object], word: str
+) -> None:
     with pytest.raises(ConfigError, match=word):
         check(resolved(Objective(**settings)), group_size=8)  # type: ignore[arg-type]

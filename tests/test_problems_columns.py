@@ -53,7 +53,7 @@ def test_the_worked_solution_of_gsm8k_moves_to_solution():
     assert problem.facts == {"question": "1+1?", "solution": "one and one\n#### 2", "answer": "2"}
 
 
-def test_settings_overrule_the_guess():
+def test_settings_overrule_the_guessed_columns():
     row = {"question": "not this", "answer": "not this", "ask": "1+1?", "gold": {"value": "2"}}
     [problem] = problems_of(row, problem="ask", answer="gold.value")
     assert (problem.messages[0]["content"], problem.facts["answer"]) == ("1+1?", "2")
@@ -85,7 +85,7 @@ def test_settings_overrule_the_guess():
         ("", None),
     ],
 )
-def test_the_marked_answer_of_a_worked_solution(text, answer):
+def test_the_answer_that_a_worked_solution_marks_is_found(text, answer):
     assert marked_answer(text) == answer
 
 
@@ -183,7 +183,7 @@ ok = {"problem": "1+1?", "answer": "2"}
         ([ok | {"problem": [{"role": "assistant", "content": "hi"}]}], {}, r"ends with the assistant's message"),
     ],
 )
-def test_what_cannot_be_used_is_refused_with_its_place(rows, settings, says):
+def test_rows_that_cannot_be_used_are_refused_with_their_place(rows, settings, says):
     with pytest.raises(DataError, match=says):
         problems_of(*rows, **settings)
 

@@ -22,7 +22,7 @@ def test_a_product_keeps_the_precision_of_float32() -> None:
     assert float((found - exact).norm() / exact.norm()) < 1e-6
 
 
-def test_the_switch_is_on_inside_and_off_in_what_asks_for_plain_products() -> None:
+def test_the_switch_to_onednn_is_on_inside_and_off_in_what_asks_for_plain_products() -> None:
     if not products.onednn_is_exact():
         pytest.skip("oneDNN rounds float32 to bfloat16 on this processor, or is not there")
     before, inside = switch(), products.plain_products()(switch)
@@ -31,14 +31,14 @@ def test_the_switch_is_on_inside_and_off_in_what_asks_for_plain_products() -> No
     assert switch() == before
 
 
-def test_where_onednn_rounds_the_switch_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_onednn_rounds_the_switch_to_it_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "onednn_is_exact", lambda: False)
     before = switch()
     with products.fast_products():
         assert switch() == before
 
 
-def test_the_switch_goes_back_after_a_failure() -> None:
+def test_the_switch_to_onednn_goes_back_after_a_failure() -> None:
     before = switch()
     with pytest.raises(ZeroDivisionError), products.fast_products():
         raise ZeroDivisionError

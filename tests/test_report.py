@@ -223,18 +223,18 @@ def test_no_text_of_a_model_or_a_data_set_becomes_markup(completion: str, prompt
     assert shown in page.text
 
 
-def test_control_characters_are_made_visible(tmp_path: Path) -> None:
+def test_control_characters_are_made_visible_in_a_report(tmp_path: Path) -> None:
     html = report(tmp_path, [metrics(1)], [sample(1, completion="a\x00b\x1bc\nd\te")])
     assert "a␀b␛c\nd\te" in html
 
 
-def test_the_page_asks_for_nothing_from_outside_and_forbids_scripts(tmp_path: Path) -> None:
+def test_the_report_asks_for_nothing_from_outside_and_forbids_scripts(tmp_path: Path) -> None:
     html = report(tmp_path, [metrics(1)], [sample(1)])
     assert "default-src 'none'" in html
     assert not any(word in html for word in ("http://", "https://", "url(", "@import", "<script", "src="))
 
 
-def test_the_page_stays_small_whatever_the_run(tmp_path: Path) -> None:
+def test_the_report_stays_small_whatever_the_run(tmp_path: Path) -> None:
     rows = [metrics(step, **{f"reward__{'&' * 99}{i}": 0.1 for i in range(9)}) for step in range(1, 3001)]
     rows += [{"step": step, "eval/pass@1": 0.5} for step in range(3001)]
     scores = {f"{'&' * 999}{i}": {"value": 0.123456789, "answer": "'" * 9999, "why": "'" * 9999} for i in range(20)}
@@ -262,7 +262,9 @@ def test_the_page_stays_small_whatever_the_run(tmp_path: Path) -> None:
         ({"policy__skipped_updates": 2}, "40 updates skipped"),
     ],
 )
-def test_what_may_ruin_a_run_is_said_at_the_top(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
+def test_what_may_ruin_a_run_is_said_at_the_top_of_its_report(
+    changes: dict[str, Any], words: str, tmp_path: Path
+) -> None:
     page = Page(report(tmp_path / "bad", [metrics(step, **changes) for step in range(1, 21)], []))
     assert words in page.text
     assert words not in Page(report(tmp_path / "good", [metrics(step) for step in range(1, 21)], [])).text
@@ -276,7 +278,7 @@ def test_a_reward_that_rises_while_held_out_results_fall_is_pointed_at(tmp_path:
     assert "The reward rose, held-out results fell" not in report(tmp_path / "b", rows, [], better)
 
 
-def test_evaluations_stand_in_their_order(tmp_path: Path) -> None:
+def test_evaluations_stand_in_a_report_in_their_order(tmp_path: Path) -> None:
     labels = ["after", "step-100", "before", "step-20"]
     text = Page(report(tmp_path, [metrics(1)], [], {label: measured(0.5, 0.4, 0.6) for label in labels})).text
     table = text[text.index("Evaluations") :]

@@ -73,7 +73,7 @@ def test_a_run_that_never_made_a_step_can_be_started_again(tmp_path: Path) -> No
         assert "2e-06" in folder.config.read_text(encoding="utf-8")
 
 
-def test_a_refusal_lets_go_of_the_lock(tmp_path: Path) -> None:
+def test_a_run_that_is_refused_lets_go_of_the_folders_lock(tmp_path: Path) -> None:
     with RunFolder.create(tmp_path, toml()) as folder:
         folder.append_metrics({"step": 1})
     for _ in range(2):
@@ -82,13 +82,13 @@ def test_a_refusal_lets_go_of_the_lock(tmp_path: Path) -> None:
     RunFolder.resume(tmp_path, toml()).close()
 
 
-def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
+def test_a_file_in_the_place_of_a_run_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="file: cannot be used as a run folder"):
         RunFolder.create(tmp_path / "file", toml())
 
 
-def test_a_second_process_is_refused_with_the_first_ones_id(tmp_path: Path) -> None:
+def test_a_second_process_in_a_run_folder_is_refused_with_the_first_ones_id(tmp_path: Path) -> None:
     with RunFolder.create(tmp_path, toml()):
         code = f"from grpo.run.folder import *; RunFolder.create(Path({str(tmp_path)!r}), '')"
         second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -223,7 +223,7 @@ def test_rows_written_after_a_rewind_follow_the_kept_ones(tmp_path: Path) -> Non
     assert rows(folder.metrics) == [{"step": 0}, {"step": 1}, {"step": 2}, {"step": 3, "again": True}]
 
 
-def test_damage_in_the_middle_is_reported_and_nothing_is_cut(tmp_path: Path) -> None:
+def test_damage_in_the_middle_of_a_file_is_reported_and_nothing_is_cut(tmp_path: Path) -> None:
     with RunFolder.create(tmp_path, toml()) as folder:
         before = b'{"step": 1}\nrubbish\n{"step": 2}\n'
         folder.metrics.write_bytes(before)
@@ -233,7 +233,7 @@ def test_damage_in_the_middle_is_reported_and_nothing_is_cut(tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is always full")
-def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
+def test_a_full_disk_is_one_sentence_with_what_to_do(tmp_path: Path) -> None:
     with RunFolder.create(tmp_path, toml()) as folder:
         folder.metrics.symlink_to("/dev/full")
         with pytest.raises(CheckpointError) as caught:

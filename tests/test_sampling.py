@@ -100,7 +100,7 @@ def digest(groups: Sequence[Group]) -> str:
 # What comes out
 
 
-def test_its_name_says_what_samples_where_and_how_precisely(sampler: Sampler) -> None:
+def test_a_samplers_name_says_what_samples_where_and_how_precisely(sampler: Sampler) -> None:
     assert sampler.name.endswith("on cpu, float32")
     assert sampler.name.split()[0] in ("vllm", "transformers")
 
@@ -131,7 +131,7 @@ def test_log_probabilities_are_those_of_the_distribution_drawn_from(
 
 
 @pytest.mark.parametrize("kept", [{"top_k": 3}, {"top_p": 0.5}])
-def test_with_top_p_or_top_k_they_are_renormalised_over_the_tokens_kept(
+def test_with_top_p_or_top_k_log_probabilities_are_renormalised_over_the_tokens_kept(
     sampler: Sampler, reference: Any, kept: dict[str, Any]
 ) -> None:
     prompt = PROMPTS[:1]
@@ -281,7 +281,9 @@ def test_a_new_process_that_is_given_the_same_weights_draws_the_same(served: Sam
 # New weights
 
 
-def test_after_a_transfer_it_serves_the_new_weights_and_says_of_which_step(sampler: Sampler, reference: Any) -> None:
+def test_after_a_transfer_a_sampler_serves_the_new_weights_and_says_of_which_step(
+    sampler: Sampler, reference: Any
+) -> None:
     other = make_model(reference.config.tie_word_embeddings, seed=1)
     sampler.load_weights(other.state_dict().items(), 7)
     for group in collect(sampler, PROMPTS):
@@ -291,7 +293,7 @@ def test_after_a_transfer_it_serves_the_new_weights_and_says_of_which_step(sampl
             assert completion.logprobs == pytest.approx(expected, abs=1e-4)
 
 
-def test_every_single_weight_arrives(sampler: Sampler, reference: Any) -> None:
+def test_every_single_weight_of_a_transfer_arrives(sampler: Sampler, reference: Any) -> None:
     """Under the names of `named_parameters`, in which a tied head does not occur by itself."""
     sequence = (encode("1 + 2"), encode(" = 3, so it is"))
     for name, changed in reference.named_parameters():
@@ -465,7 +467,9 @@ def test_when_vllm_cannot_start_one_sentence_says_why(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("served", [BACKENDS[0]], indirect=True)
 @pytest.mark.parametrize("folder", [True], ids=["tied"], indirect=True)
-def test_when_the_engine_dies_in_the_middle_one_sentence_says_why(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_when_vllms_engine_dies_while_sampling_one_sentence_says_why(
+    served: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     alive, passes = served._engine.step, []
 
     def die_in_the_third_pass() -> Any:

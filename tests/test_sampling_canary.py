@@ -45,7 +45,7 @@ def test_another_step_probes_other_completions() -> None:
     assert canary.probe(step, seed=1) != canary.probe(step, seed=2)
 
 
-def test_the_gap_is_the_mean_over_tokens_not_over_sequences() -> None:
+def test_the_canarys_gap_is_the_mean_over_tokens_not_over_sequences() -> None:
     # |-1 - -1.5| + |-2 - -2| + |-3 - -2.5| = 0.5 + 0 + 0.5 over 3 tokens
     assert canary.logprob_gap([[-1.0, -2.0], [-3.0]], [[-1.5, -2.0], [-2.5]]) == pytest.approx(1 / 3)
 

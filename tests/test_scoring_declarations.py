@@ -24,7 +24,7 @@ def a(function: str, **settings: object) -> Reward:
     return Reward(use=f"{HERE}:{function}", **settings)
 
 
-def test_every_signature_declares_in_the_same_way():
+def test_rewards_of_every_signature_declare_in_the_same_way():
     specs = [a(name) for name in ("slow", "trl_patient", "verl_strict", "by_hand", "exact")]
     expected = (
         Declaration(("answer", "unit"), 0.5, "ignore"),
@@ -38,7 +38,7 @@ def test_every_signature_declares_in_the_same_way():
         assert scorer.declarations == expected
 
 
-def test_built_ins_come_in_by_the_same_door():
+def test_built_in_rewards_declare_as_everyones_do():
     specs = [Reward(use="math"), Reward(use="code"), Reward(use="length", options={"max_tokens": 9, "cache": 1})]
     math, code, length = declarations(specs)
     assert math.needs == ("answer",)
@@ -114,7 +114,7 @@ def test_the_reward_in_the_readme_declares_and_judges_as_it_reads(tmp_path):
     assert scores.scores[0]["brief"].why == "3 words"
 
 
-def test_asking_leaves_no_process(tmp_path):
+def test_asking_rewards_what_they_declare_leaves_no_process(tmp_path):
     (tmp_path / "my.py").write_text(
         f"import os, pathlib\npathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\n"
         "def f(completion, problem): return 1.0\n"

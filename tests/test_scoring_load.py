@@ -32,7 +32,7 @@ def test_a_function_in_a_file_is_found_with_its_options():
     assert reward("a", {}).value == 1.0
 
 
-def test_a_function_in_a_module_is_found_from_the_working_directory_too(tmp_path, monkeypatch):
+def test_a_function_in_a_module_is_found_from_the_working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend("/nowhere")  # restores sys.path afterwards
     write(tmp_path / "my_package" / "deep.py", "def one(completion, problem): return 1.0")
@@ -54,7 +54,7 @@ def test_the_built_in_math_comes_in_through_the_same_door_as_everyones():
     assert score.value == 1.0
 
 
-def test_a_name_that_is_not_installed_is_answered_with_the_nearest():
+def test_a_reward_that_is_not_installed_is_answered_with_the_nearest():
     sentence = refusal("maths")
     assert sentence.startswith("reward 'maths': is not built in or installed; did you mean 'math'? there are ")
     assert sentence.endswith("or give file.py:function or package.module:function")
@@ -96,7 +96,7 @@ def test_a_file_that_cannot_be_imported_is_one_sentence_that_says_where(tmp_path
     assert refusal(f"{tmp_path}/my.py:f") == f"{tmp_path}/my.py:f: cannot be imported: {ending}"
 
 
-def test_what_is_not_a_function_is_refused():
+def test_a_reward_that_is_not_a_function_is_refused():
     assert ":a_number: is of type int, not a function; " in refusal(f"{HERE}:a_number")
     assert ":NotAFunction: is a class, not a function; " in refusal(f"{HERE}:NotAFunction")
 
@@ -109,7 +109,7 @@ def test_a_name_that_two_packages_offer_is_refused(monkeypatch):
     assert refusal("mine") == "reward 'mine': several packages offer it (a:f, b:f); use one of these"
 
 
-def test_names_for_metrics_are_short_and_unique():
+def test_names_of_rewards_in_metrics_are_short_and_unique():
     specs = [Reward(use=use) for use in ("math", "a.py:score", "pkg.b:score", "a.py:score", "my-lab/x.py:f")]
     assert [reward_name(spec) for spec in specs] == ["math", "score", "score", "score", "f"]
     assert reward_names(specs) == ("math", "score", "score-2", "score-3", "f")

@@ -22,7 +22,7 @@ def test_results_keep_the_order_of_their_parts_however_they_arrive(order):
     assert whole.result() == (0, 1, 2, 3, 4)
 
 
-def test_the_first_failure_is_the_failure_and_is_told_at_once():
+def test_the_first_part_that_fails_fails_the_whole_at_once():
     parts: list[Future[int]] = [Future() for _ in range(3)]
     whole = gather(parts, tuple)
     parts[1].set_exception(ValueError("first"))
@@ -42,7 +42,7 @@ def test_a_cancelled_part_cancels_the_whole():
         whole.result(timeout=0)
 
 
-def test_parts_that_are_done_before_count_too():
+def test_parts_that_were_done_before_they_are_gathered_count():
     part: Future[int] = Future()
     part.set_result(7)
     assert gather([part, part], sum).result(timeout=0) == 14

@@ -99,7 +99,7 @@ def test_every_target_token_weighs_the_same_and_all_together_one(examples):
     assert float(weights.sum()) == pytest.approx(1)
 
 
-def test_the_loss_is_the_mean_over_target_tokens():
+def test_the_loss_of_fine_tuning_is_the_mean_over_target_tokens():
     batch = batch_of([Example((1,), (2, 3, 4)), Example((1,), (5,))])
     logprobs_BT = torch.where(batch.targets.mask_BT, -2.0, -1000.0)
     logprobs_BT[0, 0] = -6.0
@@ -111,13 +111,13 @@ def test_the_loss_is_the_mean_over_target_tokens():
 
 
 @given(st.integers(1, 1000), st.data())
-def test_the_learning_rate_is_a_share_of_its_peak_and_never_zero(steps, data):
+def test_the_learning_rate_of_fine_tuning_is_a_share_of_its_peak_and_never_zero(steps, data):
     step = data.draw(st.integers(0, steps - 1))
     assert 0 < warmup_cosine(step, steps) <= 1
 
 
 @given(st.integers(20, 1000))
-def test_the_learning_rate_rises_over_a_tenth_and_falls_to_a_tenth(steps):
+def test_the_learning_rate_of_fine_tuning_rises_over_a_tenth_and_falls_to_a_tenth(steps):
     shares = [warmup_cosine(step, steps) for step in range(steps)]
     peak = steps // 10
     assert shares[: peak + 1] == sorted(shares[: peak + 1])
@@ -126,7 +126,7 @@ def test_the_learning_rate_rises_over_a_tenth_and_falls_to_a_tenth(steps):
     assert warmup_cosine(steps, steps) == pytest.approx(0.1)
 
 
-def test_the_learning_rate_by_hand():
+def test_the_learning_rate_of_fine_tuning_by_hand():
     # 20 steps: 2 of warm-up; half-way down after 9 of 18: 0.1 + 0.45.
     assert [warmup_cosine(step, 20) for step in (0, 1, 2, 11)] == pytest.approx([0.5, 1, 1, 0.55])
 
@@ -180,7 +180,7 @@ def test_gradients_that_are_not_finite_stop_fine_tuning_and_leave_nothing(exampl
     assert not (tmp_path / "tuned").exists()
 
 
-def test_the_command_makes_the_model_that_training_can_start_from(examples, tiny_model, tmp_path):
+def test_the_command_sft_makes_a_model_that_training_can_start_from(examples, tiny_model, tmp_path):
     said = []
     files = sft(config(examples, tiny_model), tmp_path / "new" / "tuned", say=said.append)
     assert Path(files.name) == tmp_path / "new" / "tuned"

@@ -31,7 +31,7 @@ def pieces(tokenizer: PreTrainedTokenizerBase, text: str) -> list[str]:
 
 
 @given(text=st.text().map(lambda text: unicodedata.normalize("NFC", text)))  # Qwen2 tokenizers normalise to NFC
-def test_any_text_comes_back_as_it_went_in(tokenizer: PreTrainedTokenizerBase, text: str) -> None:
+def test_any_text_comes_back_from_the_tokenizer_as_it_went_in(tokenizer: PreTrainedTokenizerBase, text: str) -> None:
     ids = tokenizer.encode(text, add_special_tokens=False)
     assert tokenizer.decode(ids, skip_special_tokens=False) == text
 
@@ -61,7 +61,7 @@ def test_the_chat_template_adds_three_tokens_to_a_problem(tokenizer: PreTrainedT
     assert len(tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)) == 3 + 3
 
 
-def test_it_is_a_small_qwen2_with_an_end_token(directory: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+def test_the_tiny_model_is_a_small_qwen2_with_an_end_token(directory: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     model = AutoModelForCausalLM.from_pretrained(directory)
     assert isinstance(model, Qwen2ForCausalLM)
     assert model.dtype == torch.float32
@@ -71,7 +71,7 @@ def test_it_is_a_small_qwen2_with_an_end_token(directory: Path, tokenizer: PreTr
     assert model.generation_config.eos_token_id == tokenizer.eos_token_id
 
 
-def test_the_seed_fixes_the_weights_and_nothing_else_is_disturbed(directory: Path, tmp_path: Path) -> None:
+def test_the_seed_fixes_the_tiny_models_weights_and_nothing_else_is_disturbed(directory: Path, tmp_path: Path) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)

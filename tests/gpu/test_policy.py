@@ -91,7 +91,7 @@ def apart(found: Tensor, expected: Tensor) -> float:
 
 @on_each_device
 @in_each_dtype
-def test_logprobs_are_those_of_the_plain_computation(device: str, dtype: torch.dtype) -> None:
+def test_log_probabilities_are_those_of_the_plain_computation(device: str, dtype: torch.dtype) -> None:
     batch = groups()
     found_BT = make_policy(device, dtype, tokens_per_microbatch=300).logprobs(batch.sequences)
     for row, expected in zip(found_BT, plain(batch)[0], strict=True):

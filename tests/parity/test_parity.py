@@ -71,7 +71,7 @@ def test_advantages_equal_those_of_trl_also_where_completions_were_not_judged(na
     assert flat == pytest.approx(REFERENCE["advantages"][name], abs=1e-5)
 
 
-def test_the_cases_would_notice_a_difference() -> None:
+def test_the_cases_of_parity_would_notice_a_difference() -> None:
     clipping = [c for c in CASES if c.moved and c.loss_type not in ("sapo", "cispo") and not c.delta]
     assert min(REFERENCE[case.name]["clipped"] for case in clipping) > 0.1, "hardly a token is clipped"
     capped = [c for c in CASES if c.moved and c.loss_type == "cispo" and c.epsilon_high < 5]
@@ -87,7 +87,7 @@ def test_the_cases_would_notice_a_difference() -> None:
 
 
 @pytest.mark.parity
-def test_the_reference_is_what_trl_computes(tmp_path: Path) -> None:
+def test_the_reference_numbers_are_what_trl_computes(tmp_path: Path) -> None:
     root = HERE.parents[1]
     path = tmp_path / "reference.json"
     subprocess.run([root / "scripts" / "parity", path], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
