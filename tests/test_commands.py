@@ -247,10 +247,10 @@ def test_what_an_evaluation_has_flags_for_is_not_changed_by_settings(changed):
         settings("m", "d", changes=[changed])
 
 
-def test_what_a_command_does_not_need_is_no_setting_of_it(recipe):
-    with pytest.raises(ConfigError, match=r"^x: optim is not a setting"):
+def test_settings_that_a_command_does_not_read_are_refused(recipe):
+    with pytest.raises(ConfigError, match=r"^x: optim is not read here; the groups that are: "):
         asked(recipe, "x.jsonl", changes=["optim.lr=1e-6"])
-    with pytest.raises(ConfigError, match=r"^grpo eval: sampling is not a setting"):
+    with pytest.raises(ConfigError, match=r"^grpo eval: sampling is not read here; the groups that are: "):
         score({"id": 1, "completion": "2"}, changes=["sampling.max_tokens=3"])
 
 

@@ -104,7 +104,7 @@ def test_judging_takes_some_of_the_settings_that_sampling_takes_and_training_all
 def test_settings_that_a_command_does_not_take_are_refused_and_its_own_are_checked(kind):
     tree = {"model": {"name": "m"}, "data": {"source": "d"}}
     tree = {group: tree[group] for group in tree if group in kind.model_fields}
-    with pytest.raises(ConfigError, match=r"^x: optim is not a setting"):
+    with pytest.raises(ConfigError, match=r"^x: optim is not read here; the groups that are: data, reward, run"):
         validate({**tree, "optim": {"lr": 1e-6}}, place="x", kind=kind)
     with pytest.raises(ConfigError, match=r"^x: data.template has no \{problem\} in it"):
         validate({**tree, "data": {"source": "d", "template": "hello"}}, place="x", kind=kind)
@@ -276,12 +276,19 @@ def test_shares_of_a_curriculum_are_at_most_all(load, refusal):
     assert said.startswith("mine.toml: curriculum.easy = 0.5 and curriculum.hard = 0.6 are more than 1 together")
 
 
+@pytest.mark.parametrize("alone", ["easy", "hard"])
+def test_a_curriculum_has_both_shares_or_neither(refusal, alone):
+    said = refusal(MINIMAL, f"curriculum.{alone}=0.5")
+    assert said == "mine.toml: curriculum.easy and curriculum.hard belong together; set both or none of them"
+
+
 @pytest.mark.parametrize(
-    ("change", "on"), [("easy=0.1", True), ("hard=0.1", True), ("retire_after=2", True), ("retire_after=0", False)]
+    ("changes", "on"),
+    [(["easy=0.1", "hard=0.1"], True), (["retire_after=2"], True), (["retire_after=0"], False)],
 )
-def test_a_curriculum_is_on_where_anything_of_it_is_set(load, change, on):
+def test_a_curriculum_is_on_where_anything_of_it_is_set(load, changes, on):
     assert not load().curriculum.is_on
-    assert load(MINIMAL, f"curriculum.{change}").curriculum.is_on == on
+    assert load(MINIMAL, *(f"curriculum.{change}" for change in changes)).curriculum.is_on == on
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -54,16 +55,27 @@ def by_pool(drawn: Sequence[str]) -> dict[str, int]:
 # --- Solve rates --------------------------------------------------------------------------------------------------
 
 
+def pool_of(rates: SolveRates, name: str = "p", **settings: Any) -> str:
+    return rates.pool(name, Curriculum(**{"easy": 0.25, "hard": 0.25, **settings}))
+
+
 @pytest.mark.parametrize(
     ("rate", "pool"),
     [(0.0, "hard"), (0.25, "hard"), (0.26, "medium"), (0.75, "medium"), (0.76, "easy"), (1.0, "easy")],
 )
 def test_a_pool_is_a_range_of_solve_rates_and_its_bounds_belong_to_the_harder_side(rate: float, pool: str) -> None:
-    assert recorded(("p", rate, 1)).pool("p", retire_after=0) == pool
+    assert pool_of(recorded(("p", rate, 1))) == pool
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5, 1.0])
+def test_without_shares_there_is_one_pool_of_all_that_are_not_retired(rate: float) -> None:
+    once, twice = recorded(("p", rate, 1)), recorded(("p", rate, 1), ("p", rate, 2))
+    assert pool_of(once, easy=None, hard=None, retire_after=2) == "medium"
+    assert pool_of(twice, easy=None, hard=None, retire_after=2) == ("retired" if rate == 1 else "medium")
 
 
 def test_a_problem_that_was_never_visited_is_medium_and_was_last_seen_before_everything() -> None:
-    assert SolveRates().pool("p", retire_after=1) == "medium"
+    assert pool_of(SolveRates(), retire_after=1) == "medium"
     assert (SolveRates().last_step("p"), recorded(("p", 0.5, 3), ("p", 0.5, 7)).last_step("p")) == (-1, 7)
 
 
@@ -73,7 +85,7 @@ def test_the_last_visit_weighs_half_of_a_solve_rate() -> None:
     assert rates.state()["p"]["rate"] == 0.5
     rates.record("p", 1.0, 4)
     rates.record("p", 1.0, 5)  # ¾, which is not yet easy, then ⅞
-    assert (rates.state()["p"]["rate"], rates.pool("p", retire_after=0)) == (0.875, "easy")
+    assert (rates.state()["p"]["rate"], pool_of(rates)) == (0.875, "easy")
 
 
 def test_a_problem_retires_when_all_completions_solved_it_in_so_many_visits_in_a_row() -> None:
@@ -81,12 +93,12 @@ def test_a_problem_retires_when_all_completions_solved_it_in_so_many_visits_in_a
     pools = []
     for step, solved in enumerate((1.0, 0.9, 1.0, 1.0, 0.9), start=1):
         rates.record("p", solved, step)
-        pools.append(rates.pool("p", retire_after=2))
+        pools.append(pool_of(rates, retire_after=2))
     assert pools == ["easy", "easy", "easy", "retired", "easy"]
 
 
 def test_without_a_number_of_visits_no_problem_retires() -> None:
-    assert recorded(*(("p", 1.0, step) for step in range(1, 50))).pool("p", retire_after=0) == "easy"
+    assert pool_of(recorded(*(("p", 1.0, step) for step in range(1, 50))), retire_after=0) == "easy"
 
 
 visits = st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 1), st.integers(1, 99)), max_size=30)
@@ -98,7 +110,7 @@ def test_solve_rates_come_back_through_json_as_they_were(visits: list[tuple[str,
     again = SolveRates(json.loads(json.dumps(rates.state())))
     assert again.state() == rates.state()
     for name in "abcd":
-        assert again.pool(name, 2) == rates.pool(name, 2)
+        assert pool_of(again, name, retire_after=2) == pool_of(rates, name, retire_after=2)
         assert again.last_step(name) == rates.last_step(name)
     again.record("a", 1.0, 100)
     rates.record("a", 1.0, 100)
@@ -121,11 +133,11 @@ def test_shares_that_both_round_up_are_no_more_than_the_draw() -> None:
     assert by_pool(drawn(of_pools(**pools), pools, 3, easy=0.5, hard=0.5)) == {"easy": 2, "hard": 1}
 
 
-def test_without_shares_medium_problems_come_first_and_then_easy_ones() -> None:
-    pools = {"easy": 4, "medium": 3, "hard": 4}
-    assert by_pool(drawn(of_pools(**pools), pools, 3, retire_after=9)) == {"medium": 3}
-    assert by_pool(drawn(of_pools(**pools), pools, 5, retire_after=9)) == {"medium": 3, "easy": 2}
-    assert by_pool(drawn(of_pools(**pools), pools, 9, retire_after=9)) == {"medium": 3, "easy": 4, "hard": 2}
+def test_without_shares_problems_come_by_when_they_were_seen_and_not_by_how_often_they_were_solved() -> None:
+    rates = recorded(("easy/0", 1.0, 3), ("hard/0", 0.0, 1), ("medium/0", 0.5, 4), ("easy/1", 1.0, 2))
+    pools, expected = {"easy": 2, "medium": 1, "hard": 1}, ["hard/0", "easy/1", "easy/0", "medium/0"]
+    for count in range(1, 5):
+        assert set(drawn(rates, pools, count, retire_after=9)) == set(expected[:count])
 
 
 def test_a_pool_that_is_too_small_is_made_up_for_by_medium_ones_first() -> None:
@@ -159,9 +171,10 @@ def test_new_problems_are_medium_ones() -> None:
 def test_a_retired_problem_is_drawn_only_where_no_other_is_left() -> None:
     rates = recorded(*((f"solved/{number}", 1.0, step) for number in range(3) for step in (1, 2)), ("hard/0", 0.0, 3))
     pools = {"solved": 3, "hard": 1, "new": 1}
-    assert sorted(drawn(rates, pools, 2, easy=1.0, retire_after=2)) == ["hard/0", "new/0"]
-    assert by_pool(drawn(rates, pools, 4, easy=1.0, retire_after=2)) == {"solved": 2, "hard": 1, "new": 1}
-    assert by_pool(drawn(rates, pools, 2, easy=1.0, retire_after=3)) == {"solved": 2}  # not yet retired
+    settings = {"easy": 0.5, "hard": 0.5}
+    assert sorted(drawn(rates, pools, 2, retire_after=2, **settings)) == ["hard/0", "new/0"]
+    assert by_pool(drawn(rates, pools, 4, retire_after=2, **settings)) == {"solved": 2, "hard": 1, "new": 1}
+    assert by_pool(drawn(rates, pools, 2, retire_after=3, **settings)) == {"solved": 1, "hard": 1}  # not yet retired
 
 
 def test_a_retired_problem_that_is_failed_again_is_back() -> None:
@@ -182,22 +195,21 @@ def test_problems_to_do_without_come_after_all_others_even_retired_ones() -> Non
     assert set(drawn(rates, pools, 5, without=taken, retire_after=1)) > set(taken)
 
 
-shares = st.one_of(st.none(), st.floats(0.01, 0.5))
+shares = st.one_of(st.just((None, None)), st.tuples(st.floats(0.01, 0.5), st.floats(0.01, 0.5)))
 
 
-@given(visits, st.integers(1, 12), shares, shares, st.integers(0, 2), st.sets(st.sampled_from("abcdefgh")), st.text())
+@given(visits, st.integers(1, 12), shares, st.integers(0, 2), st.sets(st.sampled_from("abcdefgh")), st.text())
 def test_every_draw_has_as_many_problems_as_asked_for_and_none_twice(
     visits: list[tuple[str, float, int]],
     count: int,
-    easy: float | None,
-    hard: float | None,
+    shares: tuple[float | None, float | None],
     retire_after: int,
     without: set[str],
     seed: str,
 ) -> None:
     prompts, settings = (
         [prompt(name) for name in "abcdefgh"],
-        Curriculum(easy=easy, hard=hard, retire_after=retire_after),
+        Curriculum(easy=shares[0], hard=shares[1], retire_after=retire_after),
     )
     found = draw_by_difficulty(prompts, recorded(*visits), count, settings, seed=seed, without=without)
     assert len(found) == len(set(names(found))) == min(count, 8)
@@ -209,10 +221,10 @@ def test_every_draw_has_as_many_problems_as_asked_for_and_none_twice(
 
 def test_a_seed_decides_among_equals_and_their_order() -> None:
     pools = {"medium": 50}
-    first, second = (drawn(SolveRates(), pools, 10, seed=seed, easy=0.5) for seed in ("0/1", "0/2"))
+    first, second = (drawn(SolveRates(), pools, 10, seed=seed, easy=0.5, hard=0.1) for seed in ("0/1", "0/2"))
     assert set(first) != set(second)
-    whole = drawn(SolveRates(), pools, 50, seed="0", easy=0.5)
-    assert whole != sorted(whole) and whole != drawn(SolveRates(), pools, 50, seed="1", easy=0.5)
+    whole = drawn(SolveRates(), pools, 50, seed="0", easy=0.5, hard=0.1)
+    assert whole != sorted(whole) and whole != drawn(SolveRates(), pools, 50, seed="1", easy=0.5, hard=0.1)
 
 
 def test_the_parts_of_a_draw_are_mixed_so_that_several_updates_share_them_out() -> None:

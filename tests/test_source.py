@@ -105,12 +105,12 @@ def test_with_a_curriculum_problems_differ_by_seed_step_and_what_was_drawn() -> 
 
 
 def test_what_was_solved_decides_which_problems_the_next_step_draws() -> None:
-    rates = SolveRates()
-    first = source(step=1, curriculum=Curriculum(hard=1.0), rates=rates)
+    rates, hard_ones = SolveRates(), Curriculum(easy=0.01, hard=0.99)
+    first = source(step=1, curriculum=hard_ones, rates=rates)
     for prompt in first.prompts(20):
         first.solved(prompt.problem.id, 0.0 if prompt.problem.id in ("p3", "p5") else 1.0)
     assert rates.state()["p3"] == {"rate": 0.0, "step": 1, "streak": 0}
-    second = source(step=2, drawn=20, curriculum=Curriculum(hard=1.0), rates=rates)
+    second = source(step=2, drawn=20, curriculum=hard_ones, rates=rates)
     assert sorted(names(second.prompts(2))) == ["p3", "p5"]
 
 
