@@ -31,7 +31,7 @@ def numbers(cell: str, separator: str) -> tuple[float, ...]:
     return tuple(float(number) for number in cell.split(separator))
 
 
-def test_the_table_of_names_is_the_one_in_the_code() -> None:
+def test_the_docs_table_of_objectives_is_the_one_in_the_code() -> None:
     rows = table("name")
     assert list(rows) == list(OBJECTIVES)
     for name, named in OBJECTIVES.items():
@@ -52,11 +52,11 @@ def test_the_table_of_names_is_the_one_in_the_code() -> None:
         ("estimator", ESTIMATORS),
     ],
 )
-def test_every_part_has_its_row(first_column: str, functions: dict[str, object]) -> None:
+def test_every_part_of_an_objective_has_its_row_in_the_docs(first_column: str, functions: dict[str, object]) -> None:
     assert table(first_column).keys() == functions.keys()
 
 
-def test_the_bounds_of_the_corrections_are_those_of_the_code() -> None:
+def test_the_docs_bounds_of_corrections_are_those_of_the_code() -> None:
     rows = table("correction")
     assert rows.pop("off")[1] == "–"
     for name, (_, cell, _) in rows.items():
@@ -81,7 +81,9 @@ def reinforce(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("reinforce")
 @pytest.mark.parametrize("settings", [{"name": "reinforce"}, {"name": "dapo", "surrogate": "reinforce"}])
 @pytest.mark.parametrize("moved", [0.0, 3.0])
-def test_the_example_follows_the_advantage_times_the_gradient_of_log_pi(settings: dict[str, Any], moved: float) -> None:
+def test_the_docs_example_of_a_surrogate_follows_the_advantage_times_the_gradient_of_log_pi(
+    settings: dict[str, Any], moved: float
+) -> None:
     """On-policy, and, as it has no ratio, wherever the policy has moved to.  ρ of the second token is e^0.5."""
     logits_BTV = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0), requires_grad=True)
     tokens_BT1 = torch.tensor([[[0], [1], [2]], [[4], [4], [3]]])

@@ -75,7 +75,7 @@ def test_a_replay_leaves_the_run_as_it_was(recorded: tuple[Config, Path]) -> Non
         ("metrics.jsonl", {"policy/grad_norm": 7.0}, "policy/grad_norm: 7.0 recorded"),
     ],
 )
-def test_what_differs_from_the_record_is_said_and_what_differs_first(
+def test_a_step_that_differs_from_its_record_is_told_where_first(
     recorded: tuple[Config, Path], tmp_path: Path, file: str, values: dict[str, Any], first: str
 ) -> None:
     said: list[str] = []
