@@ -142,7 +142,8 @@ def _in_words(error: ValidationError, kind: type[BaseModel]) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden" and where in Config.model_fields:
-        return f"{where} is not read here; the groups that are: {', '.join(kind.model_fields)}"
+        read = ", ".join(group for group in GROUPS if group in kind.model_fields)
+        return f"{where} is not read here; the groups that are: {read}"
     if first["type"] == "extra_forbidden":
         general = re.sub(r"\.\d+\.", ".", where)  # of any reward
         return f"{where} is not a setting{_REFUSED.get(general) or _nearest_setting(first['loc'], kind)}"

@@ -43,17 +43,18 @@ def head_logprobs(layer: nn.Linear, states_ND: Tensor, tokens_N: Tensor, tempera
 def head_entropies(layer: nn.Linear, states_ND: Tensor, temperature: float) -> Tensor:
     """Entropy of the distribution that follows each state, in nats: float32 [N].
 
-    H = log Σ e^l - Σ p l, both sums taken tile by tile relative to the largest logit so far.
+    With z = l - max l it is log Σ e^z - Σ e^z z / Σ e^z; both sums are taken tile by tile, and shrunk when a larger
+    logit turns up.
     """
     most_N = states_ND.new_full(states_ND.shape[:1], -torch.inf, dtype=torch.float32)
-    total_N, weighted_N = torch.zeros_like(most_N), torch.zeros_like(most_N)  # Σ e^(l - most), Σ e^(l - most) l
+    total_N, weighted_N = torch.zeros_like(most_N), torch.zeros_like(most_N)  # Σ e^z and Σ e^z z
     for _, logits_Nv in _tiles(states_ND, layer.weight, layer.bias, temperature):
-        most_before_N, most_N = most_N, torch.maximum(most_N, logits_Nv.amax(dim=1))
-        shrink_N = (most_before_N - most_N).exp()
-        share_Nv = (logits_Nv - most_N.unsqueeze(1)).exp()
-        total_N = total_N * shrink_N + share_Nv.sum(dim=1)
-        weighted_N = weighted_N * shrink_N + (share_Nv * logits_Nv).sum(dim=1)
-    return most_N + total_N.log() - weighted_N / total_N
+        before_N, most_N = most_N, torch.maximum(most_N, logits_Nv.amax(dim=1))
+        moved_N = torch.where(before_N == -torch.inf, 0.0, before_N - most_N)  # of every z so far
+        z_Nv = logits_Nv.sub_(most_N.unsqueeze(1))
+        weighted_N = (weighted_N + total_N * moved_N) * moved_N.exp() + (z_Nv.exp() * z_Nv).sum(dim=1)
+        total_N = total_N * moved_N.exp() + z_Nv.exp().sum(dim=1)
+    return total_N.log() - weighted_N / total_N
 
 
 class _HeadLogprobs(torch.autograd.Function):
