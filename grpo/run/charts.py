@@ -75,7 +75,7 @@ def line_chart(
     chunks = _chunks(len(steps))
     at = [steps[chunk[len(chunk) // 2]] for chunk in chunks]
     pooled = [(line, _pool(line.values, chunks, line.peak), _pool(line.spread, chunks)) for line in lines]
-    dots = [dot for index, dot in enumerate(reversed(dots)) if index % math.ceil(len(dots) / POINTS) == 0][::-1]
+    dots = _thinned(dots)
     low, high = _range(pooled, dots)
     ticks = _ticks(min(0.0, low), top if top is not None else max(high, least_top))
     everything = [*steps, *(dot.step for dot in dots)]
@@ -88,6 +88,11 @@ def line_chart(
     legend = [(line.name, line.color, _last(line.values)) for line in lines]
     legend += [(dots_name, 2, dots[-1].value)] if dots else []
     return _figure(title, legend, show, _axes(scale, ticks, show) + "".join(marks) + _strips(scale, at, tips))
+
+
+def _thinned(dots: Sequence[Dot]) -> list[Dot]:
+    """At most `POINTS` of them, the last one always."""
+    return [dot for index, dot in enumerate(reversed(dots)) if index % math.ceil(len(dots) / POINTS) == 0][::-1]
 
 
 def _at(named: Sequence[tuple[str, Sequence[float | None]]], index: int) -> list[tuple[str, float | None]]:
