@@ -58,6 +58,10 @@ class Curve:
     def final(self) -> float:
         return self.held_out[max(self.held_out)]
 
+    @property
+    def best(self) -> float:
+        return max(self.held_out.values())
+
     def steps_to(self, level: float) -> float:
         """By a straight line between evaluations; infinity where it was not reached."""
         points = sorted(self.held_out.items())
@@ -129,34 +133,38 @@ def grpo(*arguments: object) -> None:
 def table(curves: Mapping[str, Sequence[Curve]]) -> str:
     """Markdown: a line per objective, the best first, with 95 % intervals over seeds."""
     base = curves.get(BASELINE)
+    steps = len(next(iter(curves.values()))[0].tokens)
     lines = [
-        f"| objective | held-out after {SETTINGS['run']['steps']} steps | minus {BASELINE}, by seed | "  # type: ignore[index]
+        f"| objective | held-out after {steps} steps, % | minus {BASELINE} of the same seed | best on the way, % | "
         f"steps to {LEVEL:.0%} | thousand tokens to {LEVEL:.0%} | clipped |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name in sorted(curves, key=lambda name: -statistics.fmean(curve.final for curve in curves[name])):
         own = curves[name]
-        final = interval([100 * curve.final for curve in own], "%")
         pairs = [] if base is None or name == BASELINE else list(zip(own, base, strict=True))
-        apart = interval([100 * (a.final - b.final) for a, b in pairs], "", sign=True) if pairs else "–"
-        steps = interval([curve.steps_to(LEVEL) for curve in own])
-        tokens = interval([curve.tokens_to(LEVEL) / 1000 for curve in own])
-        clipped = f"{statistics.fmean(curve.clipped for curve in own):.1%}"
-        lines.append(f"| `{name}` | {final} | {apart} | {steps} | {tokens} | {clipped} |")
+        cells = [
+            interval([100 * curve.final for curve in own]),
+            interval([100 * (a.final - b.final) for a, b in pairs], sign="+") if pairs else "–",
+            interval([100 * curve.best for curve in own]),
+            interval([curve.steps_to(LEVEL) for curve in own]),
+            interval([curve.tokens_to(LEVEL) / 1000 for curve in own]),
+            f"{statistics.fmean(curve.clipped for curve in own):.1%}",
+        ]
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def interval(values: Sequence[float], unit: str = "", *, sign: bool = False) -> str:
-    """Mean and 95 % interval, by Student's t over seeds; how many seeds there are where some did not get there."""
+def interval(values: Sequence[float], *, sign: str = "") -> str:
+    """Mean and 95 % interval, by Student's t over seeds; where some did not get there, of those that did."""
     there = [value for value in values if math.isfinite(value)]
-    if len(there) < len(values):
-        return f"reached by {len(there)} of {len(values)}"
-    mean = statistics.fmean(there)
-    shown = f"{mean:+.1f}{unit}" if sign else f"{mean:.1f}{unit}"
+    if not there:
+        return "not reached"
+    few = f" ({len(there)} of {len(values)} seeds)" if len(there) < len(values) else ""
+    mean = f"{statistics.fmean(there):{sign}.1f}"
     if len(there) < 2:
-        return shown
+        return mean + few
     half = T_QUANTILES.get(len(there), 1.96) * statistics.stdev(there) / math.sqrt(len(there))
-    return f"{shown} ± {half:.1f}"
+    return f"{mean} ± {half:.1f}{few}"
 
 
 if __name__ == "__main__":
