@@ -120,7 +120,7 @@ class Source(Protocol):
     """Where a step's problems come from, and its randomness: functions of the step, not of what happened before."""
 
     def prompts(self, count: int) -> Sequence[Prompt]:
-        """The next `count`, other ones in every call."""
+        """The next `count`; other ones in every call while there are others."""
         ...
 
     def seed(self, round: int) -> int:
@@ -144,8 +144,9 @@ class Trainer:
     def step(self, step: int, source: Source, *, lr: float) -> StepResult:
         """Sample, score, compare, learn, publish: step `step`, counted from 1."""
         scored, rounds = self.rollout(source)
-        with self.clock("update"):
+        with self.clock("score"):
             groups = self.compare(scored)
+        with self.clock("update"):
             updates = self.learn(self.batches(groups), lr)
         with self.clock("sync"):
             gap = self.engine.publish(step)
@@ -160,7 +161,8 @@ class Trainer:
             scored += self.sample(source.prompts(asked), source.seed(rounds))
             rounds += 1
             # In the first reward: to a total every completion's length may add something, and no group would be alike.
-            useful = sum(not zero_variance(self.rewards_of(group).first) for group in scored)
+            rewards = [self.rewards_of(group) for group in scored]
+            useful = sum(self.objective.has_signal(group) and not zero_variance(group.first) for group in rewards)
             lacking = wanted - useful
             share = max(0.25, useful / len(scored))  # as many as should suffice if the next are like the last
             asked = min(wanted, math.ceil(lacking / share))

@@ -21,6 +21,7 @@ CountOrOff = Annotated[int, Field(ge=0, strict=True)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 PositiveOrOff = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 Share = Annotated[float, Field(gt=0, le=1, strict=True)]
+ShareOrNone = Annotated[float, Field(ge=0, le=1, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]  # what every random generator takes
 
 
@@ -182,9 +183,9 @@ class Objective(_Settings):
 class Curriculum(_Settings):
     """Which problems a step draws, by how often they were solved when they were drawn before."""
 
-    easy: Share | None = None
+    easy: ShareOrNone | None = None
     """Share of a step's problems that are drawn among those solved in more than 3/4 of completions …"""
-    hard: Share | None = None
+    hard: ShareOrNone | None = None
     """… and in at most 1/4; the rest are between, or new.  Default: problems are drawn without regard to it."""
     retire_after: CountOrOff = 0
     """Draw a problem no more that was solved by all completions in so many visits in a row.  0: never."""

@@ -42,7 +42,24 @@ def load_config(
         tree["data"] = {key: value for key, value in tree["data"].items() if key not in of_the_old} | {"source": data}
     if rewards:
         tree["reward"] = [{"use": use} for use in rewards]
+    _forget_parts(tree, changes)
     return validate(apply_changes(tree, changes), place=path.name)
+
+
+# A run's own config.toml has every part of its objective written out.  Whoever names another objective, or another
+# correction, means that one's parts and bounds.
+_BOUNDS = ("correction_min", "correction_max")
+_PARTS_OF = {
+    "objective.name": ("advantages", "weights", "surrogate", "ratio", "clip_low", "clip_high", "correction", *_BOUNDS),
+    "objective.correction": _BOUNDS,
+}
+
+
+def _forget_parts(tree: dict[str, Any], changes: Sequence[str]) -> None:
+    objective = tree.get("objective")
+    for key in {change.partition("=")[0].strip() for change in changes} & _PARTS_OF.keys():
+        if isinstance(objective, dict):
+            tree["objective"] = objective = {k: v for k, v in objective.items() if k not in _PARTS_OF[key]}
 
 
 def change(key: str, value: Any) -> str:

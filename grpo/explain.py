@@ -25,8 +25,8 @@ from grpo.algorithm import JudgedGroup, Sample, Trainer, policy_loss
 from grpo.engine.local import LocalEngine
 from grpo.errors import DataError
 from grpo.learning.batch import Batch
-from grpo.objectives import Objective
-from grpo.replay import OpenStep, opened
+from grpo.objectives import Objective, zero_variance
+from grpo.replay import OpenStep, opened, recorded_samples
 
 Say = Callable[[str], None]
 LONGEST_QUESTION = 100  # characters
@@ -48,7 +48,7 @@ class Explained:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A group, whole.  `number` counts the updates of the step from 1; 0: it is part of none."""
+    """A group, whole.  `number` counts the updates of the step's first pass from 1; 0: it is part of none."""
 
     group: JudgedGroup
     completions: tuple[Explained, ...]
@@ -59,11 +59,18 @@ class Explanation:
 
 def explain(run: Path, step: int, problem: str | None, say: Say, show: Callable[[Table], None]) -> None:
     """Print the arithmetic of `problem`'s group in step `step`; by default of the first group that carries a signal."""
+    recorded = recorded_samples(run, step)
+    names = list(dict.fromkeys(row["problem"] for row in recorded))
+    if problem is not None and problem not in names:  # known before anything is opened
+        raise DataError(f"--problem {problem}: is not in the step; there are {', '.join(names[:5])}, …")
     with opened(run, step, say) as again:
         while again.next < step:
             again.run()
         explanation = explained(again, problem)
         objective = again.trainer.objective
+    name = explanation.group.scored.group.prompt.problem.id
+    if [row.text for row in explanation.completions] != [r["completion"] for r in recorded if r["problem"] == name]:
+        say(f"warning: {name} has other completions now than were recorded; grpo replay says where they part")
     for line in heading(explanation, objective):
         say(line)
     show(table(explanation))
@@ -111,7 +118,7 @@ def contributions(
 ) -> tuple[float, dict[int, Explained]]:
     """The gradient norm of `batch`, and the numbers of the group's completions in it, by their place in the group."""
     loss = partial(policy_loss, objective=trainer.objective)
-    whole = engine.gradients(batch, loss)
+    whole = {name: gradient.cpu() for name, gradient in engine.gradients(batch, loss).items()}
     norm = _dot(whole, whole) ** 0.5
     numbers = {}
     for row, sample in enumerate(share):
@@ -138,7 +145,7 @@ def contributions(
 
 def _dot(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
     """The product of two gradients."""
-    products = [torch.dot(one[name].flatten().double(), other[name].flatten().double()) for name in one]
+    products = [torch.dot(one[name].flatten().cpu().double(), other[name].flatten().cpu().double()) for name in one]
     return float(torch.stack(products).sum()) if products else 0.0
 
 
@@ -201,11 +208,11 @@ def _number(value: float | None, form: str) -> str:
 
 def footing(explanation: Explanation) -> list[str]:
     if not explanation.number:
-        why = (
-            "none of its completions could be learned from"
-            if explanation.group.useful
-            else "its rewards are all equal (a zero-variance group), so it says nothing about which is better"
-        )
+        why = "none of its completions could be learned from"
+        if zero_variance(explanation.group.scored.rewards):
+            why = "its rewards are all equal (a zero-variance group), so it says nothing about which is better"
+        elif not explanation.group.useful:
+            why = "all its advantages are 0, so it says nothing about which is better"
         return [f"the group is part of no update: {why}"]
     own = sum(row.contribution or 0.0 for row in explanation.completions)
     share = own / explanation.grad_norm if explanation.grad_norm else 0.0

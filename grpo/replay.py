@@ -89,20 +89,25 @@ def _as_recorded(row: Mapping[str, Any]) -> Row:
 def recorded_config(run: Path) -> Config:
     if not (run / "config.toml").is_file():
         raise DataError(f"{run}: holds no run (no config.toml); give the folder that `grpo train` wrote")
-    return assemble.resolved(load_config(str(run / "config.toml")))
+    return load_config(str(run / "config.toml"))
 
 
 @contextmanager
 def opened(run: Path, step: int, say: Say) -> Iterator[OpenStep]:
     """The run in the folder `run`, as it stood at the last checkpoint before `step`.  Nothing is written into it."""
-    config = recorded_config(run)
-    last = max((row["step"] for row in rows_of(run / "metrics.jsonl")), default=0)
+    config = assemble.resolved(recorded_config(run))
+    last = max((row["step"] for row in rows_of(run / "metrics.jsonl") if "groups/useful" in row), default=0)
     if not 1 <= step <= last:
-        raise DataError(f"--step {step}: {run} has recorded the steps 1 to {last}")
+        known = f"the steps 1 to {last}" if last else "no step yet"
+        raise DataError(f"--step {step}: {run} has recorded {known}")
+    for made, needed in (("cold-start", config.sft.steps > 0), ("model", config.model.name == assemble.TINY)):
+        if needed and not (run / made).is_dir():
+            raise DataError(f"{run}/{made}: is missing, and the run started from it; copy it back from the run")
     with ExitStack() as stack:
         console = stack.enter_context(closing(Console(config.run.steps)))
+        stop = stack.enter_context(StopRequest())
         inputs = opening.inputs(config, console)
-        start = opening.starting_model(config, run, console, stack.enter_context(StopRequest()))
+        start = opening.starting_model(config, run, console, stop)
         stand = opening.stand(checkpoints.before(run / "checkpoints", step), start)
         rendered = opening.rendered(config, inputs, stand.files)
         scorer = stack.enter_context(
@@ -117,7 +122,7 @@ def opened(run: Path, step: int, say: Say) -> Iterator[OpenStep]:
             checkpoint=stand.checkpoint,
         )
         stack.enter_context(closing(engine))
-        trainer = opening.make_trainer(config, engine, scorer, Stopwatch(), lambda done, total: None)
+        trainer = opening.make_trainer(config, engine, scorer, Stopwatch(), lambda done, total: stop.check())
         say(f"from {stand.checkpoint or start.name}, after step {stand.progress.step}")
         yield OpenStep(config, engine, scorer, trainer, rendered.prompts, stand.files, stand.progress)
 
@@ -128,11 +133,12 @@ def replay(run: Path, step: int, say: Say) -> bool:
         while again.next <= step:
             number = again.next
             samples, metrics = again.rows(number, again.run())
-            found = differences(_recorded_samples(run, number), samples, _recorded_metrics(run, number), metrics)
+            found = differences(recorded_samples(run, number), samples, _recorded_metrics(run, number), metrics)
             if found:
                 say(f"step {number}: differs from what was recorded, first in {found[0]}")
                 for line in found[1:]:
                     say(f"  then in {line}")
+                say("numbers are equal to the last bit on a CPU, with the settings of speed and memory as they were")
                 return False
             say(f"step {number}: {len(samples)} completions, their scores and advantages, loss {metrics_of(metrics)}")
     return True
@@ -144,7 +150,7 @@ def metrics_of(row: Row) -> str:
     return f"{row['policy/loss']:.6g}, gradient norm {row['policy/grad_norm']:.6g}: all as recorded"
 
 
-def _recorded_samples(run: Path, step: int) -> list[Row]:
+def recorded_samples(run: Path, step: int) -> list[Row]:
     rows = [dict(row) for row in rows_of(run / "samples.jsonl") if row["step"] == step]
     if not rows:
         raise DataError(f"{run}/samples.jsonl: has no completions of step {step}")
@@ -212,7 +218,7 @@ def rescore(run: Path, step: int, rewards: Sequence[str], say: Say) -> bool:
     """
     config = recorded_config(run)
     specs = tuple(Reward(use=use) for use in rewards) or config.reward
-    recorded = _recorded_samples(run, step)
+    recorded = recorded_samples(run, step)
     problems = {problem.id: problem for problem in load_problems(config.data, needs=())}
     if missing := sorted({row["problem"] for row in recorded} - problems.keys()):
         raise DataError(f"{config.data.source}: has no problem {missing[0]} any more ({len(missing)} of step {step})")

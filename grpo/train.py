@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 from grpo import assemble, opening, preflight
 from grpo.algorithm import StepResult
@@ -43,6 +43,9 @@ class OpenEngine(Protocol):
     ) -> Engine: ...
 
 
+OpenTrackers = Callable[[Sequence[str], str, dict[str, Any], Path], Sequence[Tracker]]
+
+
 def train(
     config: Config,
     path: Path,
@@ -50,9 +53,7 @@ def train(
     resume: bool = False,
     dry_run: bool = False,
     open_engine: OpenEngine = assemble.open_engine,
-    trackers: Callable[[Config, RunFolder], Sequence[Tracker]] = lambda config, folder: open_trackers(
-        config.run.trackers, folder.path.name, config.model_dump(mode="json"), folder.path
-    ),
+    open_trackers: OpenTrackers = open_trackers,
 ) -> None:
     """Run GRPO as `config` says, in the run folder `path`.  A dry run stops before step 1 and leaves nothing."""
     config = assemble.resolved(config)
@@ -62,7 +63,9 @@ def train(
         console.note(f"sampler: {config.sampling.backend} on {config.model.device}, {config.model.dtype}")
         inputs = opening.inputs(config, console)
         stop = stack.enter_context(StopRequest())
-        watching = [stack.enter_context(closing(tracker)) for tracker in trackers(config, folder)]
+        settings = config.model_dump(mode="json")
+        opened = open_trackers(config.run.trackers, folder.path.name, settings, folder.path)
+        trackers = [stack.enter_context(closing(tracker)) for tracker in opened]
         start = opening.starting_model(config, folder.path, console, stop)
         stand = opening.stand(checkpoints.latest(folder.checkpoints), start)
         # Rows after the checkpoint are forgotten; without one not even the first evaluation stands.
@@ -80,7 +83,7 @@ def train(
         stack.enter_context(closing(engine))
         for remark in engine.remarks:
             console.warn(f"{config.model.name}: {remark}")
-        parts = Parts(folder, console, stop, engine, scorer, rendered, watching)
+        parts = Parts(folder, console, stop, engine, scorer, rendered, trackers)
         run = TrainingRun(config, parts, stand.progress, lambda prompts: opening.texts_of(prompts, stand.files))
         stack.enter_context(_spared_by_the_collector())
         run.preflight()

@@ -42,13 +42,13 @@ def test_solve_rates_and_the_best_score_come_back_as_they_were(tmp_path: Path) -
     assert SolveRates(again.solve_rates).state() == rates.state()
 
 
-def test_a_checkpoint_of_another_shape_is_refused_as_damaged(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_version_is_refused_as_such(tmp_path: Path) -> None:
     path = save(tmp_path, 3)
     state, manifest = (path / "trainer" / name for name in ("state.json", "manifest.json"))
     state.write_text('{"step": 3}')  # without how many problems were drawn
     sums = json.loads(manifest.read_text())
     manifest.write_text(json.dumps(sums | {"trainer/state.json": hashlib.sha256(state.read_bytes()).hexdigest()}))
-    with pytest.raises(CheckpointError, match=r"damaged: trainer/state.json cannot be read .*'drawn'"):
+    with pytest.raises(CheckpointError, match=r"was written by another version of grpo .*'drawn'"):
         checkpoints.load(path)
 
 

@@ -422,3 +422,41 @@ def test_a_file_that_is_not_toml_is_refused(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"mine.toml: not TOML \("):
         load_config(str(path))
+
+
+# --- The objective of a run's own settings ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def written_out(tmp_path, load):
+    """The settings of a run, in which every part of its objective is written out."""
+    from grpo.objectives import resolved
+
+    config = load()
+    path = tmp_path / "run.toml"
+    path.write_text(config.with_changes(objective=resolved(config.objective).model_dump()).to_toml())
+    return path
+
+
+def test_another_name_on_a_runs_settings_takes_that_names_parts(written_out):
+    from grpo.objectives import resolved
+
+    changed = resolved(load_config(str(written_out), ["objective.name=gspo"]).objective)
+    assert (changed.ratio, changed.weights, changed.clip_high) == ("sequence", "sequence", 4e-4)
+
+
+def test_a_part_that_is_set_beside_another_name_stays_whatever_the_order(written_out):
+    for changes in (["objective.weights=sum", "objective.name=gspo"], ["objective.name=gspo", "objective.weights=sum"]):
+        assert load_config(str(written_out), changes).objective.weights == "sum"
+
+
+def test_another_correction_on_a_runs_settings_takes_its_own_bounds(written_out):
+    from grpo.objectives import resolved
+
+    changed = resolved(load_config(str(written_out), ["objective.correction=geometric_mask"]).objective)
+    assert changed.correction_bounds == (0.99, 1.01)
+
+
+def test_a_curriculum_may_be_of_hard_problems_alone(load):
+    config = load(MINIMAL, "curriculum.easy=0.0", "curriculum.hard=1.0")
+    assert config.curriculum.is_on

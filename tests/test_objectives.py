@@ -341,7 +341,9 @@ def test_an_unknown_name_is_refused_with_the_nearest(settings: dict[str, str], s
         ({"name": "sapo", "dual_clip": 3.0}, 'is a part of "clip"'),
         ({"correction_min": 3.0}, "exchange them"),
         ({"kl_coef": 0.1, "kl_estimator": "k2", "kl_unbiased": True}, "k2 needs none"),
-        ({"name": "max_rl", "kl_coef": 0.1, "kl_in": "reward"}, "rewards that a penalty would change"),
+        ({"name": "max_rl", "kl_coef": 0.1, "kl_in": "reward"}, "and a penalty would not be one"),
+        ({"name": "gdpo", "kl_coef": 0.1, "kl_in": "reward"}, "and a penalty would not be one"),
+        ({"correction": "off", "correction_max": 3.0}, "has no bounds"),
     ],
 )
 def test_settings_that_make_no_sense_together_are_refused_with_what_to_do(

@@ -198,7 +198,7 @@ def test_a_tracker_that_fails_does_not_end_the_run(
         def close(self) -> None:
             pass
 
-    train(config.with_changes(run={"steps": 1}), tmp_path / "run", trackers=lambda config, folder: [Broken()])
+    train(config.with_changes(run={"steps": 1}), tmp_path / "run", open_trackers=lambda *_: [Broken()])
     assert "Broken failed (no route to the dashboard)" in capsys.readouterr().out
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -97,7 +98,7 @@ class LocalEngine:
         """The optimizer as `save` wrote it.  Raises `CheckpointError`."""
         try:
             state: dict[str, Any] = torch.load(checkpoint / OPTIMIZER, map_location="cpu", weights_only=True)
-        except (OSError, ValueError, TypeError, RuntimeError) as error:
+        except (OSError, ValueError, TypeError, RuntimeError, UnpicklingError) as error:
             raise CheckpointError(
                 f"{checkpoint}: {OPTIMIZER} cannot be read ({error}); delete this folder to go on from an older one",
                 exit_code=2,

@@ -67,7 +67,7 @@ class Targets:
     mask_BT     bool: the tokens that the loss is about; all others count nowhere, not even in a sequence's ratio
     weights_BT  float32: how much a token counts in the sum; may be 0 anywhere
     per_token   float32 [B, T] by name: "advantages", and log-probabilities by whose they are: "sampler", "old" (the
-                policy before the step's first update), "reference", "teacher"
+                policy before the step's first update), "reference"
     """
 
     mask_BT: Tensor

@@ -103,6 +103,8 @@ def _nonsense(settings: config.Objective, group_size: int) -> Iterator[str]:
             f'objective.correction = "{settings.correction}" with objective.surrogate = "dppo": its ratio is to the '
             'sampler already, and would be corrected twice; set objective.correction = "off"'
         )
+    if settings.correction == "off" and (settings.correction_min, settings.correction_max) != (None, None):
+        yield 'objective.correction = "off" has no bounds; leave out objective.correction_min and correction_max'
     if low > high:
         yield f"objective.correction_min = {low:g} is above objective.correction_max = {high:g}; exchange them"
     if settings.kl_coef and not pays_kl and settings.kl_estimator == "k1" and not settings.kl_unbiased:
@@ -115,10 +117,10 @@ def _nonsense(settings: config.Objective, group_size: int) -> Iterator[str]:
             "objective.kl_unbiased is for k1 and k3 in the loss: k2 needs none, and in the reward it is k1 by itself; "
             "leave it out"
         )
-    if pays_kl and settings.advantages in ("max_rl", "pass_at_k"):
+    if pays_kl and settings.advantages in ("max_rl", "pass_at_k", "gdpo"):
         yield (
-            f'objective.kl_in = "reward" with objective.advantages = "{settings.advantages}": it divides by, or '
-            'counts, rewards that a penalty would change; set objective.kl_in = "loss"'
+            f'objective.kl_in = "reward" with objective.advantages = "{settings.advantages}": it divides by rewards, '
+            'counts them or scales each by itself, and a penalty would not be one; set objective.kl_in = "loss"'
         )
     if settings.advantages == "pass_at_k" and group_size <= settings.pass_k:
         yield (

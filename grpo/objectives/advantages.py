@@ -33,8 +33,12 @@ class GroupRewards:
 
     @classmethod
     def of(cls, scored: ScoredGroup, weights: Mapping[str, float]) -> GroupRewards:
-        parts = {name: (weight, [s[name].value for s in scored.scores]) for name, weight in weights.items() if weight}
-        return cls(scored.rewards, parts)
+        judged = [reward is not None for reward in scored.rewards]
+        columns = {
+            name: [score[name].value if counts else None for score, counts in zip(scored.scores, judged, strict=True)]
+            for name in weights
+        }
+        return cls(scored.rewards, {name: (weight, columns[name]) for name, weight in weights.items() if weight})
 
     @property
     def first(self) -> Rewards:

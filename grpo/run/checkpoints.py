@@ -33,7 +33,7 @@ class Progress:
 
     step: int  # finished steps
     drawn: int  # problems drawn so far
-    bad_steps: int = 0  # updates in a row that were skipped because gradients were not finite
+    bad_steps: int = 0  # steps in a row in which an update was skipped because gradients were not finite
     evaluated_step: int = -1  # of the last evaluation; -1: none yet
     best_step: int = 0
     best_score: float = -1.0  # pass@1 on held-out problems; -1: not evaluated yet
@@ -76,8 +76,14 @@ def load(path: Path) -> Progress:
     _check(path)
     try:
         return Progress(**json.loads((path / "trainer" / "state.json").read_text()))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise _damaged(path, f"trainer/state.json cannot be read ({error})") from None
+    except TypeError as error:
+        raise CheckpointError(
+            f"{path}: was written by another version of grpo ({error}); go on with that one, or start another run from "
+            "this folder as the model",
+            exit_code=2,
+        ) from None
 
 
 def before(folder: Path, step: int) -> Path | None:

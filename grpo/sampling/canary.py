@@ -21,7 +21,7 @@ from grpo.types import Group
 TOLERANCE: dict[Dtype, float] = {"float32": 1e-3, "bfloat16": 0.1}  # mean |Δ log-probability| per token
 
 
-Scores = list[list[float]]  # of each sequence's completion tokens
+Logprobs = list[list[float]]  # of each sequence's completion tokens
 
 
 class Canary:
@@ -30,9 +30,9 @@ class Canary:
     `tolerance` is the largest mean |Δ log-probability| that is put down to rounding; 0 allows any.
     """
 
-    def __init__(self, sampler: Sampler, policy_score: Callable[[Continuations], Scores], tolerance: float) -> None:
+    def __init__(self, sampler: Sampler, policy_score: Callable[[Continuations], Logprobs], tolerance: float) -> None:
         self._sampler, self._policy_score, self._tolerance = sampler, policy_score, tolerance
-        self._last: tuple[Continuations, Scores, Scores] | None = None
+        self._last: tuple[Continuations, Logprobs, Logprobs] | None = None
 
     def check(self, groups: Sequence[Group], step: int) -> float:
         """Mean |Δ log-probability| on some tokens of `groups` after the transfer of step `step`.
@@ -48,7 +48,7 @@ class Canary:
         self._refuse_gap(gap, step)
         return gap
 
-    def _refuse_unchanged(self, sequences: Continuations, of_sampler: Scores, of_policy: Scores, step: int) -> None:
+    def _refuse_unchanged(self, sequences: Continuations, of_sampler: Logprobs, of_policy: Logprobs, step: int) -> None:
         if self._policy_score(sequences) != of_policy and self._sampler.score(sequences) == of_sampler:
             raise SamplerError(
                 f"{self._sampler.name}: did not take the weights of step {step}: the policy's log-probabilities have "
