@@ -1,8 +1,8 @@
 """The tests of a task: three forms, each frozen, and all that the judge has to know of a task.
 
     stdin     the program reads an input and prints an output
-    calls     a function is called with arguments and returns a value; or an expression over the program has a value
-    asserts   trusted code that calls the function, and fails by raising
+    calls     a function is called with arguments and returns a value
+    asserts   trusted code that calls the program's functions, and fails by raising
 
 In the first two the expected value is data and never enters the process that runs the program.  Asserts decide by
 themselves, so they run in a process of their own, where the function is a stand-in that asks the program for values.
@@ -61,14 +61,17 @@ class CallTests:
 
 @dataclass(frozen=True, slots=True)
 class AssertTests:
-    """Each of `cases` is run by itself after `setup`, with `entry` bound to the stand-in.
+    """Each of `cases` is run by itself after `setup`, with `candidate` and `entry` bound to a stand-in.
 
-    Example: `AssertTests("add", "", ("assert add(1, 2) == 3",))`.
+    `others`: more names of the program's functions and classes that the tests use.
+
+    Example: `AssertTests("add", "", ("assert add(1, 2) > 2",))`.
     """
 
     entry: str
     setup: str
     cases: tuple[str, ...]
+    others: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _require_some(self.cases)
