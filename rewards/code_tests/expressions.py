@@ -6,10 +6,12 @@ where all of the test code is of one small grammar, because whatever else stands
     tests      ::= (import | x = value | x = Name() | assert)*      the last is an assert
     assert     ::= assert call == constant [, message]
     call       ::= f(value, …, k=value, **value)  |  x.f(…)  |  Name().f(…)
-    value      ::= a literal, or an x that was given one
+    value      ::= an expression that names nothing of the program's, such as a literal or a lambda
 
-`f` and `Name` are the program's: not bound by the tests.  Anything else runs in a checker of its own, where the
-program is asked for values (`rewards.sandbox.remote`).  Test code is trusted, and parsed here; programs never are.
+`f` and `Name` are the program's: not bound by the tests.  If Python has a function `f` too (MBPP has its own `sum` and
+`max`, and they are what it tests), values are literals, because another such name may be the program's as well.
+Anything else runs in a checker of its own, where the program is asked for values (`rewards.sandbox.remote`).  Test code
+is trusted, and parsed here; programs never are.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ def as_calls(code: str) -> CallTests | None:
     statements = parse(code).body
     if not statements or not isinstance(statements[-1], ast.Assert):  # what follows the last one would never run
         return None
-    kinds: dict[str, str] = {}  # of the names that the tests bind: "value", "object" or "import"
+    kinds: dict[str, str] = {}  # of the names that the tests bind: "literal", "value", "object" or "import"
     setup: list[str] = []
     functions: list[str] = []
     cases: list[CallTest] = []
@@ -86,8 +88,9 @@ def _binds(statement: ast.stmt, kinds: dict[str, str]) -> bool:
     target, value = statement.targets[0], statement.value
     if not isinstance(target, ast.Name):
         return False
-    kinds[target.id] = "value" if _is_value(value, kinds) else "object"
-    return kinds[target.id] == "value" or _is_object(value, kinds)
+    kind = next((kind for kind, holds in _KINDS.items() if holds(value, kinds)), "")
+    kinds[target.id] = kind
+    return bool(kind)
 
 
 def _compared(statement: ast.Assert, kinds: dict[str, str]) -> tuple[str, object] | None:
@@ -95,7 +98,7 @@ def _compared(statement: ast.Assert, kinds: dict[str, str]) -> tuple[str, object
     test = statement.test
     if not (isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq)):
         return None
-    if not (_is_call(test.left, kinds) and _is_literal(test.comparators[0])):
+    if not (_is_call(test.left, kinds) and _is_constant(test.comparators[0])):
         return None
     return ast.unparse(test.left), ast.literal_eval(test.comparators[0])
 
@@ -103,13 +106,15 @@ def _compared(statement: ast.Assert, kinds: dict[str, str]) -> tuple[str, object
 def _is_call(node: ast.expr, kinds: dict[str, str]) -> bool:
     if not isinstance(node, ast.Call):
         return False
-    function = node.func
+    function, is_input = node.func, _is_value
     if isinstance(function, ast.Attribute):
         owner = function.value
-        ours = isinstance(owner, ast.Name) and kinds.get(owner.id) == "object" or _is_object(owner, kinds)
-    else:  # also a name of Python's own: MBPP has functions named `sum` and `max`, and they are what it tests
-        ours = isinstance(function, ast.Name) and function.id not in kinds
-    return ours and all(_is_value(value, kinds) for value in [*node.args, *(word.value for word in node.keywords)])
+        known = isinstance(owner, ast.Name) and kinds.get(owner.id) == "object" or _is_object(owner, kinds)
+    else:
+        known = isinstance(function, ast.Name) and function.id not in kinds
+        if isinstance(function, ast.Name) and function.id in _BUILTINS:
+            is_input = _is_literal
+    return known and all(is_input(value, kinds) for value in [*node.args, *(word.value for word in node.keywords)])
 
 
 def _is_object(node: ast.expr, kinds: dict[str, str]) -> bool:
@@ -120,15 +125,26 @@ def _is_object(node: ast.expr, kinds: dict[str, str]) -> bool:
 
 
 def _is_value(node: ast.expr, kinds: dict[str, str]) -> bool:
-    return isinstance(node, ast.Name) and kinds.get(node.id) == "value" or _is_literal(node)
+    if _is_literal(node, kinds):
+        return True
+    if any(isinstance(part, ast.Starred | ast.NamedExpr) for part in ast.walk(node)):
+        return False
+    return all(kinds.get(name) in ("literal", "value", "import") for name in _used(ast.unparse(node)) - _BUILTINS)
 
 
-def _is_literal(node: ast.expr) -> bool:
+def _is_literal(node: ast.expr, kinds: dict[str, str]) -> bool:
+    return isinstance(node, ast.Name) and kinds.get(node.id) == "literal" or _is_constant(node)
+
+
+def _is_constant(node: ast.expr) -> bool:
     try:
         ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return False
     return True
+
+
+_KINDS = {"literal": _is_literal, "value": _is_value, "object": _is_object}
 
 
 def refuse_evaluation(code: str) -> None:
@@ -167,7 +183,7 @@ def program_names(code: str) -> tuple[str, ...]:
     used = [node.id for node in nodes if isinstance(node, ast.Name)]
     names = tuple(name for name in dict.fromkeys([*called, *used]) if name in free)
     if not names:
-        raise BadTask("its tests call nothing")
+        raise BadTask("its tests call nothing of the program's")
     return names
 
 

@@ -92,14 +92,17 @@ def _end(status: int) -> NoReturn:
     _exit(status)
 
 
-def _load(source: bytes, name: str) -> ModuleType:
+def _module(name: str) -> ModuleType:
     module = ModuleType(name)
     module.__dict__["__builtins__"] = builtins
     # `__main__` as well: doctest and unittest look there.
     sys.modules[name] = sys.modules["__main__"] = module
+    return module
+
+
+def _load(source: bytes, module: ModuleType) -> None:
     _SOURCES[SOLUTION] = source
     exec(_compile(source, SOLUTION), module.__dict__)
-    return module
 
 
 def _compile(source: bytes, name: str) -> CodeType:
@@ -111,7 +114,7 @@ def _compile(source: bytes, name: str) -> CodeType:
 
 
 def _program(source: bytes, entry: str, largest_reply: int) -> int:
-    _load(source, "__main__")
+    _load(source, _module("__main__"))
     return 0
 
 
@@ -160,7 +163,9 @@ def _reply(answer: Callable[[bytes], bytes], largest: int) -> int:
 def _finder(source: bytes) -> Callable[[str], Any]:
     """Runs the program, then finds its functions: a method of `class Solution` on a fresh object, else a function."""
     # Not "__main__": a demonstration below `if __name__ == "__main__"` is no part of the function.
-    module = _load(source, "solution")
+    module = _module("solution")
+    with suppress(SystemExit):  # a demonstration, or `unittest.main()`, without that condition
+        _load(source, module)
 
     def find(name: str) -> Any:
         solution = getattr(module, "Solution", None)
