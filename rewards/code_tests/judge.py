@@ -157,6 +157,8 @@ def _shown(value: Any) -> str:
 def _error(text: str) -> str:
     """What a program said at its end, in one line: of a traceback the last, and the line of the program's it names."""
     lines = text.strip().splitlines() or [""]
-    places = [number for number, line in enumerate(lines[:-1]) if line.startswith('  File "<solution>"')]
+    places = [number for number, line in enumerate(lines[:-1]) if line.lstrip().startswith('File "<solution>"')]
     place = lines[places[-1] + 1].strip() if places else ""
-    return lines[-1][:LONGEST_ERROR] + (f" (in `{place[:LONGEST_ERROR]}`)" if place else "")
+    words = lines[-1][:LONGEST_ERROR] + (f" (in `{place[:LONGEST_ERROR]}`)" if place else "")
+    # It goes into files and terminals: no half of a surrogate pair, no escape sequence.
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in words)

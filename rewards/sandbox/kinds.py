@@ -15,7 +15,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-MOST_BITS = 20_000  # of an integer within a fraction, a range or a date
+MOST_BITS = 20_000  # of an integer within a fraction or a date
 LONGEST_DECIMAL = 10_000  # characters
 _SCALARS = (bool, int, float, complex, str, bytes)
 
@@ -81,7 +81,6 @@ def _bytearray(data: Any) -> bytearray:
 KINDS = {
     kind.type.__name__: kind
     for kind in (
-        Kind(range, lambda one: [one.start, one.stop, one.step], lambda *parts: range(*_integers(*parts))),
         Kind(Fraction, lambda one: [one.numerator, one.denominator], lambda *parts: Fraction(*_integers(*parts))),
         Kind(Decimal, lambda one: [str(one)], _decimal),
         Kind(deque, lambda one: [list(one), one.maxlen], _deque),

@@ -88,6 +88,9 @@ class Remote:
     def __next__(self) -> Any:
         return self._asking.ask("next", self._handle)
 
+    def __contains__(self, item: Any) -> NoReturn:  # by iteration, `range(10**18)` would contain every answer
+        raise TypeError("`in` is not asked of the program; make a list of its result")
+
 
 class RemoteObject(Remote):
     """Of a class that the tests know."""

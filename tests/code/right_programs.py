@@ -459,7 +459,7 @@ def r(n):
     return range(n)
 def b(s):
     return bytearray(s, 'ascii')""",
-        asserts("assert r(3) == range(3) and b('x') == b'x'"),
+        asserts("assert list(r(3)) == [0, 1, 2] and b('x') == b'x'"),
     ),
     "isclose in the tests": (
         """\

@@ -24,6 +24,7 @@ COMPARISONS = {
     "not unequal": "assert not {f} != {v}",
     "truth": "assert bool({f} == {v})",
     "in": "assert {f} in [{v}]",
+    "contains": "assert {v} in [{f}] and {f} == {v}",
     "and": "assert {f} == {v} and {g} == {w}",
     "in a list": "assert [{f}, {g}] == [{v}, {w}]",
     "in a dictionary": "assert {{'a': {f}}} == {{'a': {v}}}",
@@ -99,6 +100,7 @@ HACKS = {
     "an object with numpy's name": "class E:" + _YES + "    shape = ()\n    def item(self): return self\n"
     "E.__module__ = 'numpy'\ndef f(x): return E()",
     "itself": "class F:" + _YES + "    def __call__(self, *a): return self\nf = F()",
+    "every integer": "def f(x): return range(-(10**30), 10**30)",
     "endless": "def f(x):\n    while True: yield x",
     "patched operators": "import operator, unittest, builtins\n"
     "operator.eq = builtins.all = builtins.bool = lambda *a: True\n"

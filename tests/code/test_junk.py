@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import time
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -76,6 +77,25 @@ def test_what_a_program_writes_to_its_channel_is_a_failure_with_a_reason(written
         assert score.value == 0, (row, score.why)
         assert score.why.partition(":")[0] in REASONS, score.why
         assert len(score.why) < 1000
+
+
+PEEKS = """
+import os, socket, struct
+channel = socket.socket(fileno=4)
+def say(n, kind, body): channel.send(struct.pack('!IQc', len(body), n, kind) + body)
+say(0, b'L', b'')
+while len(head := channel.recv(13, socket.MSG_PEEK)) < 13: pass
+say(struct.unpack('!IQc', head)[1], b'V', b'i9;')
+os._exit(0)
+"""
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_a_program_that_answers_without_taking_the_question_has_died(sandbox):
+    calls = sandbox.call_functions(PEEKS, "f", [[3], [4]])
+    assert next(calls).value == 9
+    time.sleep(0.5)  # it has ended, and what we sent is lost
+    assert next(calls).reason == "died"
 
 
 class Says:
