@@ -54,6 +54,7 @@ def as_calls(code: str) -> CallTests | None:
     kinds: dict[str, str] = {}  # of the names that the tests bind: "literal", "value", "object" or "import"
     setup: list[str] = []
     functions: list[str] = []
+    called: list[str] = []
     cases: list[CallTest] = []
     for statement in statements:
         if isinstance(statement, ast.Assert):
@@ -61,7 +62,8 @@ def as_calls(code: str) -> CallTests | None:
             if compared is None:
                 return None
             call, expected = compared
-            functions.append(_function(len(cases), sorted(kinds), [*setup, f"return {call}"]))
+            functions.append(_function(len(cases), sorted(kinds), [*setup, f"return {ast.unparse(call)}"]))
+            called.append(call.func.attr if isinstance(call.func, ast.Attribute) else ast.unparse(call.func))
             cases.append(CallTest([len(cases)], expected))
             setup = []
         elif _binds(statement, kinds):
@@ -69,7 +71,8 @@ def as_calls(code: str) -> CallTests | None:
         else:
             return None
     dispatch = f"def {CASE}(number):\n    return globals()[f'{CASE}_{{number}}']()"
-    return CallTests(CASE, tuple(cases), "\n".join([*functions, dispatch]) + "\n", json=False)
+    glue = "\n".join([*functions, dispatch]) + "\n"
+    return CallTests(CASE, tuple(cases), glue, json=False, called=tuple(dict.fromkeys(called)))
 
 
 def _function(number: int, shared: list[str], body: list[str]) -> str:
@@ -93,19 +96,19 @@ def _binds(statement: ast.stmt, kinds: dict[str, str]) -> bool:
     return bool(kind)
 
 
-def _compared(statement: ast.Assert, kinds: dict[str, str]) -> tuple[str, object] | None:
+def _compared(statement: ast.Assert, kinds: dict[str, str]) -> tuple[ast.Call, object] | None:
     """(call, value) of `assert call == constant`."""
     test = statement.test
     if not (isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq)):
         return None
-    if not (_is_call(test.left, kinds) and _is_constant(test.comparators[0])):
+    call, constant = test.left, test.comparators[0]
+    if not (isinstance(call, ast.Call) and _is_programs(call, kinds) and _is_constant(constant)):
         return None
-    return ast.unparse(test.left), ast.literal_eval(test.comparators[0])
+    return call, ast.literal_eval(constant)
 
 
-def _is_call(node: ast.expr, kinds: dict[str, str]) -> bool:
-    if not isinstance(node, ast.Call):
-        return False
+def _is_programs(node: ast.Call, kinds: dict[str, str]) -> bool:
+    """Whether it is a call of the grammar: of the program's, with inputs of the tests'."""
     function, is_input = node.func, _is_value
     if isinstance(function, ast.Attribute):
         owner = function.value

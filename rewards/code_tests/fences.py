@@ -3,9 +3,9 @@
 No regular expression: on a text of ten megabytes that is all backticks, `re.findall("```(.*?)```")` and its kin take
 time with the square of the length, and the text's author is rewarded for what we get wrong.
 
-Models show what to type and what comes out in blocks of their own, behind the program.  So a block that says it is
-Python goes before one that says nothing, and that before one that says it is something else (`bash`, `text`); among
-equals the last counts.
+Models show how to call the program, what to type and what comes out in blocks of their own, behind it.  So a block that
+defines what the tests ask for goes before one that does not, Python before a block that does not say what it is, and
+that before another language (`bash`, `text`); among equals the last counts.
 
 More lenient than CommonMark where models are: a block may open behind a tag or a few words on the same line
 (`<answer>```python`) and close in front of one (```` ```</answer> ````).  Stricter in one place: a block that never
@@ -14,6 +14,8 @@ closes is none, because the program in it was cut off.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 FENCE = "```"
@@ -28,13 +30,16 @@ class Fenced:
     opened: bool
 
 
-def last_block(text: str) -> Fenced:
+def last_block(text: str, names: Sequence[str] = ()) -> Fenced:
     """The content of the closed block that counts, without its indentation if the fence was indented.
+
+    `names`: functions and classes, one of which the program must define.
 
     Example: `last_block("So:\\n```python\\nprint(1)\\n```\\n").code == "print(1)"`.
     """
     lines = text.split("\n")  # only line feeds: str.splitlines would also cut strings at U+2028
-    found: tuple[int, int, int] | None = None  # rank, first and last + 1 line of the content
+    defines = _definition(names)
+    found: tuple[tuple[bool, int], int, int] | None = None  # rank, first and last + 1 line of the content
     start = ticks = -1
     for number, line in enumerate(lines):
         if FENCE not in line:
@@ -43,7 +48,7 @@ def last_block(text: str) -> Fenced:
             ticks = _opens(line)
             start = number + 1 if ticks else -1
         elif _closes(line, ticks):
-            rank = _rank(lines[start - 1])
+            rank = (bool(defines and defines.search("\n".join(lines[start:number]))), _rank(lines[start - 1]))
             if found is None or rank >= found[0]:
                 found = (rank, start, number)
             start = -1
@@ -62,6 +67,14 @@ def _opens(line: str) -> int:
     # Pairs of backticks before it are code within the line; behind words a fence has one word, or it is prose.
     inline = "`" in info or before.count("`") % 2 or "`" in before and len(info.split()) > 1
     return 0 if inline else len(line) - len(before) - len(info)
+
+
+def _definition(names: Sequence[str]) -> re.Pattern[str] | None:
+    """What defining one of `names` looks like; within a line, so that it takes time with the length alone."""
+    if not names:
+        return None
+    either = "|".join(map(re.escape, names))
+    return re.compile(rf"^[ \t]*(?:(?:def|class)[ \t]+(?:{either})\b|(?:{either})[ \t]*(?::[^=\n]*)?=)", re.MULTILINE)
 
 
 def _rank(fence: str) -> int:

@@ -140,8 +140,7 @@ def _calls(jail: Jail, tests: CallTests, source: str, mode: Mode, limits: Limits
 
 def _asserts(jail: Jail, tests: AssertTests, source: str, limits: Limits) -> Outcomes:
     for case in tests.cases:
-        names = " ".join([tests.entry, *tests.others])
-        checked = jail.check_asserts(source, names, f"{tests.setup}\n{case}\n", limits)
+        checked = jail.check_asserts(source, " ".join(tests.names), f"{tests.setup}\n{case}\n", limits)
         yield Outcome(checked.reason, _error(checked.error))
 
 

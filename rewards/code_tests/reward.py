@@ -42,7 +42,7 @@ def code(
     if mode not in get_args(Mode):
         raise ValueError(f"mode = {mode!r}: must be one of {', '.join(get_args(Mode))}")
     task = read_task(problem)
-    found = last_block(completion)
+    found = last_block(completion, task.tests.names)
     if found.code is None and found.opened:
         return Score(0.0, why="compile_error: its code fence never closes", parsed=False)
     program = completion if found.code is None else found.code

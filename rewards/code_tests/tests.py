@@ -11,7 +11,7 @@ themselves, so they run in a process of their own, where the function is a stand
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 
 class BadTask(ValueError):
@@ -29,6 +29,7 @@ class StdinTest:
 @dataclass(frozen=True, slots=True)
 class StdinTests:
     cases: tuple[StdinTest, ...]
+    names: ClassVar[tuple[str, ...]] = ()  # what the program must define
 
     def __post_init__(self) -> None:
         _require_some(self.cases)
@@ -46,7 +47,8 @@ class CallTest:
 class CallTests:
     """`entry` is a function, or a method of `class Solution`.
 
-    `glue` is code of ours that is put behind the program and defines `entry` (`rewards.code_tests.expressions`).
+    `glue` is code of ours that is put behind the program and defines `entry`, and `called` what it calls of the
+    program's (`rewards.code_tests.expressions`).
     `json`: the expected values were written in JSON, which has no tuples.
     """
 
@@ -54,9 +56,14 @@ class CallTests:
     cases: tuple[CallTest, ...]
     glue: str = ""
     json: bool = True
+    called: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _require_some(self.cases)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.called or (self.entry,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,10 @@ class AssertTests:
 
     def __post_init__(self) -> None:
         _require_some(self.cases)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.entry, *self.others)
 
 
 Tests = StdinTests | CallTests | AssertTests

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import builtins
 import operator
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -135,6 +136,7 @@ class Asking:
         self._broken = broken
         self._class = RemoteObject if objects else Remote
         self._remotes: dict[Handle, Remote] = {}
+        self._one_at_a_time = threading.Lock()  # tests may have threads, and there is one channel
         self.raised: BaseException | None = None  # the last that was the program's
 
     def remote(self, handle: Handle) -> Remote:
@@ -147,7 +149,9 @@ class Asking:
 
     def ask(self, operation: str, handle: Handle, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        kind, body = self._exchange(encode([operation, handle, args, kwargs], _handle_of))
+        request = encode([operation, handle, args, kwargs], _handle_of)
+        with self._one_at_a_time:
+            kind, body = self._exchange(request)
         try:
             if kind == b"V":
                 value, changed = decode(body, held=self.remote)

@@ -550,6 +550,13 @@ new = reverse(head)
 assert new.v == 2 and new.next is head and head.next is None"""
         ),
     ),
+    "threads in the tests": (
+        "def inc(x):\n    return x + 1\n",
+        asserts(
+            "with ThreadPoolExecutor(4) as pool:\n    assert list(pool.map(inc, range(40))) == list(range(1, 41))",
+            setup="from concurrent.futures import ThreadPoolExecutor",
+        ),
+    ),
     "several names of modules": (
         """\
 def bisect(a, x):
@@ -635,6 +642,15 @@ PROSE = {
     "inline code before the fence": f"Define `square` with `*`: {fenced(PLAIN)}",
     "thoughts before": f"<think>\nMaybe ```x``` or `y`?\n</think>\n{fenced(PLAIN)}",
     "in a tag": f"<answer>{fenced(PLAIN)}</answer>",
+    "use in a block of its own": f"{fenced(PLAIN)}\n\nExample:\n\n{fenced('print(square(3))  # 9')}",
+    "tests in a block of their own": f"{fenced(PLAIN)}\n\nTests:\n\n{fenced('assert square(3) == 9')}",
+    "use before it": f"You call it so:\n{fenced('y = square(3)')}\nHere it is:\n{fenced(PLAIN)}",
+    "definition in a plain block": f"{fenced(PLAIN, '')}\n\nExample:\n\n{fenced('square(3) == 9')}",
+    "two versions": f"{fenced('square = lambda n: n')}\nBut that is wrong:\n{fenced(PLAIN)}",
+    "method, then use": (
+        f"{fenced('class Solution:' + chr(10) + '    def square(self, n): return n * n')}\n"
+        f"{fenced('s = Solution()' + chr(10) + 'print(s.square(3))')}"
+    ),
     "capital letters": fenced(PLAIN, "Python"),
     "another name": fenced(PLAIN, "py"),
     "with a title": fenced(PLAIN, 'python title="square.py"'),

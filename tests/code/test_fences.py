@@ -90,3 +90,22 @@ def test_of_blocks_of_other_languages_the_last_counts(blocks):
 @given(st.lists(st.sampled_from(["`sort`", "``a``", "use", "x:", "`a b`"]), max_size=6))
 def test_code_within_the_line_before_a_fence_does_not_hide_it(words):
     assert last_block(f"{' '.join(words)} ```python\nx\n```").code == "x"
+
+
+@given(
+    st.lists(line, max_size=2), st.sampled_from(["def f(x):", "class f:", "f = g", "f: int = 3", "  def f ():"]), python
+)
+def test_what_defines_the_name_goes_before_what_uses_it(code, definition, tag):
+    defining, using = "\n".join([*code, definition]), "print(f(3))\nassert f(3) == 9\ndef fg(): pass\nx = f"
+    for blocks in ([defining, using], [using, defining], [using, defining, using]):
+        assert last_block("".join(block(tag, one) for one in blocks), ["g2", "f"]).code == defining
+
+
+@pytest.mark.parametrize("unit", ["f ", " f", "def ", "\n", "f:", "class f", "async "])
+def test_looking_for_a_definition_takes_time_with_the_length(unit):
+    spent = []
+    for count in (100_000, 800_000):
+        begun = time.process_time()
+        last_block(f"```\n{unit * count}\n```", ["f"])
+        spent.append(time.process_time() - begun)
+    assert spent[1] < 8 * 4 * spent[0] + 0.5
