@@ -1,4 +1,4 @@
-"""The program in a completion: its last fenced block of Python, by one pass over its lines.
+"""The program in a completion: the fenced block that counts, by one pass over its lines.
 
 No regular expression: on a text of ten megabytes that is all backticks, `re.findall("```(.*?)```")` and its kin take
 time with the square of the length, and the text's author is rewarded for what we get wrong.

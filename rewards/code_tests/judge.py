@@ -157,7 +157,9 @@ def _error(text: str) -> str:
     """What a program said at its end, in one line: of a traceback the last, and the line of the program's it names."""
     lines = text.strip().splitlines() or [""]
     places = [number for number, line in enumerate(lines[:-1]) if line.lstrip().startswith('File "<solution>"')]
-    place = lines[places[-1] + 1].strip() if places else ""
-    words = lines[-1][:LONGEST_ERROR] + (f" (in `{place[:LONGEST_ERROR]}`)" if place else "")
+    if places:
+        words = f"{lines[-1][:LONGEST_ERROR]} (in `{lines[places[-1] + 1].strip()[:LONGEST_ERROR]}`)"
+    else:
+        words = " ".join(lines)[: 3 * LONGEST_ERROR]
     # It goes into files and terminals: no half of a surrogate pair, no escape sequence.
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in words)

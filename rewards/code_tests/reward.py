@@ -26,7 +26,7 @@ def code(
     memory: int = 4096,
     packages: Sequence[str] = (),
 ) -> Score:
-    """1 if the last fenced block of `completion` passes the tests of `problem`, else 0; the reason is in `why`.
+    """1 if the program in `completion` (`fences`) passes the tests of `problem`, else 0; the reason is in `why`.
 
     `problem` is a row of HumanEval, MBPP, LiveCodeBench, or of our own form (docs/code.md).  Without any fence the
     whole completion is the program.  `fraction`: the share of tests that pass instead.  `mode`: how outputs are

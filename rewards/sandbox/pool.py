@@ -22,6 +22,7 @@ from .levels import Forced, Grants
 from .types import Checked, End, Limits, Ran, Reason, Returned, SandboxError
 
 DEFAULT = Limits()
+LONGEST = 200  # characters of an exception's words and of the line that raised it
 MOST_JOBS = 10_000  # of one keeper; then a fresh one takes its place
 Result = TypeVar("Result")
 
@@ -223,7 +224,7 @@ def _call(job: Job, request: bytes) -> Returned:
         if kind == b"V":
             return Returned("ok", value, wall=wall)
         raised, words, place = (str(word) for word in value)
-        words = f"{words} (in `{place}`)" if place else words
+        words = f"{words[:LONGEST]} (in `{place[:LONGEST]}`)" if place else words
     except EOFError:
         return Returned(_failed(job), error=job.stderr(), wall=time.monotonic() - started)
     except (Malformed, TypeError, ValueError) as error:

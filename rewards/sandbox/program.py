@@ -247,8 +247,8 @@ def _check(source: bytes, entry: str, largest_reply: int) -> int:
     except BaseException as error:
         kind = b"M" if isinstance(error, Malformed) else b"R" if error is asking.raised else b"W"
         place = _place(error)
-        words = f"{type(error).__name__}: {_words(error)}" + (f" (in `{place}`)" if place else "")
-        _send(frame(0, kind, encode(words)))
+        words = f"{type(error).__name__}: {_words(error)[:LONGEST_LINE]}"
+        _send(frame(0, kind, encode(f"{words} (in `{place}`)" if place else words)))
     return 0
 
 

@@ -297,9 +297,11 @@ def hostile(row) -> str:
 
 
 def test_an_object_that_is_everything_passes_nothing_of_the_real_sets(human_eval, mbpp, leetcode):
-    whole = [row for row in [*mbpp, *leetcode] if isinstance(read_task(row).tests, AssertTests)]
-    rows = [*human_eval, *mbpp[::9], *leetcode[::9], *whole]
-    assert len(whole) >= 5
+    """A sample, and all of those in which the program's own objects are asked for."""
+    objects = [row for row in mbpp if "Node(" in str(row) or "Pair(" in str(row)]
+    objects += [row for row in leetcode if "ListNode(" in row["test"]]
+    assert len(objects) >= 5
+    rows = [*human_eval[::4], *mbpp[::30], *leetcode[::30], *objects]
     scores = [(row, code(hostile(row), row)) for row in rows]
     assert [(row.get("task_id"), score.why) for row, score in scores if score.value] == []
 
