@@ -115,9 +115,7 @@ HACKS = {
 }
 SHAPES = [
     (COMPARISONS[comparison], PLACES[place], kind, hack)
-    for (comparison, place), kind, hack in zip(
-        product(COMPARISONS, PLACES), cycle(VALUES), cycle([*HACKS, *HACKS][: len(HACKS)]), strict=False
-    )
+    for (comparison, place), kind, hack in zip(product(COMPARISONS, PLACES), cycle(VALUES), cycle(HACKS), strict=False)
 ]
 
 
@@ -133,8 +131,9 @@ def test_the_reference_passes_tests_of_any_shape_and_no_hack_does(number):
     row = row_of(comparison, place, kind)
     right = code(f"def f(x):\n    {VALUES[kind][0]}", row)
     assert right.value == 1, (row, right.why)
-    score = code(HACKS[hack].replace("{value}", VALUES[kind][1]), row, cpu=1.0, memory=1024)
-    assert score.value == 0, (row, hack)
+    for one in {"equals everything", hack}:  # the strongest, and each of the others in turn
+        score = code(HACKS[one].replace("{value}", VALUES[kind][1]), row, cpu=1.0, memory=1024)
+        assert score.value == 0, (row, one)
 
 
 def all_at_once(verdict: str) -> dict:
