@@ -103,7 +103,8 @@ def evaluate(places: Sequence[str], options: EvalOptions) -> None:
     from grpo.evaluate import make_folder, write
 
     kind = JudgeConfig if options.completions else EvalConfig
-    settings = validate(_eval_tree(places, options, kind), place="grpo eval", kind=kind)
+    tree = _eval_tree(places, options, kind)
+    settings = validate(tree, place="grpo eval", kind=kind, changes=options.changes)
 
     subject = str(options.completions) if options.completions else places[0]
     out = options.out or _free(Path("runs", "eval", f"{_slug(subject)}-{_slug(places[-1])}"))
@@ -223,14 +224,15 @@ ID_COLUMNS = ("id", "task_id", "unique_id", "problem_id", "question_id", "ID")
 
 def _read_completions(path: Path, problems: Sequence[Problem]) -> dict[str, list[str]]:
     """Texts by problem id, from rows of {id, completion}; several rows for one id are its samples."""
-    from grpo.problems.files import read_file
+    from grpo.problems.files import place_of, read_file
 
     given: dict[str, list[str]] = defaultdict(list)
-    for number, row in enumerate(read_file(path), start=1):
+    for index, row in enumerate(read_file(path)):
         # "problem" is what our own samples.jsonl calls it.
         name = next((name for name in (*ID_COLUMNS, "problem") if name in row), None)
         if name is None or not isinstance(row.get("completion"), str):
-            raise DataError(f"{path}: row {number} must have `id` and `completion` (text); it has {', '.join(row)}")
+            place = place_of(str(path), index)
+            raise DataError(f"{path} {place}: must have `id` and `completion` (text); it has {', '.join(row)}")
         given[str(row[name])].append(row["completion"])
     # One meaning for all rows: were each looked up by itself, "1" could be a problem's own id and "0" a row's number.
     known = max(_ways_to_name(problems), key=lambda way: sum(name in way for name in given))
@@ -314,7 +316,7 @@ def check_rewards(spec: str, source: str, changes: Sequence[str]) -> int:
     from grpo.scoring import check_golds
 
     tree = {"data": {"source": source}, "reward": [{"use": spec}]}
-    config = validate(apply_changes(tree, changes), place="grpo rewards check", kind=JudgeConfig)
+    config = validate(apply_changes(tree, changes), place="grpo rewards check", kind=JudgeConfig, changes=changes)
     problems = load_problems(config.data, needs=())
     if not any(problem.facts.get("answer") for problem in problems):
         columns = ", ".join(problems[0].facts)

@@ -64,7 +64,8 @@ def train(
         inputs = opening.inputs(config, console)
         stop = stack.enter_context(StopRequest())
         settings = config.model_dump(mode="json")
-        opened = open_trackers(config.run.trackers, folder.path.name, settings, folder.path)
+        names = () if dry_run else config.run.trackers
+        opened = open_trackers(names, folder.path.name, settings, folder.path)
         trackers = [stack.enter_context(closing(tracker)) for tracker in opened]
         start = opening.starting_model(config, folder.path, console, stop)
         stand = opening.stand(checkpoints.latest(folder.checkpoints), start)
