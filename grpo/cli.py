@@ -17,6 +17,7 @@ import typer
 from grpo import commands
 from grpo.config_file import recipes
 from grpo.errors import GrpoError
+from grpo.evaluating import EvalOptions
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -71,7 +72,8 @@ def train(
     out: Annotated[Path | None, typer.Option("--out", help="Run folder.  Default: runs/<recipe>.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the run folder.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Take one step, say what it shows and how long a run takes, leave nothing.")
+        bool,
+        typer.Option("--dry-run", help="Take one step, say what it shows and how long a run takes, leave nothing."),
     ] = False,
 ) -> None:
     """Train a model with GRPO."""
@@ -129,7 +131,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option("--out", help="Folder for results.json and samples.jsonl.")] = None,
 ) -> None:
     """Evaluate a model, or completions that were made elsewhere, with pass@k and confidence intervals."""
-    options = commands.EvalOptions(
+    options = EvalOptions(
         n, k, limit, temperature, top_p, max_tokens, seed, reward or [], by, recipe, changes or [], completions, out
     )
     commands.evaluate(places, options)

@@ -386,6 +386,7 @@ def test_a_reward_that_is_not_listed_cannot_be_changed(refusal):
         ("sampling.top_k=5", "sampling.top_k is not a setting while training: the sampler renormalises"),
         ("optim.updates_per_step=33", "optim.updates_per_step = 33 is more than sampling.problems_per_step = 32"),
         ("eval.every=3", "eval.every = 3 but eval.source is not set; name a held-out set"),
+        ("eval.n=4", "eval.n = 4 with eval.temperature = 0 is 4 times the same; set one of them"),
         ("sft.steps=3", "sft.steps = 3 but sft.source is not set; name the worked examples"),
         ("data.template=hello", "data.template has no {problem} in it"),
     ],
