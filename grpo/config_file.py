@@ -281,7 +281,8 @@ def _nonsense(settings: JudgeConfig) -> Iterator[str]:
     if settings.eval.every and settings.eval.source is None:
         yield f"eval.every = {settings.eval.every} but eval.source is not set; name a held-out set"
     if settings.eval.n > 1 and settings.eval.temperature == 0:
-        yield f"eval.n = {settings.eval.n} with eval.temperature = 0 is {settings.eval.n} times the same; set one of them"
+        n = settings.eval.n
+        yield f"eval.n = {n} with eval.temperature = 0 is {n} times the same; set one of them"
     if settings.sft.steps and settings.sft.source is None:
         yield f"sft.steps = {settings.sft.steps} but sft.source is not set; name the worked examples"
     if (curriculum.easy is None) != (curriculum.hard is None):
