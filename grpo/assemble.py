@@ -17,9 +17,18 @@ from grpo.config import Config, Data, Eval, Model, Optim, Reward, Sampling, Sft
 from grpo.engine import Whose
 from grpo.engine.local import LocalEngine
 from grpo.errors import ConfigError, DataError
-from grpo.learning.loading import choose_device, choose_dtype, context_length, load_model, load_tokenizer
+from grpo.learning.loading import (
+    check_shapes,
+    choose_device,
+    choose_dtype,
+    context_length,
+    load_model,
+    load_tokenizer,
+    vocabulary_size,
+)
 from grpo.learning.policy import LanguageModel, Policy
 from grpo.problems import load_problems, render_prompts
+from grpo.run.checkpoints import write_whole
 from grpo.sampling import Dtype, Sampler, canary, choose_backend, make_sampler
 from grpo.scoring import Scorer, check_golds, reward_name
 from grpo.types import Problem, Prompt
@@ -44,6 +53,7 @@ class ModelFiles:
     revision: str | None
     tokenizer: PreTrainedTokenizerBase
     context: int  # tokens
+    vocabulary: int  # tokens that the model has
 
 
 def choose_place(model: Model) -> Place:
@@ -74,7 +84,7 @@ def find_model(model: Model, made: Path, *, seed: int) -> ModelFiles:
         from grpo.learning.tiny_model import make_tiny_model
 
         if not (made / "config.json").exists():
-            make_tiny_model(made, seed)
+            write_whole(made, lambda folder: make_tiny_model(folder, seed))
         name, revision = str(made), None
     elif name.startswith("builtin:"):
         raise ConfigError(f'model.name = "{name}": the only built-in model is "{TINY}"')
@@ -82,7 +92,9 @@ def find_model(model: Model, made: Path, *, seed: int) -> ModelFiles:
 
 
 def open_model(name: str, revision: str | None = None) -> ModelFiles:
-    return ModelFiles(name, revision, load_tokenizer(name, revision), context_length(name, revision))
+    tokenizer = load_tokenizer(name, revision)
+    check_shapes(name)
+    return ModelFiles(name, revision, tokenizer, context_length(name, revision), vocabulary_size(name, revision))
 
 
 # Parameters of a model whose matrix products are too short to share.  With 0.3 M a second thread is hardly faster on
@@ -218,7 +230,8 @@ def _other_source(data: Data, other: Eval | Sft, split: str) -> Data:
 
 
 def prompts_for(problems: Sequence[Problem], files: ModelFiles, data: Data, *, max_tokens: int) -> list[Prompt]:
-    return render_prompts(problems, files.tokenizer, data, context=files.context, max_tokens=max_tokens)
+    room = {"context": files.context, "max_tokens": max_tokens}
+    return render_prompts(problems, files.tokenizer, data, vocabulary=files.vocabulary, **room)
 
 
 def longest(prompts: Sequence[Prompt]) -> int:

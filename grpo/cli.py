@@ -15,7 +15,9 @@ from typing import Annotated
 import typer
 
 from grpo import commands
+from grpo.config_file import recipes
 from grpo.errors import GrpoError
+from grpo.evaluating import EvalOptions
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -52,7 +54,10 @@ RewardSpecs = Annotated[
     ),
 ]
 Model = Annotated[str | None, typer.Option("--model", metavar="ID_OR_DIR", help="Instead of the recipe's model.name.")]
-Recipe = Annotated[str, typer.Argument(metavar="RECIPE_OR_TOML", help="A shipped recipe or a .toml file of settings.")]
+Recipe = Annotated[
+    str,
+    typer.Argument(metavar="RECIPE_OR_TOML", help=f"A .toml file of settings, or a recipe: {', '.join(recipes())}."),
+]
 
 
 @app.command()
@@ -67,7 +72,8 @@ def train(
     out: Annotated[Path | None, typer.Option("--out", help="Run folder.  Default: runs/<recipe>.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the run folder.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Sample and score one round, say what it shows, stop.")
+        bool,
+        typer.Option("--dry-run", help="Take one step, say what it shows and how long a run takes, leave nothing."),
     ] = False,
 ) -> None:
     """Train a model with GRPO."""
@@ -98,6 +104,9 @@ def evaluate(
     ],
     n: Annotated[int, typer.Option("--n", min=1, help="Samples per problem.")] = 1,
     k: Annotated[str, typer.Option("--k", metavar="K,K,…", help="pass@k and maj@k for these k.  Default: n.")] = "",
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, metavar="N", help="Only the first N problems of the data.")
+    ] = None,
     temperature: Annotated[
         float | None, typer.Option("--temperature", min=0, help="Default: 0 (greedy) for n = 1, else 0.8.")
     ] = None,
@@ -122,8 +131,8 @@ def evaluate(
     out: Annotated[Path | None, typer.Option("--out", help="Folder for results.json and samples.jsonl.")] = None,
 ) -> None:
     """Evaluate a model, or completions that were made elsewhere, with pass@k and confidence intervals."""
-    options = commands.EvalOptions(
-        n, k, temperature, top_p, max_tokens, seed, reward or [], by, recipe, changes or [], completions, out
+    options = EvalOptions(
+        n, k, limit, temperature, top_p, max_tokens, seed, reward or [], by, recipe, changes or [], completions, out
     )
     commands.evaluate(places, options)
 

@@ -8,14 +8,15 @@ import os
 import re
 import reprlib
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from grpo.config import GROUPS, Config, Data, JudgeConfig
+from grpo import migration
+from grpo.config import GROUPS, Config, JudgeConfig
 from grpo.errors import ConfigError
 
 Settings = TypeVar("Settings", bound=JudgeConfig)
@@ -43,7 +44,7 @@ def load_config(
     if rewards:
         tree["reward"] = [{"use": use} for use in rewards]
     _forget_parts(tree, changes)
-    return validate(apply_changes(tree, changes), place=path.name)
+    return validate(apply_changes(tree, changes), place=path.name, changes=changes)
 
 
 # A run's own config.toml has every part of its objective written out.  Whoever names another objective, or another
@@ -75,16 +76,34 @@ def apply_changes(tree: dict[str, Any], changes: Sequence[str]) -> dict[str, Any
     return tree
 
 
-def validate(tree: Mapping[str, Any], *, place: str, kind: type[Settings] = Config) -> Settings:  # type: ignore[assignment]
-    """`tree` as settings; the first thing wrong with it becomes a `ConfigError` that starts with `place`."""
+def validate(
+    tree: Mapping[str, Any],
+    *,
+    place: str,
+    kind: type[Settings] = Config,  # type: ignore[assignment]
+    changes: Sequence[str] = (),
+) -> Settings:
+    """`tree` as settings; the first thing wrong with it becomes a `ConfigError` that starts with the change among
+    `changes` that brought it in, or else with `place`."""
     try:
         settings = kind.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(f"{place}: {_in_words(error, kind)}") from None
-    _refuse_questions(settings.data, place)
-    if isinstance(settings, Config):
-        _refuse_combinations(settings, place)
+        sentence = _in_words(error, kind)
+        raise ConfigError(f"{_blamed(sentence, changes, place)}: {sentence}") from None
+    for sentence in _nonsense(settings):
+        raise ConfigError(f"{_blamed(sentence, changes, place)}: {sentence}")
     return settings
+
+
+def _blamed(sentence: str, changes: Sequence[str], place: str) -> str:
+    """The last change whose setting the first clause speaks of: it won over the file.  Otherwise the file."""
+    clause = re.sub(r"\breward\.\d+\.", "reward.", sentence.partition(";")[0])
+    for change in reversed(changes):
+        key = re.sub(r"^reward\.\d+\.", "reward.", change.partition("=")[0].strip())
+        named = (key, key.partition(".")[0])  # an unknown group is complained of as a whole
+        if any(re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.])", clause) for name in named):
+            return f"--set {change if len(change) <= 80 else change[:79] + '…'}"
+    return place
 
 
 def _find(source: str) -> Path:
@@ -162,8 +181,10 @@ def _in_words(error: ValidationError, kind: type[BaseModel]) -> str:
         read = ", ".join(group for group in GROUPS if group in kind.model_fields)
         return f"{where} is not read here; the groups that are: {read}"
     if first["type"] == "extra_forbidden":
-        general = re.sub(r"\.\d+\.", ".", where)  # of any reward
-        return f"{where} is not a setting{_REFUSED.get(general) or _nearest_setting(first['loc'], kind)}"
+        path = [*(str(part) for part in first["loc"] if not isinstance(part, int)), *_first_inside(first["input"])]
+        known = _REFUSED.get(".".join(path)) or migration.advice(path)
+        unknown = ".".join([where, *path[len(first["loc"]) :]]) if known else where
+        return f"{unknown} is not a setting{known or _nearest_setting(first['loc'], kind)}"
     if first["type"] == "missing":
         return f"{where} is missing; it has no default"
     if where == "reward":
@@ -172,6 +193,14 @@ def _in_words(error: ValidationError, kind: type[BaseModel]) -> str:
     for theirs, ours in _WORDS.items():
         what = what.replace(theirs, ours)
     return f"{where} = {reprlib.repr(first['input'])}: {what}"
+
+
+def _first_inside(value: Any) -> Iterator[str]:
+    """The names of the first setting in a table that is none of ours: pydantic complains of the table as a whole."""
+    while isinstance(value, dict) and value:
+        name = next(iter(value))
+        yield str(name)
+        value = value[name]
 
 
 _SUPPORT = (
@@ -234,31 +263,32 @@ def _settings_class(group: type[BaseModel], name: str) -> type[BaseModel]:
     return next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
 
 
-def _refuse_combinations(config: Config, place: str) -> None:
+def _nonsense(settings: JudgeConfig) -> Iterator[str]:
     """What each setting alone does not show to be wrong."""
-    sampling, optim = config.sampling, config.optim
+    data = settings.data
+    if not data.chat and data.system is not None:
+        yield "data.system needs data.chat = true; put the text into data.template instead"
+    if data.template is not None and "{problem}" not in data.template:
+        yield "data.template has no {problem} in it; write {problem} where the problem goes"
+    if not isinstance(settings, Config):
+        return
+    sampling, optim, curriculum = settings.sampling, settings.optim, settings.curriculum
     if optim.updates_per_step > sampling.problems_per_step:
-        raise ConfigError(
-            f"{place}: optim.updates_per_step = {optim.updates_per_step} is more than sampling.problems_per_step = "
+        yield (
+            f"optim.updates_per_step = {optim.updates_per_step} is more than sampling.problems_per_step = "
             f"{sampling.problems_per_step}; each update needs a whole group"
         )
-    if config.eval.every and config.eval.source is None:
-        raise ConfigError(f"{place}: eval.every = {config.eval.every} but eval.source is not set; name a held-out set")
-    if config.sft.steps and config.sft.source is None:
-        raise ConfigError(
-            f"{place}: sft.steps = {config.sft.steps} but sft.source is not set; name the worked examples"
+    if settings.eval.every and settings.eval.source is None:
+        yield f"eval.every = {settings.eval.every} but eval.source is not set; name a held-out set"
+    if settings.eval.n > 1 and settings.eval.temperature == 0:
+        n = settings.eval.n
+        yield f"eval.n = {n} with eval.temperature = 0 is {n} times the same; set one of them"
+    if settings.sft.steps and settings.sft.source is None:
+        yield f"sft.steps = {settings.sft.steps} but sft.source is not set; name the worked examples"
+    if (curriculum.easy is None) != (curriculum.hard is None):
+        yield "curriculum.easy and curriculum.hard belong together; set both or none of them"
+    if (curriculum.easy or 0.0) + (curriculum.hard or 0.0) > 1:
+        yield (
+            f"curriculum.easy = {curriculum.easy} and curriculum.hard = {curriculum.hard} are more than 1 together; "
+            "what they leave is for problems between"
         )
-    if (config.curriculum.easy is None) != (config.curriculum.hard is None):
-        raise ConfigError(f"{place}: curriculum.easy and curriculum.hard belong together; set both or none of them")
-    if (config.curriculum.easy or 0.0) + (config.curriculum.hard or 0.0) > 1:
-        raise ConfigError(
-            f"{place}: curriculum.easy = {config.curriculum.easy} and curriculum.hard = {config.curriculum.hard} are "
-            "more than 1 together; what they leave is for problems between"
-        )
-
-
-def _refuse_questions(data: Data, place: str) -> None:
-    if not data.chat and data.system is not None:
-        raise ConfigError(f"{place}: data.system needs data.chat = true; put the text into data.template instead")
-    if data.template is not None and "{problem}" not in data.template:
-        raise ConfigError(f"{place}: data.template has no {{problem}} in it; write {{problem}} where the problem goes")

@@ -17,7 +17,7 @@ from typing import Any
 from grpo.engine import Rollouts
 from grpo.errors import DataError, GrpoError
 from grpo.estimates import Estimate, estimate, maj_at_k, pass_at_k
-from grpo.metrics import Row, score_row, score_shares
+from grpo.metrics import Row, gold_of, score_row, score_shares
 from grpo.scoring import Scorer
 from grpo.types import Finish, Problem, Prompt, SamplingParams, Scores
 from rewards import Score
@@ -48,6 +48,7 @@ class Answers:
             yield {
                 "problem": self.problem.id,
                 "prompt": prompt,
+                "gold": gold_of(self.problem),
                 "completion": text,
                 "reward": reward,
                 **known,
@@ -121,7 +122,7 @@ def score_completions(
     if unknown:
         raise DataError(
             f"{len(unknown)} of {len(texts)} ids of completions name no problem of the data, {unknown[0]!r} first; the "
-            f"data's ids are {', '.join(repr(problem.id) for problem in problems[:3])}, … or the row's number"
+            f"data's ids are {', '.join(repr(problem.id) for problem in problems[:3])}, … or the row's number from 0"
         )
     n = min((len(given) for given in texts.values() if given), default=0)
     if not n:

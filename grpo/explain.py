@@ -25,6 +25,7 @@ from grpo.algorithm import JudgedGroup, Sample, Trainer, policy_loss
 from grpo.engine.local import LocalEngine
 from grpo.errors import DataError
 from grpo.learning.batch import Batch
+from grpo.metrics import gold_of
 from grpo.objectives import Objective, zero_variance
 from grpo.replay import OpenStep, opened, recorded_samples
 
@@ -160,6 +161,7 @@ def heading(explanation: Explanation, objective: Objective) -> list[str]:
     return [
         f"problem {problem.id}, {len(group.rewards)} completions, objective {settings.name}",
         f"asked        {problem.messages[-1]['content'][:LONGEST_QUESTION]!r}",
+        *([f"gold answer  {gold[:LONGEST_QUESTION]!r}"] if (gold := gold_of(problem)) else []),
         f"rewards      {spread}",
         f"advantage A  {_formula(objective.advantages)}",
         f"weight w     {_formula(objective.weights)}",

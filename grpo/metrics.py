@@ -18,7 +18,7 @@ import torch
 
 from grpo.algorithm import JudgedGroup, StepResult
 from grpo.engine import Update
-from grpo.types import Completion, ScoredGroup, Scores
+from grpo.types import Completion, Problem, ScoredGroup, Scores
 from rewards import Failure, Score
 
 Row = dict[str, Any]
@@ -134,6 +134,7 @@ def sample_rows(step: int, groups: Sequence[JudgedGroup], prompt_text: Mapping[s
                 "step": step,
                 "problem": group.prompt.problem.id,
                 "prompt": prompt_text[group.prompt.problem.id],
+                "gold": gold_of(group.prompt.problem),
                 "completion": completion.text,
                 "reward": reward,
                 "advantage": advantage,
@@ -141,6 +142,11 @@ def sample_rows(step: int, groups: Sequence[JudgedGroup], prompt_text: Mapping[s
                 "tokens": len(completion.token_ids),
                 "scores": {name: score_row(score) for name, score in scores.items()},
             }
+
+
+def gold_of(problem: Problem) -> str | None:
+    """The gold answer, where the problem has one."""
+    return str(problem.facts.get("answer") or "") or None
 
 
 def score_row(score: Score) -> Row:

@@ -70,13 +70,16 @@ def check_groups(scored: Sequence[ScoredGroup], *, max_tokens: int) -> list[Find
         findings.append(
             Finding(f"sampling.max_tokens = {max_tokens} cuts off {truncated:.0%} of completions; raise it")
         )
-    if all(zero_variance(group.rewards) for group in scored):
+    alike = all(zero_variance(group.rewards) for group in scored)
+    if alike:
         seen = sorted({"unscored" if reward is None else f"{reward:g}" for group in scored for reward in group.rewards})
         what = f"all completions got the same reward in each of {len(scored)} groups ({', '.join(seen[:4])})"
         findings.append(Finding(f"{what}, so there is nothing to learn from yet; {reason}"))
     if unreadable > 0.5:
         advice = "say in data.system or data.template how the answer is to be written"
-        findings.append(Finding(f"{unreadable:.0%} of completions have no answer that can be read; {reason}; {advice}"))
+        share = "no completion has an" if unreadable == 1 else f"{unreadable:.0%} of completions have no"
+        text = f"{share} answer that can be read; {reason}; {advice}"
+        findings.append(Finding(text, certain=unreadable == 1 and alike))  # unlike: another reward tells them apart
     return findings
 
 

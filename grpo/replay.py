@@ -167,7 +167,7 @@ def _recorded_metrics(run: Path, step: int) -> Row:
 
 # What a completion's row holds, in the order in which a step makes it: what differs first is the cause of the rest.
 STAGES: Mapping[str, tuple[str, ...]] = {
-    "problems": ("problem", "prompt"),
+    "problems": ("problem", "prompt", "gold"),
     "completions": ("completion", "finish", "tokens"),
     "scores": ("scores", "reward"),
     "advantages": ("advantage",),
@@ -183,7 +183,7 @@ def differences(recorded: Sequence[Row], again: Sequence[Row], metrics: Row, met
         odd = [index for index, pair in enumerate(zip(recorded, again, strict=True)) if _differ(*pair, keys)]
         if odd:
             was, now = recorded[odd[0]], again[odd[0]]
-            key = next(key for key in keys if was.get(key) != now.get(key))
+            key = next(key for key in keys if key in was and was[key] != now.get(key))
             place = f"the first is number {odd[0] + 1}, of {was['problem']}"
             found.append(f"{stage}: {len(odd)} of {len(again)}, {place}: {_side_by_side(was.get(key), now.get(key))}")
     names = ["policy/loss", "policy/grad_norm", *sorted(metrics.keys() | metrics_again.keys())]
@@ -194,7 +194,8 @@ def differences(recorded: Sequence[Row], again: Sequence[Row], metrics: Row, met
 
 
 def _differ(one: Row, other: Row, keys: Sequence[str]) -> bool:
-    return any(one.get(key) != other.get(key) for key in keys)
+    """What an older record does not have cannot differ."""
+    return any(one[key] != other.get(key) for key in keys if key in one)
 
 
 def _side_by_side(recorded: object, now: object) -> str:

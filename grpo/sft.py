@@ -20,7 +20,7 @@ from grpo.config import Config, Data, Sft
 from grpo.errors import ConfigError, DataError, LearningError
 from grpo.learning.batch import Batch, Sequences, Targets, Terms, spread
 from grpo.learning.policy import Policy
-from grpo.problems import draw, load_problems
+from grpo.problems import draw, is_unicode, load_problems
 from grpo.run.checkpoints import write_whole
 
 TARGET = "solution"  # the column with the whole text that the model should write
@@ -86,6 +86,8 @@ def load_examples(data: Data, settings: Sft, files: ModelFiles) -> list[Example]
     tokenizer = files.tokenizer
     end = [tokenizer.eos_token_id]
     written = [str(problem.facts[TARGET]) for problem in problems]
+    if bad := next((p.id for p, text in zip(problems, written, strict=True) if not is_unicode(text)), None):
+        raise DataError(f"{source.source}: {TARGET} of {bad} has half of a surrogate pair in it, no character; mend it")
     tokens = [(*ids, *end) for ids in tokenizer(written, add_special_tokens=False)["input_ids"]]
     prompts = prompts_for(problems, files, source, max_tokens=1)
     examples = [Example(prompt.token_ids, ids) for prompt, ids in zip(prompts, tokens, strict=True)]

@@ -31,6 +31,7 @@ from grpo.run.console import Console
 from grpo.run.folder import RunFolder
 from grpo.run.report import write_report
 from grpo.run.trackers import Tracker, open_trackers
+from grpo.run.wording import duration, percent, plural, seconds
 from grpo.scoring import Scorer
 from grpo.source import StepSource, sampling_seed
 from grpo.types import Prompt
@@ -42,6 +43,9 @@ class OpenEngine(Protocol):
         self, config: Config, files: ModelFiles, start: ModelFiles, *, context: int, step: int, checkpoint: Path | None
     ) -> Engine: ...
 
+
+# What a dry run says, in the words of the step lines.
+ASKED = {"solved": "solved", "useful": "groups/useful", "truncated": "completions/truncated"}
 
 OpenTrackers = Callable[[Sequence[str], str, dict[str, Any], Path], Sequence[Tracker]]
 
@@ -55,7 +59,7 @@ def train(
     open_engine: OpenEngine = assemble.open_engine,
     open_trackers: OpenTrackers = open_trackers,
 ) -> None:
-    """Run GRPO as `config` says, in the run folder `path`.  A dry run stops before step 1 and leaves nothing."""
+    """Run GRPO as `config` says, in the run folder `path`.  A dry run takes one step and leaves nothing."""
     config = assemble.resolved(config)
     with ExitStack() as stack:
         folder = stack.enter_context(_folder(config, path, resume=resume, dry_run=dry_run))
@@ -64,7 +68,7 @@ def train(
         inputs = opening.inputs(config, console)
         stop = stack.enter_context(StopRequest())
         settings = config.model_dump(mode="json")
-        opened = open_trackers(config.run.trackers, folder.path.name, settings, folder.path)
+        opened = open_trackers(() if dry_run else config.run.trackers, folder.path.name, settings, folder.path)
         trackers = [stack.enter_context(closing(tracker)) for tracker in opened]
         start = opening.starting_model(config, folder.path, console, stop)
         stand = opening.stand(checkpoints.latest(folder.checkpoints), start)
@@ -87,10 +91,7 @@ def train(
         run = TrainingRun(config, parts, stand.progress, lambda prompts: opening.texts_of(prompts, stand.files))
         stack.enter_context(_spared_by_the_collector())
         run.preflight()
-        if dry_run:
-            console.note("dry run: stopped before the first step")
-            return
-        run.to_the_end()
+        run.try_one_step() if dry_run else run.to_the_end()
 
 
 @contextmanager
@@ -161,6 +162,14 @@ class TrainingRun:
         preflight.settle(findings, self.config.run, self.console.warn)
         self.engine.publish(0)
 
+    def try_one_step(self) -> None:
+        """The first step as it would be, and what a person asks before a long run."""
+        row, steps = self._step(), self.config.run.steps
+        shares = [f"{name} {percent(row[key])}" for name, key in ASKED.items()]
+        self.console.note(f"dry run: {', '.join(shares)}, {seconds(row['time/step'])} per step")
+        whole = duration(row["time/step"] * steps)
+        self.console.note(f"dry run: {whole} for {plural(steps, 'step')}, evaluations apart; nothing was kept")
+
     def to_the_end(self) -> None:
         try:
             self._evaluate_where_due()
@@ -197,7 +206,7 @@ class TrainingRun:
         self.console.note(where)
         raise error
 
-    def _step(self) -> None:
+    def _step(self) -> Row:
         step = self.progress.step + 1
         self.stopwatch.restart()
         lr = learning_rate(self.config.optim, step - 1, self.config.run.steps)
@@ -205,9 +214,10 @@ class TrainingRun:
         result = self.trainer.step(step, source, lr=lr)
         # Until the books are closed the weights are those of this step and `progress` is that of the one before.
         with self.stopwatch("books"):
-            self._close_books(step, source, result)
+            return self._close_books(step, source, result)
 
-    def _close_books(self, step: int, source: StepSource, result: StepResult) -> None:
+    def _close_books(self, step: int, source: StepSource, result: StepResult) -> Row:
+        """Returns the step's row of metrics."""
         texts = self.texts([group.scored.group.prompt for group in result.groups])
         self.folder.append_samples(sample_rows(step, result.groups, texts))
         row = step_row(step, result, reward_names=self.parts.scorer.names) | self.stopwatch.row()
@@ -218,6 +228,7 @@ class TrainingRun:
         bad_steps = self.watch.updates(result, self.progress.bad_steps)
         progress = advanced(self.progress, step, source, result, self.parts.scorer.names[0])
         self.progress = replace(progress, bad_steps=bad_steps)
+        return row
 
     def _log(self, row: Row, step: int) -> None:
         """Into metrics.jsonl, and to the trackers.  A dashboard that fails must not end a run."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from grpo.assemble import load_judgeable, needed_facts
-from grpo.config import Data, Reward
+from grpo.assemble import find_model, load_judgeable, needed_facts
+from grpo.config import Data, Model, Reward
 from grpo.errors import DataError
 from grpo.scoring import declarations
 from rewards import Declaration
@@ -94,3 +95,17 @@ def test_a_reward_that_declares_nothing_keeps_every_problem(tmp_path: Path) -> N
     (tmp_path / "mine.py").write_text("def f(completion, problem): return 0.0\n")
     source = write(tmp_path / "d.jsonl", {"id": "a", "problem": "1", "answer": "1"}, {"id": "b", "problem": "2"})
     assert kept(source, f"{tmp_path}/mine.py:f") == (["a", "b"], [])
+
+
+def test_the_built_in_model_is_made_once_whole_and_readable_as_the_umask_says(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        files = find_model(Model(name="builtin:tiny"), tmp_path / "runs" / "made", seed=0)
+    finally:
+        os.umask(before)
+    weights = tmp_path / "runs" / "made" / "model.safetensors"
+    assert weights.stat().st_mode & 0o777 == 0o644
+    made = weights.stat().st_mtime_ns
+    assert find_model(Model(name="builtin:tiny"), tmp_path / "runs" / "made", seed=1).name == files.name
+    assert weights.stat().st_mtime_ns == made
+    assert [path.name for path in weights.parent.parent.iterdir()] == ["made"]

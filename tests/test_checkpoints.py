@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import stat
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from grpo.errors import CheckpointError
 from grpo.problems import SolveRates
 from grpo.run import checkpoints
-from grpo.run.checkpoints import Progress
+from grpo.run.checkpoints import Progress, write_whole
 
 
 def write_model(folder: Path) -> None:
@@ -127,3 +129,20 @@ def test_a_full_disk_is_one_sentence_and_earlier_checkpoints_stay(tmp_path: Path
         checkpoints.save(tmp_path, Progress(2, drawn=8), full, keep=2)
     assert [path.name for path in tmp_path.iterdir()] == ["step-1"]
     assert checkpoints.load(tmp_path / "step-1").step == 1
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o002, 0o664), (0o077, 0o600)])
+def test_whoever_the_umask_allows_may_read_a_checkpoint(tmp_path: Path, umask: int, mode: int) -> None:
+    def write_as_safetensors_does(folder: Path) -> None:
+        (folder / "deep").mkdir()
+        for name in ("model.safetensors", "deep/optimizer.pt"):
+            (folder / name).write_text("x")
+            (folder / name).chmod(0o600)
+
+    before = os.umask(umask)
+    try:
+        write_whole(tmp_path / "made", write_as_safetensors_does)
+    finally:
+        os.umask(before)
+    found = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "made").rglob("*") if path.is_file()}
+    assert found == {"model.safetensors": mode, "optimizer.pt": mode}

@@ -81,6 +81,12 @@ def test_every_command_explains_itself(grpo, command):
     assert "Usage: grpo" in out
 
 
+@pytest.mark.parametrize("command", ["train", "sft"])
+def test_help_names_the_recipes(grpo, command):
+    _, out, _ = grpo(command, "--help")
+    assert set(recipes()) <= set(re.findall(r"[\w-]+", out))
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["nosuch"], ["train"], ["train", "gsm8k", "--resumee"], ["eval", "a", "b", "--n", "0"], ["compare", "one"]],
@@ -139,11 +145,15 @@ def test_a_name_that_is_no_text_can_be_said_in_a_refusal():
 
 def test_an_unknown_setting_is_refused_with_the_nearest(refusal):
     said = refusal("train", "mine.toml", "--set", "objective.clip_hgh=0.3")
-    assert said == "mine.toml: objective.clip_hgh is not a setting; did you mean objective.clip_high?"
+    assert (
+        said == "--set objective.clip_hgh=0.3: objective.clip_hgh is not a setting; did you mean objective.clip_high?"
+    )
 
 
 def test_a_setting_of_the_wrong_type_is_refused(refusal):
-    assert refusal("train", "mine.toml", "--set", "run.steps=many").startswith("mine.toml: run.steps = 'many': must be")
+    assert refusal("train", "mine.toml", "--set", "run.steps=many").startswith(
+        "--set run.steps=many: run.steps = 'many'"
+    )
 
 
 def test_a_recipe_that_is_not_there_is_refused_with_those_there_are(refusal):
@@ -160,9 +170,24 @@ def bad_data(name: str, text: str) -> str:
 @pytest.mark.parametrize(
     ("name", "text", "sentence"),
     [
-        ("a.jsonl", '{"problem": "1", "answer": "1"}\n{"problem": \n', r"a.jsonl:2: not JSON \("),
+        (
+            "a.jsonl",
+            '{"problem": "1", "answer": "1"}\n{"problem": \n',
+            r"a.jsonl line 2: not JSON \(Expecting value at column 12\)",
+        ),
+        (
+            "a.jsonl",
+            '{"problem": "1", "answer": "1}\n',
+            r"a.jsonl line 1: not JSON \(Unterminated string .* at column 28\)",
+        ),
+        ("a.jsonl", '\n{"problem": " ", "answer": "1"}\n', r"a.jsonl line 2: column 'problem' is empty; complete or"),
+        (
+            "a.jsonl",
+            '{"problem": "\\ud83d", "answer": "1"}\n',
+            r"a.jsonl line 1: column 'problem' has half of a surrog",
+        ),
         ("a.jsonl", "", r"a.jsonl: has no rows"),
-        ("a.jsonl", '{"problem": 3, "answer": "1"}\n', r"a.jsonl: problem a/0: column 'problem' is neither text nor"),
+        ("a.jsonl", '{"problem": 3, "answer": "1"}\n', r"a.jsonl line 1: column 'problem' is neither text nor"),
         ("a.parquet", "PAR", r"a.parquet: not a Parquet file"),
     ],
 )
@@ -181,7 +206,7 @@ def test_data_without_answers_cannot_be_learned_or_measured_with_math(refusal, a
     sentence = refusal(*arguments, bad_data("a.csv", "problem,solved\n1,2\n"))
     assert "a.csv: no column looks like the answer (columns: problem, solved)" in sentence
     sentence = refusal(*arguments, bad_data("a.jsonl", '{"problem": "1", "answer": ""}\n'))
-    assert "1 of 1 problems have no answer" in sentence
+    assert 'a.jsonl line 1: no answer in column "answer" (the first of 1 such, of 1 problems)' in sentence
 
 
 def test_data_without_answers_has_nothing_to_check_a_reward_on(refusal):
@@ -221,7 +246,7 @@ def test_a_refused_run_does_not_stand_in_the_way_of_the_next(refusal):
     [
         ("config.json", "is a directory without config.json"),
         ("model.safetensors", "has no weights; expected model.safetensors"),
-        ("tokenizer*", "has no tokenizer; copy tokenizer.json"),
+        ("tokenizer*", "has no tokenizer (no tokenizer.json, which holds the vocabulary); copy tokenizer.json"),
     ],
 )
 def test_a_model_directory_that_lacks_something_is_told_what(refusal, plain_model, missing, sentence):

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from grpo import commands
-from grpo.commands import EvalOptions
+from grpo import commands, evaluating
 from grpo.config import EvalConfig
 from grpo.config_file import validate
 from grpo.errors import ConfigError, DataError
+from grpo.evaluating import EvalOptions
 from grpo.problems.files import read_file
 
 ROWS = [{"id": n, "problem": f"{n} + {n} = ?", "answer": str(2 * n), "level": n % 2} for n in range(1, 5)]
@@ -40,7 +40,7 @@ def rows(name: str, *content: dict[str, Any]) -> str:
 
 
 def options(**given: Any) -> EvalOptions:
-    unset = dict.fromkeys(("temperature", "max_tokens", "by", "recipe", "completions", "out"))
+    unset = dict.fromkeys(("limit", "temperature", "max_tokens", "by", "recipe", "completions", "out"))
     return EvalOptions(**{"n": 1, "k": "", "top_p": 1.0, "seed": 0, "rewards": [], "changes": [], **unset, **given})
 
 
@@ -99,6 +99,29 @@ def test_several_rows_of_one_id_are_its_samples(capsys):
     ]  # fmt: skip
 
 
+def test_a_limit_leaves_the_first_problems_and_is_said_and_written_down(capsys):
+    answers = [{"id": row["id"], "completion": rf"\boxed{{{row['answer']}}}"} for row in ROWS]
+    results = score(*answers, limit=2)
+    assert (list(results["solved"]), results["missing"], results["recipe"]["limit"]) == (["1", "2"], 0, 2)
+    assert "limited to the first 2 problems of data.jsonl" in capsys.readouterr().out
+    assert score(*answers)["recipe"]["limit"] is None
+    assert "limited" not in capsys.readouterr().out
+    assert settings("m", "d", limit=7).data.limit == 7  # where they are sampled the others are not even loaded
+
+
+def test_a_limit_forgives_no_completion_for_a_problem_that_is_not_there():
+    with pytest.raises(DataError, match="1 of 2 ids of completions name no problem of the data, '77' first"):
+        score({"id": 77, "completion": "2"}, {"id": 1, "completion": "2"}, limit=1)
+
+
+def test_a_limited_evaluation_is_told_from_a_whole_one(capsys):
+    answers = [{"id": row["id"], "completion": "2"} for row in ROWS]
+    score(*answers, out=Path("whole"))
+    score(*answers, out=Path("part"), limit=1)
+    commands.compare("whole", "part")
+    assert "warning: made differently, data.limit: None and 1" in capsys.readouterr().out
+
+
 def test_a_problem_without_a_completion_counts_as_wrong_and_is_said(capsys):
     results = score({"id": 1, "completion": r"\boxed{2}"})
     assert (results["pass@1"]["mean"], results["missing"], results["problems"]) == (0.25, 3, 4)
@@ -112,7 +135,7 @@ def test_a_completion_for_no_problem_is_refused():
 
 @pytest.mark.parametrize("row", [{"completion": "2"}, {"id": 1}, {"id": 1, "completion": 2}, {"id": 1, "text": "2"}])
 def test_a_row_that_is_no_completion_is_refused_with_its_number(row):
-    with pytest.raises(DataError, match=r"completions.jsonl: row 2 must have `id` and `completion` \(text\); it has"):
+    with pytest.raises(DataError, match=r"completions.jsonl line 2: must have `id` and `completion` \(text\); it has"):
         score({"id": 1, "completion": "2"}, row)
 
 
@@ -209,7 +232,7 @@ limit = 3
 
 def settings(model: str, data: str, **given: Any) -> EvalConfig:
     """What `grpo eval MODEL DATA` takes these options to mean."""
-    return validate(commands._eval_tree([model, data], options(**given), EvalConfig), place="x", kind=EvalConfig)
+    return validate(evaluating._eval_tree([model, data], options(**given), EvalConfig), place="x", kind=EvalConfig)
 
 
 def asked(recipe: str, data: str, **given: Any) -> EvalConfig:
@@ -250,7 +273,7 @@ def test_what_an_evaluation_has_flags_for_is_not_changed_by_settings(changed):
 def test_settings_that_a_command_does_not_read_are_refused(recipe):
     with pytest.raises(ConfigError, match=r"^x: optim is not read here; the groups that are: "):
         asked(recipe, "x.jsonl", changes=["optim.lr=1e-6"])
-    with pytest.raises(ConfigError, match=r"^grpo eval: sampling is not read here; the groups that are: "):
+    with pytest.raises(ConfigError, match=r"^--set sampling.max_tokens=3: sampling is not read here; the groups"):
         score({"id": 1, "completion": "2"}, changes=["sampling.max_tokens=3"])
 
 
@@ -271,6 +294,11 @@ def test_one_sample_is_greedy_and_several_are_not_by_default(n, temperature, use
     assert settings("m", "d", n=n, temperature=temperature).eval.temperature == used
 
 
+def test_several_greedy_samples_are_refused_for_being_one():
+    with pytest.raises(ConfigError, match=r"^--n 4 with --temperature 0: is 4 times the same"):
+        commands.evaluate(["builtin:tiny", "data.jsonl"], options(n=4, temperature=0.0))
+
+
 @pytest.mark.parametrize("name", ["😀 model", 'quo"te', "back\\slash", "\x7f"])
 def test_a_model_and_data_may_have_any_name(name):
     config = settings(name, name + ".jsonl")
@@ -282,8 +310,8 @@ def test_a_model_and_data_may_have_any_name(name):
 
 def test_models_that_differ_have_results_in_different_places():
     names = ["Qwen/Qwen2.5-0.5B", "Qwen/Qwen2.5-1.5B", "runs/a/checkpoints/best", "runs/b/checkpoints/best"]
-    assert len({commands._slug(name) for name in names}) == 4
-    assert commands._slug("Qwen/Qwen2.5-0.5B") == "Qwen-Qwen2.5-0.5B"
+    assert len({evaluating._slug(name) for name in names}) == 4
+    assert evaluating._slug("Qwen/Qwen2.5-0.5B") == "Qwen-Qwen2.5-0.5B"
 
 
 def test_earlier_results_are_not_overwritten_unless_their_place_is_named():

@@ -211,11 +211,11 @@ def test_every_completion_is_written_with_its_reason(result, tmp_path):
         ("b", "answer 1", 0.0),
     ]
     assert rows[0]["scores"]["math"] == {"value": 1.0, "answer": "4", "why": ""}
-    assert [(row["prompt"], row["finish"], row["tokens"]) for row in rows] == [
-        ("a?", "stop", 1),
-        ("a?", "stop", 1),
-        ("b?", "stop", 1),
-        ("b?", "stop", 1),
+    assert [(row["prompt"], row["gold"], row["finish"], row["tokens"]) for row in rows] == [
+        ("a?", "4", "stop", 1),
+        ("a?", "4", "stop", 1),
+        ("b?", "4", "stop", 1),
+        ("b?", "4", "stop", 1),
     ]
 
 

@@ -13,7 +13,15 @@ from safetensors.torch import load_file, save_file
 
 from grpo.config import Model
 from grpo.errors import ConfigError, ModelError
-from grpo.learning.loading import choose_device, choose_dtype, context_length, load_model, load_tokenizer
+from grpo.learning.loading import (
+    check_shapes,
+    choose_device,
+    choose_dtype,
+    context_length,
+    load_model,
+    load_tokenizer,
+    vocabulary_size,
+)
 from tests.tiny import CHARACTERS, END, make_model, save_model
 
 
@@ -43,6 +51,7 @@ def test_a_tokenizer_and_the_context_come_from_the_same_directory(good):
     tokenizer = load_tokenizer(str(good), None)
     assert (tokenizer.eos_token_id, tokenizer("2+2")["input_ids"]) == (END, [CHARACTERS.index(c) for c in "2+2"])
     assert context_length(str(good), None) == 512
+    assert vocabulary_size(str(good), None) == len(CHARACTERS)
 
 
 # --- Damage -------------------------------------------------------------------------------------------------------
@@ -95,6 +104,36 @@ def test_a_damaged_model_is_refused(good, tmp_path, damage, sentence):
         load(tmp_path / "model")
     assert "\n" not in str(error.value)
     assert str(tmp_path / "model") in str(error.value)
+
+
+@pytest.mark.parametrize("size", ["hidden_size", "intermediate_size", "vocab_size"])
+def test_weights_of_another_shape_than_config_json_says_are_refused_before_anything_opens_them(good, tmp_path, size):
+    shutil.copytree(good, tmp_path / "model")
+    check_shapes(str(tmp_path / "model"))
+    config = json.loads((good / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config | {size: 2 * config[size]}))
+    with pytest.raises(ModelError, match=r"model.safetensors: \S+ has the shape \(.*\), and config.json asks for \("):
+        check_shapes(str(tmp_path / "model"))
+
+
+@pytest.mark.parametrize("key", ["num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size"])
+@pytest.mark.parametrize("value", [0, -1, 3, "many", None, [], 10**9])
+def test_a_config_that_cannot_be_is_one_sentence(good, tmp_path, key, value):
+    shutil.copytree(good, tmp_path / "model")
+    config = json.loads((good / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config | {key: value}))
+    with pytest.raises(ModelError) as error:
+        load_tokenizer(str(tmp_path / "model"), None)
+        check_shapes(str(tmp_path / "model"))
+        load(tmp_path / "model")
+    assert "\n" not in str(error.value)
+
+
+def test_a_directory_without_a_vocabulary_is_refused_though_a_tokenizer_can_be_made_of_it(good, tmp_path):
+    shutil.copytree(good, tmp_path / "model")
+    (tmp_path / "model" / "tokenizer.json").unlink()
+    with pytest.raises(ModelError, match=r"has no tokenizer \(no tokenizer.json, which holds the vocabulary\); copy"):
+        load_tokenizer(str(tmp_path / "model"), None)
 
 
 @pytest.mark.parametrize("text", ["not JSON", '{"a": 1}'])

@@ -156,6 +156,7 @@ def test_every_completion_has_a_row_with_its_reason():
         "step": 3,
         "problem": "p/0",
         "prompt": "the prompt",
+        "gold": "4",
         "completion": "text 1",
         "reward": 0.0,
         "advantage": -1.0,

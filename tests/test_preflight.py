@@ -114,9 +114,16 @@ def test_groups_that_could_not_be_judged_are_said_to_be():
 def test_unreadable_completions_are_reported_with_what_to_do():
     findings = check_groups([group([1.0, 0.0], parsed=False)], max_tokens=1024)
     assert [finding.text for finding in findings] == [
-        '100% of completions have no answer that can be read; reward math says "different" of the first; say in '
+        'no completion has an answer that can be read; reward math says "different" of the first; say in '
         "data.system or data.template how the answer is to be written"
     ]
+
+
+def test_where_no_completion_can_be_read_and_no_other_reward_tells_them_apart_nothing_can_be_learned():
+    lost, apart = group([0.0, 0.0], parsed=False), group([1.0, 0.0], parsed=False)
+    assert [finding.certain for finding in check_groups([lost, lost], max_tokens=1024)] == [False, True]
+    assert not any(finding.certain for finding in check_groups([lost, apart], max_tokens=1024))
+    assert not any(finding.certain for finding in check_groups([lost, group([0.0, 0.0])], max_tokens=1024))
 
 
 @pytest.mark.parametrize(("failing", "share", "certain"), [(1, "50%", False), (2, "100%", True)])

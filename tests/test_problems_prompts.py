@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from grpo.config import Data
@@ -40,10 +40,9 @@ def ask(*contents, roles=("user",), id="p"):
     return Problem(id, tuple({"role": role, "content": text} for role, text in zip(roles, contents, strict=True)), {})
 
 
-def texts(problems, tokenizer, *, context=100, max_tokens=10, **settings):
-    prompts = render_prompts(
-        problems, tokenizer, Data(source="mine", **settings), context=context, max_tokens=max_tokens
-    )
+def texts(problems, tokenizer, *, context=100, max_tokens=10, vocabulary=100, **settings):
+    room = {"context": context, "max_tokens": max_tokens, "vocabulary": vocabulary}
+    prompts = render_prompts(problems, tokenizer, Data(source="mine", **settings), **room)
     assert [prompt.problem for prompt in prompts] == problems
     return [tokenizer.decode(prompt.token_ids) for prompt in prompts]
 
@@ -60,7 +59,8 @@ def test_a_chat_prompt_ends_where_the_assistant_begins():
 @pytest.mark.parametrize("around", ["$0", "<bos> $0", "<bos> $0 <eos>"])
 def test_a_chat_prompt_has_the_tokens_that_transformers_gives_it(around):
     tokenizer = make_tokenizer(around, STRICT)
-    [prompt] = render_prompts([ask("1+1?")], tokenizer, Data(source="mine"), context=100, max_tokens=10)
+    room = {"context": 100, "max_tokens": 10, "vocabulary": 100}
+    [prompt] = render_prompts([ask("1+1?")], tokenizer, Data(source="mine"), **room)
     theirs = tokenizer.apply_chat_template(list(prompt.problem.messages), add_generation_prompt=True, return_dict=True)
     assert list(prompt.token_ids) == theirs["input_ids"]
     assert prompt.token_ids.count(tokenizer.bos_token_id) == 1
@@ -131,3 +131,43 @@ def test_plain_text_has_no_place_for_a_system_message():
 def test_plain_text_has_no_place_for_a_conversation():
     with pytest.raises(DataError, match=r"mine: problem p is a conversation of 2 messages"):
         texts([ask("Be brief.", "1+1?", roles=("system", "user"))], make_tokenizer(), chat=False)
+
+
+# --- A tokenizer that is not the model's --------------------------------------------------------------------------
+
+
+EMPTY = CHAT.replace("m.content", "m.text | default('')")  # of a model whose messages are written otherwise
+
+
+@pytest.mark.parametrize(
+    ("asked", "settings"),
+    [("да, нет", {"chat": False}), ("Ω≠Δ", {}), ("1+1?", {"template": EMPTY})],
+    ids=["letters that the vocabulary lacks", "and in a chat", "a chat template that drops the question"],
+)
+def test_problems_that_are_lost_on_their_way_to_the_model_are_refused(asked, settings):
+    tokenizer = make_tokenizer(template=settings.pop("template", CHAT))
+    problems = [ask(asked, id=f"p{number}") for number in range(5)]
+    with pytest.raises(
+        ModelError, match=r"5 of 5 problems are lost .* \(p0 reads '.*'\), so one of them is not the mod"
+    ):
+        texts(problems, tokenizer, **settings)
+
+
+def test_a_sign_that_the_vocabulary_lacks_here_and_there_is_no_other_models_tokenizer():
+    assert len(texts([ask("1+1?"), ask("π?"), ask("2+2?"), ask("2²")], make_tokenizer(), chat=False)) == 4
+
+
+def test_a_token_that_the_model_does_not_have_is_refused():
+    with pytest.raises(
+        ModelError, match=r"writes token \d+ into problem p, and the model has 30, so it is not the mod"
+    ):
+        texts([ask("1+1?")], make_tokenizer(), chat=False, vocabulary=30)
+
+
+@pytest.mark.parametrize("asked", ["  two   words \n", "ＦＵＬＬ width", "a\tb"])
+def test_white_space_case_and_compatible_forms_may_change_on_the_way(asked):
+    tokenizer = make_tokenizer()
+    tokenizer.backend_tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip(), normalizers.Lowercase()]
+    )
+    assert len(texts([ask(asked)], tokenizer, chat=False)) == 1

@@ -83,6 +83,12 @@ def test_a_step_that_differs_from_its_record_is_told_where_first(
     assert any(line.startswith("step 4: differs from what was recorded, first in " + first) for line in said)
 
 
+def test_a_record_from_before_the_gold_answer_was_in_it_is_as_good() -> None:
+    row = {"problem": "p", "prompt": "?", "completion": "12", "reward": 1.0}
+    assert differences([row], [{**row, "gold": "12"}], {}, {}) == []
+    assert differences([{**row, "gold": "11"}], [{**row, "gold": "12"}], {}, {})[0].startswith("problems: 1 of 1")
+
+
 def test_the_first_difference_is_the_cause_and_stands_before_what_follows_from_it() -> None:
     row = {
         "problem": "p",
@@ -173,6 +179,7 @@ def test_a_group_is_laid_out_from_rewards_to_its_part_of_the_gradient(recorded: 
     assert all(row.ratio == pytest.approx(1) for row in explanation.completions)  # the first update
     lines = heading(explanation, objective)
     assert lines[0] == f"problem {name}, 4 completions, objective dapo"
+    assert f"gold answer  {own[0]['gold']!r}" in lines
     assert any("(r - mean) / std" in line for line in lines)
     assert table(explanation).row_count == 4
     assert "add up to the gradient norm" in footing(explanation)[0]

@@ -95,6 +95,7 @@ def sample(step: int, problem: str = "arithmetic/1", reward: float | None = 1.0,
         "step": step,
         "problem": problem,
         "prompt": "1 + 1 = ?",
+        "gold": "2",
         "completion": "<think>easy</think><answer>2</answer>",
         "reward": reward,
         "advantage": 0.0 if reward is None else reward - 0.5,
@@ -181,6 +182,12 @@ def test_the_groups_shown_are_those_whose_rewards_differ_with_best_and_worst(tmp
     assert page.text.count("mark ") == _COMPLETIONS
 
 
+def test_a_group_shows_the_gold_answer_where_there_is_one(tmp_path: Path) -> None:
+    html = report(tmp_path / "with", [metrics(1)], [sample(1, gold="<7>")])
+    assert "<b>gold answer</b> &lt;7&gt;" in html
+    assert "gold answer" not in report(tmp_path / "without", [metrics(1)], [sample(1, gold=None)])
+
+
 def test_a_completion_shows_its_reward_advantage_and_reasons(tmp_path: Path) -> None:
     rows = [sample(1, finish="length"), sample(1, reward=None, scores={"judge": {"value": None, "why": "no reply"}})]
     text = Page(report(tmp_path, [metrics(1)], rows)).text
@@ -214,7 +221,7 @@ hostile = st.text(st.characters(exclude_categories=()), max_size=40) | st.sample
 @given(hostile, hostile, hostile, hostile)
 def test_no_text_of_a_model_or_a_data_set_becomes_markup(completion: str, prompt: str, why: str, name: str) -> None:
     scores = {name: {"value": 1.0, "answer": why, "why": why}}
-    row = sample(1, name, completion=completion, prompt=prompt, scores=scores)
+    row = sample(1, name, completion=completion, prompt=prompt, gold=prompt, scores=scores)
     rows = [metrics(1) | {f"reward/{name}": 0.5}, metrics(2) | {f"reward/{name}": 0.5}]
     evals = {"before": {"pass@1": {"mean": 0.5}, name: {"mean": 0.5, "low": 0.4, "high": 0.6}}}
     with tempfile.TemporaryDirectory() as folder:
@@ -240,7 +247,7 @@ def test_the_report_stays_small_whatever_the_run(tmp_path: Path) -> None:
     scores = {f"{'&' * 999}{i}": {"value": 0.123456789, "answer": "'" * 9999, "why": "'" * 9999} for i in range(20)}
     text = "'" * 10_000
     samples = [
-        sample(step, text + str(p), g / 7, completion=text, prompt=text, scores=scores)
+        sample(step, text + str(p), g / 7, completion=text, prompt=text, gold=text, scores=scores)
         for step in (1, 1501, 3000)
         for p in range(4)
         for g in range(8)

@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -540,9 +541,11 @@ def test_a_draw_follows_the_probabilities_and_never_takes_what_has_none() -> Non
     assert drawn_B.bincount(minlength=6)[[0, 2, 5]].tolist() == [0, 0, 0]
 
 
-def test_logits_that_are_not_numbers_stop_the_sampling(tmp_path: Path) -> None:
-    broken = start("transformers", save_model(tmp_path))
-    weights = [(name, torch.full_like(weight, torch.nan)) for name, weight in make_model(True).named_parameters()]
-    broken.load_weights(weights, 1)
-    with pytest.raises(SamplerError, match="the model's logits are not numbers"):
-        list(broken.sample(PROMPTS[:1], 2, SamplingParams(4, 1.0, seed=0)))
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_logits_that_are_not_numbers_stop_the_sampling(tmp_path: Path, backend: str) -> None:
+    with closing(start(backend, save_model(tmp_path))) as broken:
+        weights = [(name, torch.full_like(weight, torch.nan)) for name, weight in make_model(True).named_parameters()]
+        broken.load_weights(weights, 1)
+        for temperature in (0.0, 1.0):
+            with pytest.raises(SamplerError, match="the model's logits are not numbers, so its weights are damaged"):
+                list(broken.sample(PROMPTS[:1], 1, SamplingParams(4, temperature, seed=0)))

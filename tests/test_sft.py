@@ -79,6 +79,13 @@ def test_an_example_that_does_not_fit_the_model_is_refused_with_its_name(tmp_pat
         loaded(config(path), open_model(str(tiny_model)))
 
 
+def test_half_a_surrogate_pair_is_nothing_that_a_model_could_write(tmp_path, tiny_model):
+    path = tmp_path / "half.jsonl"
+    path.write_text('{"problem": "1+1", "answer": "2", "solution": "\\ud83d"}\n')
+    with pytest.raises(DataError, match=r"half.jsonl: solution of half/0 has half of a surrogate pair in it"):
+        loaded(config(path), open_model(str(tiny_model)))
+
+
 def test_without_worked_examples_there_is_nothing_to_learn_from(examples, tiny_model):
     settings = config(examples).with_changes(sft={"source": None})
     with pytest.raises(ConfigError, match=r"sft.source is not set; name the worked examples"):

@@ -5,13 +5,16 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pytest
 import torch
@@ -219,13 +222,23 @@ def test_ctrl_c_saves_the_last_whole_step_and_the_run_goes_on_from_there(
     assert runs.rows(tmp_path / "run" / "metrics.jsonl") == runs.rows(uninterrupted / "metrics.jsonl")
 
 
-def test_a_dry_run_stops_before_the_first_step_and_leaves_nothing(
+def test_a_dry_run_says_what_a_step_solves_and_how_long_it_takes_and_leaves_nothing(
     config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train(config, tmp_path / "run", dry_run=True)
+    def no_trackers(names: Sequence[str], *_: object) -> list[Any]:
+        assert not names  # a step that never was is no run on anyone's dashboard
+        return []
+
+    tracked = config.with_changes(run={"trackers": ["tensorboard"]})
+    train(tracked, tmp_path / "run", dry_run=True, open_trackers=no_trackers)
     assert not (tmp_path / "run").exists()
     said = capsys.readouterr().out
-    assert "dry run" in said
+    found = re.search(r"^dry run: solved [\d.]+%, useful ([\d.]+)%, truncated ([\d.]+)%, [\d.]+s per step$", said, re.M)
+    assert found is not None
+    line = next(line for line in said.splitlines() if line.strip().startswith("1/6"))  # the step, as it would be
+    assert f"{found[1]}%" in line and f"{found[2]}%" in line
+    assert re.search(r"^dry run: \d+ s for 6 steps, evaluations apart; nothing was kept$", said, re.M)
+    assert "evaluation before" not in said
     assert "once per completion" not in said  # this model shares prompts
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
@@ -17,6 +18,21 @@ from grpo.errors import ConfigError, ModelError
 
 disable_progress_bar()  # the console has its own
 set_verbosity_error()  # what it would warn of and matters here, weights that are not there, is refused below
+
+# What transformers raises where config.json asks for something that cannot be: it checks some, and trips over the rest.
+UNOPENABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    SafetensorError,
+    StrictDataclassError,
+)
+# Files that hold a vocabulary.  Without any, transformers makes an empty tokenizer from tokenizer_config.json alone.
+VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.*", "*.tiktoken", "tekken.json", "spiece.model")
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -40,7 +56,7 @@ def load_tokenizer(name: str, revision: str | None) -> PreTrainedTokenizerBase:
     tokenizer: PreTrainedTokenizerBase = _load(AutoTokenizer, name, revision)
     end = tokenizer.eos_token_id
     # Where tokenizer_config.json names none, transformers may add its class's own, which the model has never seen.
-    if not isinstance(end, int) or end >= _load(AutoConfig, name, revision).get_text_config().vocab_size:
+    if not isinstance(end, int) or end >= vocabulary_size(name, revision):
         raise ModelError(
             f"{name}: the tokenizer has no end token that the model knows ({tokenizer.eos_token}), so no completion "
             "could end; set eos_token in tokenizer_config.json"
@@ -65,12 +81,41 @@ def load_model(name: str, revision: str | None, *, dtype: str, device: str) -> P
     return model
 
 
+def check_shapes(name: str) -> None:
+    """Refuse a directory whose weights have other shapes than its config.json says, before anything opens them.
+
+    A sampler would say it in a hundred lines or with no word.  Only headers are read.  Names that the model does not
+    have are passed over: transformers renames some on their way in.
+    """
+    if not os.path.isdir(name) or hasattr(_load(AutoConfig, name, None), "quantization_config"):  # packed: other shapes
+        return
+    asked = {weight: tuple(value.shape) for weight, value in outline(name, None, dtype="float32").state_dict().items()}
+    for shard in sorted(Path(name).glob("*.safetensors")):
+        with safe_open(shard, framework="pt") as file:
+            for weight in file.keys():  # noqa: SIM118  it is no mapping
+                shape = tuple(file.get_slice(weight).get_shape())
+                if shape != asked.get(weight, shape):
+                    raise ModelError(
+                        f"{shard}: {weight} has the shape {shape}, and config.json asks for {asked[weight]}; take the "
+                        "config.json that belongs to these weights"
+                    )
+
+
 def outline(name: str, revision: str | None, *, dtype: str) -> PreTrainedModel:
     """The model without its weights: shapes only, on the "meta" device."""
     config = _load(AutoConfig, name, revision)
-    with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype])
+    try:
+        with torch.device("meta"):
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype])
+    except UNOPENABLE as error:
+        raise _unopenable(name, error) from None
     return model
+
+
+def vocabulary_size(name: str, revision: str | None) -> int:
+    """How many tokens the model has; an id from there on is none of its."""
+    size: int = _load(AutoConfig, name, revision).get_text_config().vocab_size
+    return size
 
 
 def context_length(name: str, revision: str | None) -> int:
@@ -99,8 +144,11 @@ def _is_near(name: str) -> bool:
 def _check_directory(path: Path) -> None:
     if not (path / "config.json").is_file():
         raise ModelError(f"{path}: is a directory without config.json; give a model in Hugging Face format")
-    if not any(path.glob("tokenizer*")):
-        raise ModelError(f"{path}: has no tokenizer; copy tokenizer.json and tokenizer_config.json beside the weights")
+    if not any(found for pattern in VOCABULARIES for found in path.glob(pattern)):
+        raise ModelError(
+            f"{path}: has no tokenizer (no tokenizer.json, which holds the vocabulary); copy tokenizer.json and "
+            "tokenizer_config.json beside the weights"
+        )
     shards = sorted(path.glob("*.safetensors"))
     if not shards and not any(path.glob("*.bin")):
         raise ModelError(f"{path}: has no weights; expected model.safetensors (or shards of it) beside config.json")
@@ -126,9 +174,15 @@ def _listed_shards(path: Path) -> list[Path]:
 def _load(kind: Any, name: str, revision: str | None, **options: Any) -> Any:
     try:
         return kind.from_pretrained(name, revision=revision, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        # transformers' messages are paragraphs; their first line says what, the rest is advice for other programs.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if "ignore_mismatched_sizes" in reason:
-            reason = "its weights do not have the shapes that its config.json says"
-        raise ModelError(f"model {name}: cannot be opened ({reason}); check the id, or give a directory") from None
+    except UNOPENABLE as error:
+        raise _unopenable(name, error) from None
+
+
+def _unopenable(name: str, error: Exception) -> ModelError:
+    """In a sentence.  transformers' messages are paragraphs; their first line says what, the rest is advice for other
+    programs, except that its checks of a config.json say what in their cause."""
+    said = str(error.__cause__ or error) if isinstance(error, StrictDataclassError) else str(error)
+    reason = said.strip().splitlines()[0] if said.strip() else type(error).__name__
+    if "ignore_mismatched_sizes" in reason:
+        reason = "its weights do not have the shapes that its config.json says"
+    return ModelError(f"model {name}: cannot be opened ({reason}); check the id, or give a directory")

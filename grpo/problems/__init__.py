@@ -14,14 +14,14 @@ from collections.abc import Sequence
 
 from grpo.config import Data
 from grpo.problems import code_sets
-from grpo.problems.columns import to_problems
+from grpo.problems.columns import is_unicode, to_problems
 from grpo.problems.curriculum import SolveRates, draw_by_difficulty
 from grpo.problems.order import draw
 from grpo.problems.prompts import render_prompts
 from grpo.problems.sources import read_rows, stem
 from grpo.types import Problem
 
-__all__ = ["SolveRates", "draw", "draw_by_difficulty", "load_problems", "render_prompts"]
+__all__ = ["SolveRates", "draw", "draw_by_difficulty", "is_unicode", "load_problems", "render_prompts"]
 
 
 def load_problems(data: Data, *, needs: Sequence[str] = ("answer",)) -> list[Problem]:

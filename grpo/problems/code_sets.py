@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from grpo.errors import DataError
+from grpo.problems.files import place_of
 from rewards.code_tests import BadTask, Task, is_task, read_task
 
 Row = Mapping[str, Any]
@@ -32,7 +33,8 @@ def prepare(rows: Sequence[Row], source: str) -> list[Row]:
         try:
             prepared.append(_asked(row, read_task(row)))
         except BadTask as error:
-            bad.append(f"{row.get('task_id', row.get('question_id', row.get('id', f'row {number}')))}: {error}")
+            own = next((row[name] for name in ("task_id", "question_id", "id") if name in row), None)
+            bad.append(f"{own or place_of(source, number) or f'row {number}, counted from 0'}: {error}")
     if bad:
         raise DataError(
             f"{source}: {len(bad)} of {len(rows)} tasks have tests that cannot judge a program "

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from grpo.config import Data
 from grpo.errors import ConfigError, DataError
+from grpo.problems.files import place_of
 from grpo.types import Message, Problem
 
 Row = Mapping[str, Any]
@@ -50,17 +52,26 @@ def to_problems(rows: Sequence[Row], data: Data, *, stem: str, needs: Sequence[s
         raise ConfigError(f"data.template: has no {{problem}} ({data.template!r}); put it where the problem goes")
     ids = _ids(rows, columns, stem)
     golds = gold_answers([value(row, answers) for row in rows]) if answers else [""] * len(rows)
+    where = partial(_where, data.source, ids, stem)
     problems = [
         Problem(
-            id,
-            _messages(value(row, asks), data, place=f"{data.source}: problem {id}: column {asks!r}"),
+            ids[index],
+            _messages(value(row, asks), data, where=partial(where, index, f": column {asks!r}")),
             _facts(row, gold) if answers else dict(row),
         )
-        for id, row, gold in zip(ids, rows, golds, strict=True)
+        for index, (row, gold) in enumerate(zip(rows, golds, strict=True))
     ]
     for name in needs:
-        _require(problems, name, data.source, columns, answers)
+        if not any(name in problem.facts for problem in problems) and name != "answer":
+            raise DataError(f'{data.source}: no column "{name}" (columns: {", ".join(columns)})')
+        _require(problems, name, where, answers if name == "answer" else name)
     return problems
+
+
+def _where(source: str, ids: Sequence[str], stem: str, index: int, then: str = "") -> str:
+    """A row, for whoever has to mend it.  An id that was made here says less than the line."""
+    line = place_of(source, index) if ids[index] == f"{stem}/{index}" else None
+    return (f"{source} {line}" if line else f"{source}: problem {ids[index]}") + then
 
 
 def value(row: Row, column: str) -> Any:
@@ -144,21 +155,35 @@ def _ids(rows: Sequence[Row], columns: Sequence[str], stem: str) -> list[str]:
     return [f"{stem}/{index}" for index in range(len(rows))]
 
 
-def _messages(asked: Any, data: Data, *, place: str) -> tuple[Message, ...]:
+def _messages(asked: Any, data: Data, *, where: Callable[[], str]) -> tuple[Message, ...]:
     """The conversation that asks: a text becomes the user's message; a list of messages stays what it is."""
-    if isinstance(asked, str) and asked.strip():
+    if isinstance(asked, str):
         asked = [{"role": "user", "content": asked}]
-    if not (isinstance(asked, list) and asked and all(map(_is_message, asked))):
-        raise DataError(f"{place} is neither text nor a list of chat messages ({_shorten(asked)})")
+    if not (isinstance(asked, list) and all(map(_is_message, asked))):
+        raise DataError(f"{where()} is neither text nor a list of chat messages ({_shorten(asked)})")
+    if not asked or not asked[-1]["content"].strip():
+        raise DataError(f"{where()} is empty; complete or remove this row")
+    if half := next((text for message in asked for text in message.values() if not is_unicode(text)), None):
+        raise DataError(
+            f"{where()} has half of a surrogate pair in it ({_shorten(half)}), which is no character; mend it"
+        )
     messages = [{"role": message["role"], "content": message["content"]} for message in asked]
     if messages[-1]["role"] == "assistant":
-        raise DataError(f"{place} ends with the assistant's message; it must end with what the model is to answer")
+        raise DataError(f"{where()} ends with the assistant's message; it must end with what the model is to answer")
     if data.template is not None:  # not str.format: problems and templates are full of TeX braces
         messages[-1]["content"] = data.template.replace("{problem}", messages[-1]["content"])
     if data.system is not None:
         without = messages[1:] if messages[0]["role"] == "system" else messages
         messages = [{"role": "system", "content": data.system}, *without]
     return tuple(messages)
+
+
+def is_unicode(text: Any) -> bool:
+    """JSON can write half of a surrogate pair (\\ud83d), and no tokenizer can read one."""
+    return not isinstance(text, str) or not _HALF.search(text)
+
+
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def _is_message(item: Any) -> bool:
@@ -188,16 +213,12 @@ def _text(gold: Any) -> str:
     return str(gold).strip()
 
 
-def _require(problems: Sequence[Problem], name: str, source: str, columns: Sequence[str], answers: str | None) -> None:
-    if not any(name in problem.facts for problem in problems) and name != "answer":
-        raise DataError(f'{source}: no column "{name}" (columns: {", ".join(columns)})')
-    lacking = [problem.id for problem in problems if problem.facts.get(name) in (None, "")]
+def _require(problems: Sequence[Problem], name: str, where: Callable[[int], str], column: str | None) -> None:
+    lacking = [index for index, problem in enumerate(problems) if problem.facts.get(name) in (None, "")]
     if lacking:
-        column = answers if name == "answer" else name
         raise DataError(
-            f'{source}: {len(lacking)} of {len(problems)} problems have no {name} in column "{column}" '
-            f"({', '.join(lacking[:3])}{', …' if len(lacking) > 3 else ''}); complete or remove these rows, or name "
-            "another column"
+            f'{where(lacking[0])}: no {name} in column "{column}" (the first of {len(lacking)} such, of '
+            f"{len(problems)} problems); complete or remove these rows, or name another column"
         )
 
 

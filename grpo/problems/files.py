@@ -12,6 +12,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -27,6 +28,22 @@ def is_file_name(source: str) -> bool:
 
 def read_file(path: Path) -> list[Row]:
     """All rows of a .jsonl, .json, .csv or .parquet file; the three texts also as .gz."""
+    return [row for _, row in _read(path)]
+
+
+def place_of(source: str, index: int) -> str | None:
+    """Where the row `index`, counted from 0, stands in a file, as a person finds it: "line 3", from 1.  None: no file.
+
+    The file is read once more, which only happens when there is something to complain of.
+    """
+    path = Path(source).expanduser()
+    if not is_file_name(source) or not path.is_file():
+        return None
+    return next(place for place, _ in islice(_read(path), index, None))
+
+
+def _read(path: Path) -> list[tuple[str, Row]]:
+    """The rows, each with its place."""
     read = _READERS.get(_ending(path.name))
     if read is None:
         raise DataError(
@@ -54,23 +71,24 @@ def _open(path: Path) -> TextIO:
     return path.open(encoding="utf-8-sig", newline="")
 
 
-def _jsonl(path: Path) -> Iterator[Row]:
+def _jsonl(path: Path) -> Iterator[tuple[str, Row]]:
     with _open(path) as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
-                yield _object(_parse(line, f"{path}:{number}"), f"{path}:{number}")
+                place = f"line {number}"
+                yield place, _object(_parse(line, f"{path} {place}"), f"{path} {place}")
 
 
-def _json(path: Path) -> Iterator[Row]:
+def _json(path: Path) -> Iterator[tuple[str, Row]]:
     with _open(path) as file:
-        text = file.read()
+        text = file.read().rstrip()  # what is missing at the end is missing in its last line
     try:
         rows = json.loads(text)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":  # one object after another: JSON Lines by another name
             yield from _jsonl(path)
             return
-        raise DataError(f"{path}:{error.lineno}: not JSON ({error.msg} at column {error.colno})") from error
+        raise _not_json(f"{path} line {error.lineno}", error) from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON that can be read ({error})") from error
     if not isinstance(rows, list):
@@ -78,10 +96,10 @@ def _json(path: Path) -> Iterator[Row]:
             f"{path}: holds one {type(rows).__name__}; it must be a list of objects, or one object per line"
         )
     for number, row in enumerate(rows, start=1):
-        yield _object(row, f"{path}: row {number}")
+        yield f"row {number}", _object(row, f"{path} row {number}")
 
 
-def _csv(path: Path) -> Iterator[Row]:
+def _csv(path: Path) -> Iterator[tuple[str, Row]]:
     csv.field_size_limit(2**31 - 1)  # the default of 128 KiB is less than some problems' test cases
     with _open(path) as file:
         reader = csv.DictReader(file, strict=True)
@@ -89,31 +107,36 @@ def _csv(path: Path) -> Iterator[Row]:
             for row in reader:
                 if None in row or None in row.values():  # where DictReader puts too many and too few
                     raise DataError(
-                        f"{path}:{reader.line_num}: not as many fields as the header has "
+                        f"{path} line {reader.line_num}: not as many fields as the header has "
                         f"({len(reader.fieldnames or ())}); put quotes around fields with commas"
                     )
-                yield row
+                yield f"line {reader.line_num}", row
         except csv.Error as error:  # raised before the line is counted
             raise DataError(f"{path}: not CSV after line {reader.line_num} ({error})") from error
 
 
-def _parquet(path: Path) -> Iterator[Row]:
+def _parquet(path: Path) -> Iterator[tuple[str, Row]]:
     import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
     try:
-        yield from pq.read_table(path).to_pylist()
+        yield from ((f"row {number}", row) for number, row in enumerate(pq.read_table(path).to_pylist(), start=1))
     except pa.ArrowInvalid as error:
         raise DataError(f"{path}: not a Parquet file ({error})") from error
 
 
 def _parse(text: str, place: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text.rstrip())  # with its line break, what is missing would be missing in column 1
     except json.JSONDecodeError as error:
-        raise DataError(f"{place}: not JSON ({error.msg} at column {error.colno})") from error
+        raise _not_json(place, error) from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets nested as deep
         raise DataError(f"{place}: not JSON that can be read ({error})") from error
+
+
+def _not_json(place: str, error: json.JSONDecodeError) -> DataError:
+    what = error.msg.removesuffix(" at")  # "Unterminated string starting at"
+    return DataError(f"{place}: not JSON ({what} at column {error.colno})")
 
 
 def _object(row: Any, place: str) -> Row:
@@ -122,7 +145,7 @@ def _object(row: Any, place: str) -> Row:
     return row
 
 
-_READERS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
+_READERS: Mapping[str, Callable[[Path], Iterator[tuple[str, Row]]]] = {
     ".jsonl": _jsonl,
     ".json": _json,
     ".csv": _csv,

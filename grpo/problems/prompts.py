@@ -6,6 +6,7 @@ own.  Plain text gets the begin-of-text token if the tokenizer puts one there an
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,11 +14,14 @@ from grpo.config import Data
 from grpo.errors import ConfigError, DataError, ModelError
 from grpo.types import Problem, Prompt
 
+CHECKED = 200  # prompts that are read back
+
 
 def render_prompts(
-    problems: Sequence[Problem], tokenizer: Any, data: Data, *, context: int, max_tokens: int
+    problems: Sequence[Problem], tokenizer: Any, data: Data, *, context: int, max_tokens: int, vocabulary: int
 ) -> list[Prompt]:
-    """One prompt per problem, each with room for `max_tokens` more in a model that sees `context` tokens."""
+    """One prompt per problem, each with room for `max_tokens` more in a model that sees `context` tokens and has
+    `vocabulary` of them.  A tokenizer that is not the model's is refused where it shows."""
     if not problems:
         return []
     to_text = _chat_text if data.chat else _plain_text
@@ -33,6 +37,7 @@ def render_prompts(
     for problem, ids in zip(problems, tokens, strict=True):
         written = ids[: len(begin)] == begin  # by the template
         prompts.append(Prompt(problem, tuple(ids if written else [*begin, *ids])))
+    _check_round_trip(prompts[:CHECKED], tokenizer, vocabulary)
     _check_room(prompts, context, max_tokens)
     return prompts
 
@@ -70,6 +75,38 @@ def _begin(tokenizer: Any) -> list[int]:
     """
     ids: list[int] = tokenizer("")["input_ids"][:1]
     return ids if ids == [tokenizer.bos_token_id] else []
+
+
+def _check_round_trip(prompts: Sequence[Prompt], tokenizer: Any, vocabulary: int) -> None:
+    """Most problems must still be in their prompts when these are read back, and made of tokens that the model has.
+
+    Most, not all: a small vocabulary may lack a sign here and there.  But a tokenizer made of a file too few, or a
+    chat template of another model, loses them all, and the model would be asked nothing.
+    """
+    cure = "take tokenizer.json and chat template from the model's own files, or set data.chat = false"
+    strange = [prompt for prompt in prompts if max(prompt.token_ids) >= vocabulary]
+    if strange:
+        raise ModelError(
+            f"{tokenizer.name_or_path}: its tokenizer writes token {max(strange[0].token_ids)} into problem "
+            f"{strange[0].problem.id}, and the model has {vocabulary}, so it is not the model's; {cure}"
+        )
+    lost = [prompt for prompt in prompts if not _is_in(tokenizer.decode(list(prompt.token_ids)), prompt.problem)]
+    if 2 * len(lost) > len(prompts):
+        read = tokenizer.decode(list(lost[0].token_ids))
+        raise ModelError(
+            f"{tokenizer.name_or_path}: {len(lost)} of {len(prompts)} problems are lost on their way through chat "
+            f"template and tokenizer ({lost[0].problem.id} reads {read[:80]!r}), so one of them is not the model's; "
+            f"{cure}"
+        )
+
+
+def _is_in(text: str, problem: Problem) -> bool:
+    """Whether the question is in `text`, letter for letter but for case, white space and compatible forms."""
+    return _squeezed(problem.messages[-1]["content"]) in _squeezed(text)
+
+
+def _squeezed(text: str) -> str:
+    return "".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def _check_room(prompts: Sequence[Prompt], context: int, max_tokens: int) -> None:

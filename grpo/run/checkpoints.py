@@ -128,6 +128,8 @@ def write_whole(path: Path, write: Writer) -> None:
         write(unfinished)
         for file in unfinished.rglob("*"):
             _flush(file)
+            if file.is_file():  # safetensors writes for its owner alone; the folder has what the umask allows
+                file.chmod(unfinished.stat().st_mode & 0o666)
         _flush(unfinished)
         if path.exists():
             path.rename(previous)

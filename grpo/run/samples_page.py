@@ -51,9 +51,13 @@ def _group(rows: Sequence[Row], *, is_open: bool) -> str:
         f'<details class="card"{" open" if is_open else ""}>'
         f"<summary><b>{as_html(str(rows[0].get('problem')), REASON)}</b>"
         f'<span>{plural(len(rows), "completion")}{mean}{few}</span></summary><div class="inside">'
-        f'<pre class="prompt">{as_html(str(rows[0].get("prompt", "")), _TEXT)}</pre>'
+        f'<pre class="prompt">{as_html(str(rows[0].get("prompt", "")), _TEXT)}</pre>{_gold(rows[0].get("gold"))}'
         f'<div class="samples">{"".join(_sample(row) for row in shown)}</div></div></details>'
     )
+
+
+def _gold(gold: object) -> str:
+    return "" if gold is None else f'<p class="gold"><b>gold answer</b> {as_html(str(gold), _TEXT)}</p>'
 
 
 def _sample(row: Row) -> str:

@@ -19,7 +19,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 from grpo.errors import ModelError, SamplerError
 from grpo.products import fast_products
 from grpo.sampling import Continuations, Dtype
-from grpo.sampling.tokens import Vocabulary
+from grpo.sampling.tokens import Vocabulary, first_line, not_numbers
 from grpo.types import Completion, Group, Prompt, SamplingParams
 
 BATCH_TOKENS = 65536  # prompt and completion tokens, padding included, held in the key-value cache at a time
@@ -70,8 +70,8 @@ class TransformersSampler:
             opened: Any = transformers.AutoModelForCausalLM.from_pretrained(
                 model, revision=revision, dtype=getattr(torch, dtype), output_loading_info=True
             )
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{model}: cannot be loaded, {error}") from error
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ModelError(f"{model}: cannot be loaded, {first_line(error)}") from error
         loaded, report = opened
         if report["missing_keys"]:  # transformers makes them up at random, and says so in a table that nobody reads
             raise ModelError(f"{model}: has no weights for {min(report['missing_keys'])}; the model is incomplete")
@@ -107,10 +107,7 @@ class TransformersSampler:
         for length in range(1, params.max_tokens + 1):
             tokens_B, logprobs_B = _draw(logits_BV, params, draws)
             if bool(logprobs_B.isnan().any()):
-                raise SamplerError(
-                    f"{self.name}: the model's logits are not numbers, so its weights are damaged or have diverged; "
-                    "go back to an earlier checkpoint, or lower optim.lr"
-                )
+                raise not_numbers(self.name)
             drawn = zip(alive, tokens_B.tolist(), logprobs_B.tolist(), strict=True)
             for row, token, logprob in drawn:
                 self._append(rows[row], token, logprob, params.stop)

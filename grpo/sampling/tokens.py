@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
-from grpo.errors import ConfigError, DataError, ModelError
+from grpo.errors import ConfigError, DataError, ModelError, SamplerError
 from grpo.types import Completion, Prompt
 
 
@@ -25,7 +25,7 @@ class Vocabulary:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(model, revision=revision)
             self._config = AutoConfig.from_pretrained(model, revision=revision)
         except (OSError, ValueError) as error:
-            raise ModelError(f"{model}: cannot be sampled from, {_first_line(error)}") from error
+            raise ModelError(f"{model}: cannot be sampled from, {first_line(error)}") from error
         try:
             self._generation: Any = GenerationConfig.from_pretrained(model, revision=revision or "main")
         except OSError:  # the file is optional
@@ -64,11 +64,19 @@ class Vocabulary:
         return Completion(tuple(token_ids), tuple(logprobs), text, "stop" if stopped else "length")
 
 
+def not_numbers(sampler: str) -> SamplerError:
+    """Where log-probabilities are NaN: of weights that are NaN, or so large that they overflow."""
+    return SamplerError(
+        f"{sampler}: the model's logits are not numbers, so its weights are damaged or have diverged; go back to an "
+        "earlier checkpoint, or lower optim.lr"
+    )
+
+
 def _as_list(ids: int | list[int] | None) -> list[int]:
     if ids is None:
         return []
     return [ids] if isinstance(ids, int) else ids
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     return str(error).strip().split("\n")[0] or type(error).__name__

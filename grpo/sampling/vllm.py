@@ -16,6 +16,7 @@ What it costs to be a good guest, all of it seen with vLLM 0.32:
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import random
 import sys
@@ -30,7 +31,7 @@ import torch
 from grpo import config
 from grpo.errors import GrpoError, SamplerError
 from grpo.sampling import Continuations, Dtype
-from grpo.sampling.tokens import Vocabulary
+from grpo.sampling.tokens import Vocabulary, not_numbers
 from grpo.types import Completion, Group, Prompt, SamplingParams
 
 CPU_MEMORY = 8 * 2**30  # bytes that sampling.gpu_memory_utilization is a share of on CPUs
@@ -119,6 +120,8 @@ class VllmSampler:
 
     def _completion(self, answer: Any) -> Completion:
         logprobs = [at[token].logprob for at, token in zip(answer.logprobs, answer.token_ids, strict=True)]
+        if any(map(math.isnan, logprobs)):  # vLLM draws from them regardless
+            raise not_numbers(self.name)
         return self._vocabulary.completion(answer.token_ids, logprobs, answer.finish_reason == "stop")
 
     def score(self, sequences: Continuations) -> list[list[float]]:

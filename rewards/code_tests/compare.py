@@ -9,9 +9,9 @@ numbers in the sense of `decimal.Decimal` and equal as such: 1.0 = 1, 1e3 = 1000
 `tolerant` takes only what a printed number looks like in ASCII, and only where the *expected* token has a decimal
 point: an integer is right or wrong.
 
-Returned values are compared with `==` (`tolerant`: floats within 1e-6; `exact`: the same type at every level).  Where
-the expected value was written in JSON, which has no tuples, `lcb` takes a tuple for a list at the top level and
-`tolerant` at every level.
+Returned values are compared with `==` (`tolerant`: a number within 1e-6 of an expected float; `exact`: the same type at
+every level).  Where the expected value was written in JSON, which has no tuples, `lcb` takes a tuple for a list at the
+top level and `tolerant` at every level.
 
 Source: LiveCodeBench's lcb_runner/evaluation/testing_util.py at 28fef95, its behaviour, probed; none of its code.
 Everything here runs on text that a model wrote, so each rule is linear in its length and raises nothing.
@@ -23,6 +23,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from typing import Any, Literal
 
 Mode = Literal["lcb", "tolerant", "exact"]
@@ -116,13 +117,13 @@ def _nearly_equal(returned: Any, expected: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float | Fraction | Decimal) and not isinstance(value, bool)
 
 
-def _close_to(returned: float, expected: float) -> bool:
+def _close_to(returned: Any, expected: float) -> bool:
     try:
         return returned == expected or _close_floats(float(returned), expected)
-    except OverflowError:  # an int beyond all floats
+    except OverflowError:  # a number beyond all floats
         return False
 
 

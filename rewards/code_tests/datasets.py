@@ -55,7 +55,7 @@ def _human_eval(row: Row) -> Task:
     if not expressions.mentions(test, "candidate", entry):
         raise BadTask("its tests call nothing")
     setup = expressions.without_function(prompt, entry)  # HumanEval/32, 38 and 50 test with the prompt's helpers
-    tests = AssertTests(entry, f"{setup}\n{test}", ("check(candidate)",))
+    tests = _in_checker(f"{setup}\n{test}", ["check(candidate)"], entry)
     solution = row.get("canonical_solution")
     return Task(
         tests,
@@ -80,15 +80,23 @@ def _mbpp(row: Row) -> Task:
 
 
 def _assertions(setup: str, cases: Sequence[str]) -> Tests:
+    return expressions.as_calls("\n".join([setup, *cases])) or _in_checker(setup, cases)
+
+
+def _in_checker(setup: str, cases: Sequence[str], entry: str = "") -> AssertTests:
+    """Test code that runs as it is.  `entry`: the function that it calls `candidate`; else it has the names it has."""
     code = "\n".join([setup, *cases])
-    tests = expressions.as_expressions(code)
-    return tests or AssertTests(expressions.called_name(code), expressions.imports(code) + setup, tuple(cases))
+    expressions.refuse_evaluation(code)
+    names = expressions.program_names(code)
+    if entry:
+        names = (entry, *(name for name in names if name not in (entry, "candidate")))
+    elif not expressions.are_independent(cases, names):
+        cases = ["\n".join(cases)]
+    return AssertTests(names[0], expressions.imports(code) + setup, tuple(cases), names[1:])
 
 
 def _leetcode(row: Row) -> Task:
-    tests = expressions.as_expressions(_text(row, "test"))
-    if tests is None:
-        raise BadTask("its tests are not all of the form `assert my_solution.f(…) == constant`")
+    tests = _assertions("", [_text(row, "test")])
     code = _prompt(row).rpartition('"""')[2]  # behind the question
     helpers = code.partition("class Solution")[0]  # ListNode and the like
     return Task(tests, header=f"{IMPORTS}{helpers}", question=f"{row.get('prompt_sft') or ''}\n\n{ANSWER_WITH}")

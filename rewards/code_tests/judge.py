@@ -25,6 +25,7 @@ _ENDS_ALL = ("timeout_cpu", "timeout_wall", "compile_error")
 _FUTURE = re.compile(r"^from __future__ import [^\n]*$", re.MULTILINE)
 ROOM = 64 << 20  # bytes of program, header and glue together
 LONGEST_SHOWN = 60  # characters of an output in `why`
+LONGEST_ERROR = 200  # characters of an error, and of the line that raised it
 
 
 class Jail(Protocol):
@@ -114,7 +115,7 @@ def _stdin(jail: Jail, tests: StdinTests, source: str, mode: Mode, limits: Limit
         output = max(limits.output, 2 * len(case.expected.encode()))  # a right answer always has room
         ran = jail.run_stdin(source, case.stdin.encode(), replace(limits, output=output))
         if ran.reason != "ok":
-            yield Outcome(ran.reason, _last_line(ran.stderr))
+            yield Outcome(ran.reason, _error(ran.stderr))
         elif ran.exit_code and mode != "lcb":  # LiveCodeBench swallows SystemExit
             yield Outcome("runtime_error", f"exit status {ran.exit_code}")
         elif same_output(printed := ran.stdout.decode(errors="replace"), case.expected, mode):
@@ -128,7 +129,7 @@ def _calls(jail: Jail, tests: CallTests, source: str, mode: Mode, limits: Limits
     returns = jail.call_functions(source, tests.entry, [case.args for case in tests.cases], limits)
     for case, returned in zip(tests.cases, returns, strict=False):  # it may end early
         if returned.reason != "ok":
-            error = ": ".join(part for part in (returned.raised, returned.error) if part)
+            error = ": ".join(part for part in (returned.raised, _error(returned.error)) if part)
             yield Outcome(returned.reason, error)
         elif same_value(returned.value, case.expected, mode, json=tests.json):
             yield Outcome("pass")
@@ -139,8 +140,8 @@ def _calls(jail: Jail, tests: CallTests, source: str, mode: Mode, limits: Limits
 
 def _asserts(jail: Jail, tests: AssertTests, source: str, limits: Limits) -> Outcomes:
     for case in tests.cases:
-        checked = jail.check_asserts(source, tests.entry, f"{tests.setup}\n{case}\n", limits)
-        yield Outcome(checked.reason, checked.error)
+        checked = jail.check_asserts(source, " ".join(tests.names), f"{tests.setup}\n{case}\n", limits)
+        yield Outcome(checked.reason, _error(checked.error))
 
 
 def _shown(value: Any) -> str:
@@ -152,5 +153,13 @@ def _shown(value: Any) -> str:
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
 
 
-def _last_line(text: str) -> str:
-    return text.strip().rpartition("\n")[2][:200]
+def _error(text: str) -> str:
+    """What a program said at its end, in one line: of a traceback the last, and the line of the program's it names."""
+    lines = text.strip().splitlines() or [""]
+    places = [number for number, line in enumerate(lines[:-1]) if line.lstrip().startswith('File "<solution>"')]
+    if places:
+        words = f"{lines[-1][:LONGEST_ERROR]} (in `{lines[places[-1] + 1].strip()[:LONGEST_ERROR]}`)"
+    else:
+        words = " ".join(lines)[: 3 * LONGEST_ERROR]
+    # It goes into files and terminals: no half of a surrogate pair, no escape sequence.
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in words)

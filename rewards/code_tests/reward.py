@@ -26,7 +26,7 @@ def code(
     memory: int = 4096,
     packages: Sequence[str] = (),
 ) -> Score:
-    """1 if the last fenced block of `completion` passes the tests of `problem`, else 0; the reason is in `why`.
+    """1 if the program in `completion` (`fences`) passes the tests of `problem`, else 0; the reason is in `why`.
 
     `problem` is a row of HumanEval, MBPP, LiveCodeBench, or of our own form (docs/code.md).  Without any fence the
     whole completion is the program.  `fraction`: the share of tests that pass instead.  `mode`: how outputs are
@@ -42,7 +42,7 @@ def code(
     if mode not in get_args(Mode):
         raise ValueError(f"mode = {mode!r}: must be one of {', '.join(get_args(Mode))}")
     task = read_task(problem)
-    found = last_block(completion)
+    found = last_block(completion, task.tests.names)
     if found.code is None and found.opened:
         return Score(0.0, why="compile_error: its code fence never closes", parsed=False)
     program = completion if found.code is None else found.code

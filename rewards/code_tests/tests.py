@@ -1,8 +1,8 @@
 """The tests of a task: three forms, each frozen, and all that the judge has to know of a task.
 
     stdin     the program reads an input and prints an output
-    calls     a function is called with arguments and returns a value; or an expression over the program has a value
-    asserts   trusted code that calls the function, and fails by raising
+    calls     a function is called with arguments and returns a value
+    asserts   trusted code that calls the program's functions, and fails by raising
 
 In the first two the expected value is data and never enters the process that runs the program.  Asserts decide by
 themselves, so they run in a process of their own, where the function is a stand-in that asks the program for values.
@@ -11,7 +11,7 @@ themselves, so they run in a process of their own, where the function is a stand
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 
 class BadTask(ValueError):
@@ -29,6 +29,7 @@ class StdinTest:
 @dataclass(frozen=True, slots=True)
 class StdinTests:
     cases: tuple[StdinTest, ...]
+    names: ClassVar[tuple[str, ...]] = ()  # what the program must define
 
     def __post_init__(self) -> None:
         _require_some(self.cases)
@@ -46,7 +47,8 @@ class CallTest:
 class CallTests:
     """`entry` is a function, or a method of `class Solution`.
 
-    `glue` is code of ours that is put behind the program and defines `entry` (`rewards.code_tests.expressions`).
+    `glue` is code of ours that is put behind the program and defines `entry`, and `called` what it calls of the
+    program's (`rewards.code_tests.expressions`).
     `json`: the expected values were written in JSON, which has no tuples.
     """
 
@@ -54,24 +56,36 @@ class CallTests:
     cases: tuple[CallTest, ...]
     glue: str = ""
     json: bool = True
+    called: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _require_some(self.cases)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.called or (self.entry,)
+
 
 @dataclass(frozen=True, slots=True)
 class AssertTests:
-    """Each of `cases` is run by itself after `setup`, with `entry` bound to the stand-in.
+    """Each of `cases` is run by itself after `setup`, with `candidate` and `entry` bound to a stand-in.
 
-    Example: `AssertTests("add", "", ("assert add(1, 2) == 3",))`.
+    `others`: more names of the program's functions and classes that the tests use.
+
+    Example: `AssertTests("add", "", ("assert add(1, 2) > 2",))`.
     """
 
     entry: str
     setup: str
     cases: tuple[str, ...]
+    others: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _require_some(self.cases)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.entry, *self.others)
 
 
 Tests = StdinTests | CallTests | AssertTests

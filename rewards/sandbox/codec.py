@@ -2,7 +2,8 @@
 
     None N   True T   False F   int i<hex>;   float f<hex>;   complex c<hex>,<hex>;   str s<bytes>:…   bytes b<bytes>:…
     list l<n>:…   tuple t<n>:…   set S<n>:…   frozenset Z<n>:…   dict d<n>: key value …   a built-in type y<bytes>:name
-    anything else o<bytes>:its type
+    a fraction, a date … x<bytes>:its type parts (`kinds`)
+    anything else o<bytes>:its type, or h handle where both ends agreed on handles for such objects
 
 No pickle, no repr, no eval: reading it runs nothing of the sender's.  Numbers are hexadecimal because decimal
 conversion of a long integer takes quadratic time.  A subclass is written as the built-in type below it, by methods of
@@ -19,8 +20,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from .kinds import KINDS, Kind, numpy_scalar
 from .types import Opaque
 
+Handle = int | str  # a number or a name that the far end has for an object which stays where it is
 DEEPEST = 100  # nested containers
 MOST_ITEMS = 500_000  # 0.5 s to read, at most
 SAME_HASH = 64  # keys of one dict or set with one hash; a few are natural (-1 and -2)
@@ -32,14 +35,23 @@ class Malformed(ValueError):
     """Not a value, or one larger than may be sent."""
 
 
-def encode(value: Any) -> bytes:
-    """`value` as bytes; raises `Malformed` for what is nested too deeply, `RecursionError` never."""
-    parts: list[bytes] = []
-    _encode(value, parts.append, 0)
-    return b"".join(parts)
+def encode(value: Any, keep: Callable[[Any], Handle | None] = lambda _: None) -> bytes:
+    """`value` as bytes; raises `Malformed` for what is nested too deeply, `RecursionError` never.
+
+    `keep`: the handle for an object that is no plain data, or None if there is none.
+    """
+    put = _Parts()
+    put.keep = keep
+    _encode(value, put, 0)
+    return b"".join(put)
 
 
-def _encode(value: Any, put: Callable[[bytes], None], depth: int) -> None:
+class _Parts(list[bytes]):
+    keep: Callable[[Any], Handle | None]
+    __call__ = list.append
+
+
+def _encode(value: Any, put: _Parts, depth: int) -> None:
     kind = type(value)
     if kind not in _WRITERS:  # type() cannot be lied to by `__class__`; the mro is the type's own
         kind = next((base for base in type.__dict__["__mro__"].__get__(kind) if base in _WRITERS), object)
@@ -48,7 +60,7 @@ def _encode(value: Any, put: Callable[[bytes], None], depth: int) -> None:
     _WRITERS[kind](value, put, depth)
 
 
-def _sized(tag: bytes, data: bytes, put: Callable[[bytes], None]) -> None:
+def _sized(tag: bytes, data: bytes, put: _Parts) -> None:
     put(tag + b"%d:" % len(data))
     put(data)
 
@@ -57,8 +69,8 @@ def _text(value: str) -> bytes:
     return str.encode(value, "utf-8", "surrogatepass")
 
 
-def _items(tag: bytes, items: Callable[[Any], Iterable[Any]]) -> Callable[[Any, Callable[[bytes], None], int], None]:
-    def write(value: Any, put: Callable[[bytes], None], depth: int) -> None:
+def _items(tag: bytes, items: Callable[[Any], Iterable[Any]]) -> Callable[[Any, _Parts, int], None]:
+    def write(value: Any, put: _Parts, depth: int) -> None:
         listed = list(items(value))
         put(tag + b"%d:" % len(listed))
         for item in listed:
@@ -67,7 +79,7 @@ def _items(tag: bytes, items: Callable[[Any], Iterable[Any]]) -> Callable[[Any, 
     return write
 
 
-def _dict(value: Any, put: Callable[[bytes], None], depth: int) -> None:
+def _dict(value: Any, put: _Parts, depth: int) -> None:
     pairs = list(dict.items(value))
     put(b"d%d:" % len(pairs))
     for key, item in pairs:
@@ -75,13 +87,27 @@ def _dict(value: Any, put: Callable[[bytes], None], depth: int) -> None:
         _encode(item, put, depth + 1)
 
 
-def _opaque(value: Any, put: Callable[[bytes], None]) -> None:
-    _sized(b"o", _text(str(type.__dict__["__name__"].__get__(type(value)))[:100]), put)
+def _built(name: str, kind: Kind) -> Callable[[Any, _Parts, int], None]:
+    def write(value: Any, put: _Parts, depth: int) -> None:
+        _sized(b"x", name.encode(), put)
+        _encode(kind.parts(value), put, depth + 1)
+
+    return write
+
+
+def _opaque(value: Any, put: _Parts) -> None:
+    if (scalar := numpy_scalar(value)) is not None:
+        _encode(scalar, put, 0)
+    elif (handle := put.keep(value)) is not None:
+        put(b"h")
+        _encode(handle, put, 0)
+    else:
+        _sized(b"o", _text(str(type.__dict__["__name__"].__get__(type(value)))[:100]), put)
 
 
 _TYPES = {kind.__name__.encode(): kind for kind in (bool, int, float, complex, str, bytes, list, tuple, set, dict)}
 _TYPE_NAMES = {kind: name for name, kind in _TYPES.items()}
-_WRITERS: dict[type, Callable[[Any, Callable[[bytes], None], int], None]] = {
+_WRITERS: dict[type, Callable[[Any, _Parts, int], None]] = {
     type(None): lambda value, put, depth: put(b"N"),
     bool: lambda value, put, depth: put(b"T" if value is True else b"F"),
     int: lambda value, put, depth: put(b"i" + int.__format__(value, "x").encode() + b";"),
@@ -104,15 +130,20 @@ _WRITERS: dict[type, Callable[[Any, Callable[[bytes], None], int], None]] = {
         _sized(b"y", _TYPE_NAMES[value], put) if value in _TYPE_NAMES else _opaque(value, put)
     ),
     object: lambda value, put, depth: _opaque(value, put),
-}
+} | {kind.type: _built(name, kind) for name, kind in KINDS.items()}
 
 
-def decode(data: bytes, most_items: int = MOST_ITEMS) -> Any:
-    """The value that `data` says; raises `Malformed` for anything that is not exactly one value."""
-    reader = _Reader(data, most_items)
+def decode(
+    data: bytes, most_items: int = MOST_ITEMS, held: Callable[[Handle], Any] = lambda _: Opaque("object")
+) -> Any:
+    """The value that `data` says; raises `Malformed` for anything that is not exactly one value.
+
+    `held`: the object that a handle stands for; raises `LookupError` if there is none.
+    """
+    reader = _Reader(data, most_items, held)
     try:
         value = reader.value(0)
-    except (ValueError, OverflowError, TypeError, UnicodeDecodeError) as error:
+    except (ValueError, ArithmeticError, LookupError, TypeError) as error:
         raise Malformed(str(error)) from None
     if reader.at != len(data):
         raise Malformed("more bytes after the value")
@@ -120,8 +151,8 @@ def decode(data: bytes, most_items: int = MOST_ITEMS) -> Any:
 
 
 class _Reader:
-    def __init__(self, data: bytes, most_items: int) -> None:
-        self.data, self.at, self.items_left = data, 0, most_items
+    def __init__(self, data: bytes, most_items: int, held: Callable[[Handle], Any]) -> None:
+        self.data, self.at, self.items_left, self.held = data, 0, most_items, held
 
     def value(self, depth: int) -> Any:
         self.items_left -= 1
@@ -140,6 +171,11 @@ class _Reader:
         if tag == b"d":
             pairs = [(self.value(depth + 1), self.value(depth + 1)) for _ in range(self._count())]
             return dict(zip(_spread([key for key, _ in pairs]), [item for _, item in pairs], strict=True))
+        if tag == b"x":
+            name = self._take(self._count()).decode()
+            return KINDS[name].build(*self.value(depth + 1))
+        if tag == b"h":
+            return self.held(self.value(depth + 1))
         raise Malformed(f"no value begins with {tag!r}")
 
     def _until(self, end: bytes, most: int) -> str:

@@ -109,9 +109,12 @@ class Job:
         assert self._channel is not None
         waiting = select.poll()
         waiting.register(self._channel, select.POLLIN)
-        return any(event & select.POLLIN for _, event in waiting.poll(0)) and bool(
-            self._channel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        )
+        if not any(event & select.POLLIN for _, event in waiting.poll(0)):
+            return False
+        try:
+            return bool(self._channel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except OSError:  # reset: it looked at our last words, answered and ended without having taken them
+            raise EOFError from None
 
     @contextmanager
     def lap(self) -> Iterator[None]:

@@ -22,6 +22,7 @@ from .levels import Forced, Grants
 from .types import Checked, End, Limits, Ran, Reason, Returned, SandboxError
 
 DEFAULT = Limits()
+LONGEST = 200  # characters of an exception's words and of the line that raised it
 MOST_JOBS = 10_000  # of one keeper; then a fresh one takes its place
 Result = TypeVar("Result")
 
@@ -139,17 +140,22 @@ class Sandbox:
         """Run `test_code`, which is ours, against the function `entry` of a program, which is not.
 
         The tests run in a jail of their own; there `candidate` and the name `entry` ask the program's jail, and all
-        that comes back is plain data, or an exception of a built-in type.  Limits count for the tests as a whole.
-        Tests that end without a call are "not_called", never "pass".
+        that comes back is plain data, a stand-in (`remote`), or an exception of a built-in type.  `entry` may be
+        several names with blanks between, of functions and classes; the first is `candidate`.  Limits count for the
+        tests as a whole.  Tests that end without a call are "not_called", never "pass".
         """
-        if not entry.isidentifier():
+        if not entry.split() or not all(name.isidentifier() for name in entry.split()):
             raise ValueError(f"check_asserts: {entry!r} is not the name of a function")
+        try:
+            compile(test_code, "<tests>", "exec", dont_inherit=True)
+        except (SyntaxError, ValueError) as error:
+            raise ValueError(f"check_asserts: the tests are not Python ({error})") from None
         payload = _payload(source)
         if len(payload) > limits.source:
             return Checked("source_too_large", 0)
 
         def check(slot: _Slot) -> Checked:
-            with closing(Job(slot.keeper("program"), "calls", limits, entry, payload)) as job:
+            with closing(Job(slot.keeper("program"), "objects", limits, entry, payload)) as job:
                 if reason := _not_loaded(job):
                     return Checked(reason, 0, job.stderr())
                 with closing(Job(slot.keeper("check"), "check", limits, entry, test_code.encode(), calls=1)) as tests:
@@ -217,7 +223,8 @@ def _call(job: Job, request: bytes) -> Returned:
         wall = time.monotonic() - started
         if kind == b"V":
             return Returned("ok", value, wall=wall)
-        raised, words = (str(word) for word in value)
+        raised, words, place = (str(word) for word in value)
+        words = f"{words[:LONGEST]} (in `{place[:LONGEST]}`)" if place else words
     except EOFError:
         return Returned(_failed(job), error=job.stderr(), wall=time.monotonic() - started)
     except (Malformed, TypeError, ValueError) as error:
@@ -254,8 +261,10 @@ def _relay(job: Job, tests: Job) -> Checked:
         except EOFError:
             reason = tests.reason()  # values of the program's can make the tests slow or large
             return Checked("wrong_answer" if reason == "ok" else reason, calls, tests.stderr())
+        except Malformed as error:  # not from tests of ours, unless they ran what came back
+            return Checked("protocol", calls, str(error))
         if kind != b"C":
-            return _outcome(kind, codec.decode(body) if body else "", calls)
+            return _outcome(kind, body, calls)
         calls += 1
         try:
             kind, body = job.ask(body)
@@ -266,11 +275,15 @@ def _relay(job: Job, tests: Job) -> Checked:
             return Checked("protocol", calls, str(error))
 
 
-def _outcome(kind: bytes, words: str, calls: int) -> Checked:
-    if kind == b"S":
-        raise ValueError(f"check_asserts: the tests are not Python ({words})")
+def _outcome(kind: bytes, body: bytes, calls: int) -> Checked:
     if kind == b"P":
         return Checked("pass" if calls else "not_called", calls)
+    try:
+        words = codec.decode(body)
+    except Malformed:
+        words = None
+    if kind not in _OUTCOMES or not isinstance(words, str):
+        return Checked("protocol", calls, "the tests ended in words that are none of ours")
     return Checked(_OUTCOMES[kind], calls, words)
 
 

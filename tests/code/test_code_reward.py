@@ -14,7 +14,8 @@ from grpo.config import Reward
 from grpo.scoring import Scorer
 from grpo.types import Completion, Group, Problem, Prompt
 from rewards import Score
-from rewards.code_tests import BadTask, code
+from rewards.code_tests import AssertTests, BadTask, code, read_task
+from rewards.code_tests.expressions import program_names
 from rewards.code_tests.judge import with_header
 
 ADD = {"entry": "add", "tests": [{"args": [a, a + 1], "returns": 2 * a + 1} for a in range(3)]}
@@ -268,3 +269,89 @@ def test_leetcode_programs_find_the_names_that_leetcode_offers(title, leetcode):
     score = code(fenced(LEETCODE[title]), row)
     assert score.value == 1, score.why
     assert code(fenced("class Solution: pass"), row).value == 0
+
+
+HOSTILE = """
+class E:
+    def __init__(self, *args, **kwargs): pass
+    def __eq__(self, other): return True
+    def __ne__(self, other): return False
+    __lt__ = __le__ = __gt__ = __ge__ = __contains__ = __eq__
+    def __bool__(self): return True
+    def __hash__(self): return 0
+    def __len__(self): return 1
+    def __iter__(self): return iter([self])
+    def __call__(self, *args, **kwargs): return self
+    def __getattr__(self, name): return self
+    def __getitem__(self, key): return self
+    def __setitem__(self, key, value): pass
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __truediv__ = __abs__ = __call__
+"""
+
+
+def hostile(row) -> str:
+    """An object that is whatever it is taken for, under every name that the tests ask for."""
+    tests = read_task(row).tests
+    names = [tests.entry, *tests.others] if isinstance(tests, AssertTests) else program_names(tests.glue)
+    return fenced(HOSTILE + "".join(f"{name} = E()\n" for name in names if name != "_case"))
+
+
+def test_an_object_that_is_everything_passes_nothing_of_the_real_sets(human_eval, mbpp, leetcode):
+    """A sample, and all of those in which the program's own objects are asked for."""
+    objects = [row for row in mbpp if "Node(" in str(row) or "Pair(" in str(row)]
+    objects += [row for row in leetcode if "ListNode(" in row["test"]]
+    assert len(objects) >= 5
+    rows = [*human_eval[::4], *mbpp[::30], *leetcode[::30], *objects]
+    scores = [(row, code(hostile(row), row)) for row in rows]
+    assert [(row.get("task_id"), score.why) for row, score in scores if score.value] == []
+
+
+FAILS = [
+    ("def add(a, b):\n    x = a\n    return x / 0\n", ADD, "ZeroDivisionError: division by zero (in `return x / 0`)"),
+    (
+        "n = int(input())\nprint(1 // n)",
+        ECHO,
+        "ZeroDivisionError: integer division or modulo by zero (in `print(1 // n)`)",
+    ),
+    ("import nosuchmodule\ndef add(a, b): pass", ADD, "No module named 'nosuchmodule' (in `import nosuchmodule`)"),
+    ("def add(a, b):\n    return a +", ADD, "SyntaxError: invalid syntax (in `return a +`)"),
+    ("import json\ndef add(a, b):\n    return json.loads('{')", ASSERTS, "(in `assert add(1, 2) > 2`)"),
+]
+
+
+@pytest.mark.parametrize(("program", "row", "words"), FAILS)
+def test_an_error_names_the_programs_line_and_none_of_ours(program, row, words):
+    why = code(fenced(program), row).why
+    assert words in why
+    assert "rewards" not in why
+
+
+def test_an_error_however_long_has_a_short_reason():
+    for row in (ADD, ECHO, ASSERTS):
+        assert (
+            len(code("def add(a, b): raise ValueError('x' * 900_000)\nraise ValueError('y' * 900_000)", row).why) < 1000
+        )
+        assert len(code("def add(a, b): raise ValueError('x' * 900_000)", row).why) < 1000
+
+
+@pytest.mark.parametrize("row", [ADD, ECHO, ASSERTS], ids=["calls", "stdin", "asserts"])
+def test_an_error_of_any_characters_has_a_reason_that_can_be_printed(row):
+    bad = "raise ValueError('a\\ud800\\x1b[2J\\x00\\u202e')"
+    for program in (f"def add(a, b): {bad}", bad):
+        why = code(program, row).why
+        assert why.isprintable()
+        assert why.encode()
+
+
+def test_scalars_of_numpy_are_numbers():
+    pytest.importorskip("numpy")
+    program = (
+        "import numpy as np\n"
+        "def f(x):\n    a = np.array([x, 2 * x])\n    return [a.sum(), a.mean(), a[0] > 0, {a[1]: a[0]}]"
+    )
+    for row in (
+        {"tests": ["assert f(2) == [6, 3.0, True, {4: 2}]"]},
+        {"tests": ["assert f(2)[0] + 1 == 7 and f(2)[2] is True"]},
+    ):
+        score = code(fenced(program), row, packages=("numpy",))
+        assert score.value == 1, score.why

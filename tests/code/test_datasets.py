@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from rewards.code_tests import AssertTests, BadTask, CallTest, CallTests, StdinTest, StdinTests, is_task, read_task
 from rewards.code_tests import livecodebench as lcb
-from rewards.code_tests.expressions import as_expressions
+from rewards.code_tests.expressions import as_calls
 
 HUMAN_EVAL = {
     "task_id": "HumanEval/x",
@@ -65,7 +65,7 @@ def test_assertions_that_are_no_comparison_with_a_constant_stay_assertions():
 
 def test_statements_between_assertions_belong_to_the_next_one():
     code = "s = Solution()\nx = {'n': 1}\nassert s.f(**x) == 1\nx = {'n': 2}\nassert s.f(**x) == 2\n"
-    tests = as_expressions(code)
+    tests = as_calls(code)
     assert tests is not None
     program = "class Solution:\n    def f(self, n): return n\n"
     space: dict = {}
@@ -75,7 +75,7 @@ def test_statements_between_assertions_belong_to_the_next_one():
 
 @given(a=st.integers(), b=st.lists(st.text(max_size=3), max_size=3))
 def test_an_expression_keeps_its_arguments_and_gives_up_its_value(a, b):
-    tests = as_expressions(f"assert f({a!r}, {b!r}) == {[a, b]!r}")
+    tests = as_calls(f"assert f({a!r}, {b!r}) == {[a, b]!r}")
     assert tests is not None
     space: dict = {"f": lambda *given: list(given)}
     exec(tests.glue, space)
@@ -137,7 +137,7 @@ def test_any_text_is_read_or_refused(text):
         (HUMAN_EVAL | {"test": "def check(candidate):\n    assert True\n"}, "its tests call nothing"),
         (HUMAN_EVAL | {"test": "def check(candidate:\n"}, "its tests are not Python"),
         (MBPP | {"test_list": []}, "it has no tests"),
-        (MBPP | {"test_list": ["assert 3 == 3"]}, "its test `assert 3 == 3` calls nothing"),
+        (MBPP | {"test_list": ["assert 3 == 3"]}, "its tests call nothing"),
         (MBPP | {"test_list": ["assert True"]}, "its tests call nothing"),
         (MBPP | {"test_list": "assert add(1) == 1"}, "column test_list must be a list of texts"),
         (livecodebench([], packed([])), "it has no tests"),

@@ -183,7 +183,12 @@ def test_method_of_class_solution_is_called_on_a_fresh_object(sandbox: Sandbox) 
 
 @pytest.mark.parametrize(
     ("source", "reason"),
-    [("def g(x): pass", "runtime_error"), ("def f(", "compile_error"), ("1/0", "runtime_error"), ("exit()", "died")],
+    [
+        ("def g(x): pass", "runtime_error"),
+        ("def f(", "compile_error"),
+        ("1/0", "runtime_error"),
+        ("exit()", "runtime_error"),
+    ],
 )
 def test_program_that_does_not_load_gives_one_result_that_says_so(sandbox: Sandbox, source: str, reason: str) -> None:
     assert [one.reason for one in sandbox.call_functions(source, "f", [[1], [2]])] == [reason]
