@@ -1,6 +1,6 @@
 """Equal as mathematics?  The ladder, cheapest step first; every step says what it decided and why.
 
-    normal form → text → rational → quantity → container → relation → set → numeric → symbolic
+    normal form → text → rational → quantity → container → relation → set → numeric
 
 A step answers equal, different or undecided.  Undecided falls through to the next; at the end it is not equal.
 The relation is symmetric, except where a leniency is about the gold answer (percent signs, roundings, forms that are
@@ -17,14 +17,14 @@ from dataclasses import replace
 
 from rewards.math_answer.compare import containers, forms, measures, relations, values
 from rewards.math_answer.compare.context import Context, Step
-from rewards.math_answer.compare.equality import Equality, Prover
+from rewards.math_answer.compare.equality import Equality
 from rewards.math_answer.leniency import Leniency
 from rewards.math_answer.nodes import Cases, Node, Num, Op, Quantity, Relation, Seq, Sym, Time, Words, is_op, substitute
 
 
-def compare(gold: Node, pred: Node, leniency: Leniency, prove: Prover | None = None) -> Equality:
+def compare(gold: Node, pred: Node, leniency: Leniency) -> Equality:
     """Whether the prediction equals the gold answer, under one leniency."""
-    return Context(leniency, prove, _ladder).compare(gold, pred)
+    return Context(leniency, _ladder).compare(gold, pred)
 
 
 def _ladder(c: Context, gold: Node, pred: Node) -> Equality:
@@ -63,7 +63,7 @@ def _unchained(c: Context, node: Node) -> Node | Equality:
 def _equal_members(c: Context, one: Node, other: Node) -> Equality:
     """Members of one chain: what is forgiven or refused in an answer does not matter between them."""
     strict = replace(c.leniency, unevaluated=True, decimal_digits=0, gold_digits=0)
-    return Context(strict, c.prove, c.ladder, c.budget).compare(one, other)
+    return Context(strict, c.ladder, c.budget).compare(one, other)
 
 
 # -- labels

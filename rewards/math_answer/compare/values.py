@@ -8,8 +8,9 @@ from fractions import Fraction
 from rewards.math_answer.compare import forms
 from rewards.math_answer.compare.context import Context
 from rewards.math_answer.compare.equality import Equality
+from rewards.math_answer.compute.budget import Undefined, Unsupported
 from rewards.math_answer.compute.exact import rational
-from rewards.math_answer.compute.numeric import Evaluator, Undefined, Unsupported
+from rewards.math_answer.compute.numeric import Evaluator
 from rewards.math_answer.compute.sampling import same_value
 from rewards.math_answer.nodes import (
     EMPTY,
@@ -47,11 +48,6 @@ def expressions(c: Context, gold: Node, pred: Node) -> Equality:
         return rounding
     if same is not None:
         return Equality(same, "numeric", "same value" if same else "different values")
-    prove = c.prove
-    if prove is not None and (unevaluated(gold) or unevaluated(pred)):
-        same = c.budget.ask(lambda: prove(gold, pred))
-        reasons = {True: "proved equal", False: "different", None: "could not be decided"}
-        return Equality(same, "symbolic", reasons[same])
     same = forms.sorted_terms(gold) == forms.sorted_terms(pred)
     return Equality(same or None, "normal form", "same terms" if same else "could not be computed")
 

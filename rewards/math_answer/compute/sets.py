@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rewards.math_answer.compute.numeric import Budget, Evaluator, Undefined, Unsupported, context
+from rewards.math_answer.compute.budget import Budget, Undefined, Unsupported
+from rewards.math_answer.compute.numeric import Evaluator, context
 from rewards.math_answer.nodes import EMPTY, INFINITY, REALS, Node, Op, Relation, Seq, Sym, symbols
 
 MAX_POINTS = 64
