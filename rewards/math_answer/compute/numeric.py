@@ -191,7 +191,7 @@ def _real_power(ctx: Any, base: Any, exponent: Any) -> Any:
         if ctx.re(exponent) > 0:
             return ctx.mpf(0)
         raise ZeroDivisionError("0 to a power that is not positive")
-    if abs(exponent) * max(abs(ctx.mag(base)), 1) > MAX_EXPONENT:
+    if abs(exponent) * max(abs(ctx.mag(base)), 1) > MAX_EXPONENT and abs(exponent * ctx.ln(base)) > MAX_EXPONENT:
         raise Unsupported("too large")
     return ctx.power(base, exponent)
 
