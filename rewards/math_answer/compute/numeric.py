@@ -42,7 +42,7 @@ def digits_needed(*nodes: Node) -> int:
     """Digits at which the numbers in these trees can be told apart: as many as they have, computed, and some more;
     fewer of these where each digit is dear."""
     dear = any(is_endless(part) for node in nodes for part in walk(node))
-    spare = 40 if not dear else 10 if any(map(symbols, nodes)) else 20
+    spare = 40 if not dear else 10 if any(map(symbols, nodes)) else 15
     return spare + sum(map(_digits_in, nodes))
 
 
