@@ -25,7 +25,6 @@ os.environ["SYMPY_GROUND_TYPES"] = "python"
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from rewards.math_answer import audit
-from rewards.math_answer.prove import prover
 
 SCORED = ("core", "rule", "hard")
 SETS = {
@@ -83,7 +82,6 @@ def measure(rows: list[dict[str, Any]], judge: Judge) -> Figures:
 
 
 def ours(policy: str) -> Judge:
-    prover.warm()
     return lambda row: audit.judge_row(row, policy).ok
 
 
@@ -119,7 +117,6 @@ def main() -> None:
     own, children = (
         resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
-    prover.close()
     children = max(children, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
     print(f"\npeak memory: this process {own:.0f} MiB, largest child {children:.0f} MiB")
 

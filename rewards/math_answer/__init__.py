@@ -7,13 +7,12 @@ r"""Is the answer in this text the gold answer?  A rule-based judge of mathemati
 The path of an answer has a folder for each part, and each says in its `__init__` what it is for:
 
     completion ─▶ find: which part is the answer ─▶ read: text to a tree of `nodes` ─▶ compare: the ladder of equality
-                                                                                         ├ compute: arithmetic
-                                                                                         └ prove: computer algebra
+                                                                                         └ compute: numbers
 
 `leniency` is what is forgiven.  `verdict` walks the whole path, `reward` makes a score of it, `batch` and its `worker`
 judge many pairs over `processes`, `audit` judges a file.  docs/verifier.md has the reasons and the figures.
 
-No text ever reaches `eval`, `sympify` or `parse_expr`; sympy is imported in the prover's process only.
+No text ever reaches `eval`, `sympify` or `parse_expr`.
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from rewards.math_answer.leniency import Leniency, named
-from rewards.math_answer.prove import prover
 from rewards.math_answer.reward import gold_problem
 from rewards.math_answer.verdict import Verdict, verify, verify_answer
 
@@ -77,7 +76,6 @@ def _checked(line: str, place: str, at: int) -> dict[str, Any]:
 
 def grade(rows: Iterable[Mapping[str, Any]], policy: str | Leniency = "train", second: Second | None = None) -> Report:
     """Verdicts for all rows, and the figures."""
-    prover.warm()
     graded = []
     for row in rows:
         verdict = judge_row(row, policy)
@@ -88,7 +86,7 @@ def grade(rows: Iterable[Mapping[str, Any]], policy: str | Leniency = "train", s
 
 def judge_row(row: Mapping[str, Any], policy: str | Leniency) -> Verdict:
     judge = verify_answer if row["form"] == "answer" else verify
-    return judge(row["gold"], row["prediction"], policy, prover.prove)
+    return judge(row["gold"], row["prediction"], policy)
 
 
 def write_verdicts(report: Report, path: str | Path) -> None:

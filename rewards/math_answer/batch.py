@@ -9,24 +9,39 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import selectors
+import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Sequence
 from typing import IO, Literal
 
 from rewards.math_answer.leniency import Leniency, named
-from rewards.math_answer.processes import START, start_python
 from rewards.math_answer.verdict import Verdict
-from rewards.math_answer.worker import WARMING
 
 Pair = tuple[str | int | float, str]
 DEADLINE = 2.0  # seconds for one pair
+START = 30.0  # seconds for a worker's first pair: Python has to start
+
+
+def _start() -> subprocess.Popen[bytes]:
+    """A worker, wherever the package lies."""
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    plain = {"MPMATH_NOGMPY": "1"}  # gmpy2, where mpmath finds it, aborts the process on numbers that are too large
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "rewards.math_answer.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | plain | {"PYTHONPATH": os.pathsep.join([root, *filter(None, sys.path)])},
+    )
 
 
 class _Worker:
     def __init__(self) -> None:
-        self.process = start_python("worker")
+        self.process = _start()
         self.pair = -1
         self.due = 0.0
         self.judged = 0
@@ -97,12 +112,8 @@ class _Batch:
         pause = max(0.0, min(worker.due for worker in self.busy) - time.monotonic())
         for key, _events in self.selector.select(pause):
             worker = key.data
-            answer = _answer(worker)
-            if answer is None:
-                worker.due = time.monotonic() + START
-            else:
-                self.verdicts[worker.pair] = answer
-                self.go_on(worker, dead=answer == _DIED or worker.process.poll() is not None)
+            self.verdicts[worker.pair] = answer = _answer(worker)
+            self.go_on(worker, dead=answer == _DIED or worker.process.poll() is not None)
 
     def go_on(self, worker: _Worker, dead: bool) -> None:
         if dead:
@@ -142,11 +153,7 @@ class _Batch:
 _DIED = Verdict(False, "the worker died", "deadline", None, 0.0)
 
 
-def _answer(worker: _Worker) -> Verdict | None:
-    """The worker's verdict; None where it says that it needs time to import sympy first."""
+def _answer(worker: _Worker) -> Verdict:
     line = worker.output.readline()
-    answer = json.loads(line) if line else None
-    if answer == WARMING:
-        return None
     worker.judged += 1
-    return _DIED if answer is None else Verdict(*answer)
+    return Verdict(*json.loads(line)) if line else _DIED

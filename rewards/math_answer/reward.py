@@ -11,7 +11,6 @@ from rewards.math_answer.compare.normal import normal_form
 from rewards.math_answer.find.extract import extract
 from rewards.math_answer.leniency import TRAIN, named
 from rewards.math_answer.nodes import Words
-from rewards.math_answer.prove.prover import prove
 from rewards.math_answer.verdict import gold_answer, judge
 
 
@@ -25,7 +24,7 @@ def math(completion: str, problem: Mapping[str, Any], *, policy: str = "train") 
     found = extract(completion, leniency)
     if found.node is None:
         return Score(0.0, answer=None, why=found.reason, parsed=False)
-    same, _ = judge(gold, found, leniency, prove)
+    same, _ = judge(gold, found, leniency)
     if same.stage == "gold":
         return Score.none(same.reason)
     return Score(float(bool(same)), normal_form(found.node), f"{same.stage}: {same.reason}", parsed=True)
@@ -40,5 +39,5 @@ def gold_problem(gold: Any) -> str | None:
         return f"the gold answer {str(gold)[:80]!r} cannot be read: {right.reason}"
     if isinstance(right.node, Words) and len(right.node.text.split()) > 12:
         return f"the gold answer {str(gold)[:80]!r} is prose, which can only be compared word by word"
-    same = compare(right.node, right.node, TRAIN, prove)
+    same = compare(right.node, right.node, TRAIN)
     return None if same else f"the gold answer {str(gold)[:80]!r} does not equal itself: {same.reason}"

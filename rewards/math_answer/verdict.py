@@ -2,8 +2,7 @@
 
     verify("1/2", r"… so the answer is \\boxed{0.5}")   →   Verdict(ok=True, reason="same number", stage="rational", …)
 
-Nothing here sets a time limit: every step is bounded by the size of what it may touch, and the one that is not
-(computer algebra) runs in a process of its own that is killed on its deadline (`prover`).
+Nothing here sets a time limit: every step is bounded by the size of what it may touch.
 """
 
 from __future__ import annotations
@@ -13,12 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from rewards.math_answer.compare.equality import Equality, Prover
+from rewards.math_answer.compare.equality import Equality
 from rewards.math_answer.compare.ladder import compare
 from rewards.math_answer.find.extract import Extracted, extract
 from rewards.math_answer.leniency import EVAL, Leniency, named
 from rewards.math_answer.nodes import Node, Num, Seq, Words
-from rewards.math_answer.prove import prover
 from rewards.math_answer.read import answers
 from rewards.math_answer.read import text as cleaning
 from rewards.math_answer.read.tokens import ParseError
@@ -57,27 +55,23 @@ def _read_gold(text: str) -> Extracted:
     return Extracted(text, node, "gold")
 
 
-def verify(
-    gold: str | int | float, completion: str, policy: str | Leniency = "train", prove: Prover | None = prover.prove
-) -> Verdict:
+def verify(gold: str | int | float, completion: str, policy: str | Leniency = "train") -> Verdict:
     """Whether the completion's answer is the gold answer."""
     leniency = named(policy)
-    return _timed(lambda: judge(gold, extract(completion, leniency), leniency, prove))
+    return _timed(lambda: judge(gold, extract(completion, leniency), leniency))
 
 
-def verify_answer(
-    gold: str | int | float, answer: str, policy: str | Leniency = "train", prove: Prover | None = prover.prove
-) -> Verdict:
+def verify_answer(gold: str | int | float, answer: str, policy: str | Leniency = "train") -> Verdict:
     """Whether a bare answer, found by somebody else, is the gold answer."""
     leniency = named(policy)
 
     def run() -> tuple[Equality, str | None]:
         if "boxed" in answer:
-            return judge(gold, extract(answer, leniency), leniency, prove)
+            return judge(gold, extract(answer, leniency), leniency)
         try:
-            return judge(gold, Extracted(answer, answers.parse(answer), "bare"), leniency, prove)
+            return judge(gold, Extracted(answer, answers.parse(answer), "bare"), leniency)
         except ParseError as error:
-            return judge(gold, Extracted(answer, None, f"cannot be read: {error}"), leniency, prove)
+            return judge(gold, Extracted(answer, None, f"cannot be read: {error}"), leniency)
 
     return _timed(run)
 
@@ -89,9 +83,7 @@ def _timed(run: Callable[[], tuple[Equality, str | None]]) -> Verdict:
     return Verdict(bool(same), same.reason, same.stage, text, round(ms, 3))
 
 
-def judge(
-    gold: str | int | float, found: Extracted, leniency: Leniency, prove: Prover | None
-) -> tuple[Equality, str | None]:
+def judge(gold: str | int | float, found: Extracted, leniency: Leniency) -> tuple[Equality, str | None]:
     """Whether an extracted answer is the gold answer, and its text."""
     right = gold_answer(gold)
     if found.text and _same_text(right.text, found.text):
@@ -100,8 +92,8 @@ def judge(
         return Equality(False, "gold", f"the gold answer cannot be read: {right.reason}"), found.text
     if found.node is None:
         return Equality(False, "extract" if found.text is None else "parse", found.reason), found.text
-    same = compare(right.node, found.node, leniency, prove)
-    if not same and (better := _other_reading(right, found, leniency, prove)) is not None:
+    same = compare(right.node, found.node, leniency)
+    if not same and (better := _other_reading(right, found, leniency)) is not None:
         same = better
     return same, found.text
 
@@ -113,7 +105,7 @@ def _same_text(gold: str | None, found: str) -> bool:
     )
 
 
-def _other_reading(gold: Extracted, found: Extracted, leniency: Leniency, prove: Prover | None) -> Equality | None:
+def _other_reading(gold: Extracted, found: Extracted, leniency: Leniency) -> Equality | None:
     """Commas read the other way: `100,200,300` as a list where the other side is one, `3,14` as 3.14."""
     for one, other in ((gold, found), (found, gold)):
         text = one.text or ""
@@ -123,10 +115,10 @@ def _other_reading(gold: Extracted, found: Extracted, leniency: Leniency, prove:
             except ParseError:
                 continue
             left, right = (node, other.node) if one is gold else (other.node, node)
-            return compare(left, right, leniency, prove)
+            return compare(left, right, leniency)
         if leniency.decimal_comma and isinstance(other.node, Num) and other.node.places and "," in text:
             try:
-                return compare(other.node, answers.parse(answers.with_decimal_comma(text)), leniency, prove)
+                return compare(other.node, answers.parse(answers.with_decimal_comma(text)), leniency)
             except ParseError:
                 continue
     return None

@@ -5,7 +5,7 @@
       containers  matrices, sets, lists, cases
       relations   equations and inequalities
       items       one by one in their order, or each with a match somewhere
-      values      numbers and expressions, by `compute` and at last by the prover
+      values      numbers and expressions, by `compute`
 
 The way in is `ladder.compare`.  What the steps share while one pair of answers is compared is a `Context`; through it
 they hand the parts of an answer back to the ladder, so that no step imports what stands above it.  Every step says an

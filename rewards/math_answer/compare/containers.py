@@ -9,7 +9,7 @@ from rewards.math_answer.compare.context import Context
 from rewards.math_answer.compare.equality import Equality
 from rewards.math_answer.compare.items import in_any_order, in_order
 from rewards.math_answer.compute import sets
-from rewards.math_answer.nodes import EMPTY, REALS, Cases, Matrix, Node, Op, Relation, Seq, Sym
+from rewards.math_answer.nodes import EMPTY, REALS, Cases, Matrix, Node, Op, Relation, Seq, Sym, is_op
 
 _CHOICES = frozenset("ABCDEFGHIJ")
 _SETS = frozenset(("cup", "cap", "setminus"))
@@ -20,7 +20,7 @@ def collections(c: Context, gold: Node, pred: Node) -> Equality:
     gold, pred = forms.with_matrices_computed(gold), forms.with_matrices_computed(pred)
     if isinstance(gold, Matrix) or isinstance(pred, Matrix):
         return matrices(c, gold, pred)
-    gold, pred = _as_set(gold, pred), _as_set(pred, gold)
+    gold, pred = _as_set(c, gold, pred), _as_set(c, pred, gold)
     for step in _READINGS:
         same = step(c, gold, pred)
         if same is not None:
@@ -35,8 +35,9 @@ def _sets(c: Context, gold: Node, pred: Node) -> Equality | None:
     same = sets.same_set(gold, pred, c.budget)
     if same is not None:
         return Equality(same, "set", "same set" if same else "different sets")
-    if isinstance(gold, Op) and isinstance(pred, Op):
-        return in_any_order(c, _members(gold), _members(pred), "set")
+    if isinstance(gold, Op) and isinstance(pred, Op) and gold.name == pred.name:
+        parts = _members(gold), _members(pred)
+        return in_order(c, *parts) if gold.name == "setminus" else in_any_order(c, *parts, "set")
     return None
 
 
@@ -85,6 +86,7 @@ def sequences(c: Context, gold: Node, pred: Node) -> Equality:
     if repeated := _one_answer(c, gold, pred):
         return repeated
     left, right = (node if isinstance(node, Seq) else Seq((node,)) for node in (gold, pred))
+    left, right = _spread(left, len(right.items)), _spread(right, len(left.items))
     for one, other in ((left, right), (right, left)):  # the set of one pair is that pair
         if _kind(one) == "set" and len(one.items) == 1 and _kind(other) == "tuple":
             return c.compare(one.items[0], other) if one is left else c.compare(other, one.items[0])
@@ -95,11 +97,22 @@ def sequences(c: Context, gold: Node, pred: Node) -> Equality:
     return _items(c, left, right)
 
 
+def _spread(seq: Seq, count: int) -> Seq:
+    """`x = y = 1, z = 2` with each of so many names beside its value."""
+    if seq.open != "" or len(seq.items) == count:
+        return seq
+    flat: list[Node] = []
+    for item in seq.items:
+        parts = forms.spread(item, len(item.sides) - 1) if isinstance(item, Relation) else item
+        flat.extend(parts.items if isinstance(item, Relation) and isinstance(parts, Seq) else (item,))
+    return Seq(tuple(flat)) if len(flat) == count else seq
+
+
 def _items(c: Context, left: Seq, right: Seq) -> Equality:
     """Items and their brackets, once labels are off."""
     unordered = {_kind(left), _kind(right)} <= {"list", "set"}
-    if unordered and len(left.items) != len(right.items):  # `2, 2` is the set of 2
-        left, right = (Seq(tuple(dict.fromkeys(side.items)), side.open, side.close) for side in (left, right))
+    if unordered and len(left.items) != len(right.items):
+        left, right = (_as_distinct(side) for side in (left, right))
     if len(left.items) != len(right.items):
         return Equality(False, "container", f"{len(left.items)} items against {len(right.items)}")
     if unordered:
@@ -109,13 +122,19 @@ def _items(c: Context, left: Seq, right: Seq) -> Equality:
     return Equality(False, "container", "other brackets")
 
 
+def _as_distinct(seq: Seq) -> Seq:
+    """{2, 2} as the set of 2, and points each once; but the list `2, 2` is not `2`."""
+    points = all(isinstance(item, Seq) for item in seq.items)
+    return Seq(tuple(dict.fromkeys(seq.items)), seq.open, seq.close) if points or _kind(seq) == "set" else seq
+
+
 def _one_answer(c: Context, gold: Node, pred: Node) -> Equality | None:
     """`3/5 or 0.6` is one answer, written twice; `5 or 6` is none."""
     listed, single = (gold, pred) if isinstance(gold, Seq) else (pred, gold)
     if isinstance(single, Seq) or not isinstance(listed, Seq) or listed.open != "":
         return None
-    if any(isinstance(item, Relation) for item in listed.items):
-        return None
+    if any(isinstance(item, Relation) for item in listed.items) or len(set(listed.items)) < len(listed.items):
+        return None  # `2, 2` is a double root
     written = [c.compare(gold, item) if single is gold else c.compare(item, pred) for item in listed.items]
     return written[0] if all(written) else None
 
@@ -147,10 +166,10 @@ def _row(row: tuple[Node, ...]) -> Node:
     return row[0] if len(row) == 1 else Seq(row, "(", ")")
 
 
-def _as_set(node: Node, other: Node) -> Node:
+def _as_set(c: Context, node: Node, other: Node) -> Node:
     """The set that an inequality beside something else, or a set-builder, describes; any other node unchanged."""
     describes = (isinstance(node, Relation) and not isinstance(other, Relation)) or isinstance(node, Seq)
-    return sets.labelled_interval(node) if describes else node
+    return sets.labelled_interval(node, c.budget) if describes else node
 
 
 def _is_set(node: Node) -> bool:
@@ -160,17 +179,17 @@ def _is_set(node: Node) -> bool:
 
 
 def _members(node: Op) -> tuple[Node, ...]:
-    """The parts of a union, flat."""
+    """The parts of a union, flat; both sides of a difference."""
     out: list[Node] = []
     for part in node.args:
-        out.extend(_members(part) if isinstance(part, Op) and part.name == node.name else (part,))
+        out.extend(_members(part) if node.name != "setminus" and is_op(part, node.name) else (part,))
     return tuple(out)
 
 
 def _expanded(node: Node) -> Node:
-    """`±` spelt out, in a list or a set or alone."""
-    if isinstance(node, Seq):
-        return Seq(forms.flattened(node.items), node.open, node.close) if node.open in ("", "{") else node
+    """`±` spelt out, in a list or a set or alone; in a point as two points."""
+    if isinstance(node, Seq) and node.open in ("", "{"):
+        return Seq(forms.flattened(node.items), node.open, node.close)
     both = forms.variants(node)
     return Seq(both) if len(both) > 1 else node
 

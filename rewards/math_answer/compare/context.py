@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rewards.math_answer.compare.equality import Equality, Prover
-from rewards.math_answer.compute.numeric import Budget
+from rewards.math_answer.compare.equality import Equality
+from rewards.math_answer.compute.budget import Budget
 from rewards.math_answer.leniency import Leniency
 from rewards.math_answer.nodes import Node
 
@@ -19,9 +19,8 @@ MAX_PAIRS = 4_096  # comparisons of parts in one pair of answers
 class Context:
     """One pair of answers under one leniency, and what may still be spent on it."""
 
-    def __init__(self, leniency: Leniency, prove: Prover | None, ladder: Step, budget: Budget | None = None) -> None:
+    def __init__(self, leniency: Leniency, ladder: Step, budget: Budget | None = None) -> None:
         self.leniency = leniency
-        self.prove = prove
         self.ladder = ladder
         self.budget = budget or Budget()
         self.pairs = 0

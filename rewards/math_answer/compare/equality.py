@@ -1,11 +1,8 @@
-"""What a step of the ladder says, and the last step's signature."""
+"""What a step of the ladder says."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-
-from rewards.math_answer.nodes import Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +15,3 @@ class Equality:
 
     def __bool__(self) -> bool:
         return self.equal is True
-
-
-# Computer algebra on (gold, prediction): equal, different or unknown.  It runs where it can be killed.
-Prover = Callable[[Node, Node], bool | None]

@@ -25,6 +25,8 @@ from rewards.math_answer.nodes import (
 )
 from rewards.math_answer.read.vocabulary import UNITS
 
+_FUNCTIONS = frozenset("fghFGH")
+_ANGLES = frozenset((*"ABC", "alpha", "beta", "gamma", "theta", "phi"))
 _UNIT_LETTERS = frozenset("msghlLNJWV") & UNITS.keys()
 
 
@@ -42,7 +44,7 @@ def labelled(node: Node) -> Labelled | None:
     """The label and the value of `x = 5`, `x = y = 2`, `x = 10/2 = 5`, `f(x) = x + 1`; None for an equation."""
     if not isinstance(node, Relation) or not set(node.signs) <= {"=", "~"}:
         return None
-    sides, signs = node.sides, node.signs
+    sides, signs = tuple(_named(side) for side in node.sides), node.signs
     if len(sides) == 2 and is_label(sides[1]) and not is_label(sides[0]):
         sides = (sides[1], sides[0])
     first = 0
@@ -59,6 +61,36 @@ def labelled(node: Node) -> Labelled | None:
     if any(bound & symbols(side) for side in tail):
         return None  # x = x² is an equation
     return Labelled(label, exact[-1], exact[:-1], about)
+
+
+def spread(node: Node, count: int) -> Node:
+    """`x = y = z = 1` as `x = 1, y = 1, z = 1`, where so many values are asked for."""
+    if not isinstance(node, Relation) or set(node.signs) != {"="} or len(node.sides) != count + 1 or count < 2:
+        return node
+    *names, value = node.sides
+    if not all(isinstance(name, Sym) and is_label(name) for name in names) or len(set(names)) < count:
+        return node
+    return Seq(tuple(Relation(("=",), (name, value)) for name in names))
+
+
+def _named(side: Node) -> Node:
+    """A side of an equation, as a variable where it is only a name: `f^{-1}(x)`, `P(X > 2)`, `Δp`, `dy/dx`, `sin θ`."""
+    match side:
+        case Op(name="mul", args=(Op(name="pow", args=(Sym(name=function), Num(value=-1))), *arguments)):
+            return Op("call", (Sym(f"{function}^-1"), *arguments)) if function in _FUNCTIONS else side
+        case Op(name="mul", args=(Sym(name="P"), Relation() | Op(name="cap" | "cup" | "setminus") as event)):
+            return Op("call", (Sym("P"), event))
+        case Op(name="mul", args=(Sym(name="Delta"), Sym(name=quantity))):
+            return Sym(f"Delta {quantity}")
+        case Op(
+            name="div", args=(Op(name="mul", args=(Sym("d"), Sym(name=above))), Op(name="mul", args=(Sym("d"), Sym())))
+        ):
+            return Sym(f"{above}'")
+        case Op(name="sin" | "cos" | "tan" | "cot" | "sec" | "csc", args=(Sym(name=angle),)) if angle in _ANGLES:
+            return Op("call", (Sym(side.name), side.args[0]))
+        case Op(name="sin" | "cos" | "tan" | "cot" | "sec" | "csc", args=(Sym(name=angle),)) if angle[:1] == "∠":
+            return Op("call", (Sym(side.name), side.args[0]))
+    return side
 
 
 def is_label(node: Node) -> bool:
@@ -89,7 +121,7 @@ def constant_chain(node: Node) -> tuple[Node, ...] | None:
     """The members of `10^3 = 1000`: a chain of `=` without variables or labels.  It is worth its last member, where
     all of them are equal."""
     if isinstance(node, Relation) and set(node.signs) <= {"=", "~"} and not symbols(node):
-        return node.sides
+        return None if is_op(node.sides[0], "call") else node.sides  # `f(2) = 7`
     return None
 
 

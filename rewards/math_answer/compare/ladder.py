@@ -1,6 +1,6 @@
 """Equal as mathematics?  The ladder, cheapest step first; every step says what it decided and why.
 
-    normal form → text → rational → quantity → container → relation → set → numeric → symbolic
+    normal form → text → rational → quantity → container → relation → set → numeric
 
 A step answers equal, different or undecided.  Undecided falls through to the next; at the end it is not equal.
 The relation is symmetric, except where a leniency is about the gold answer (percent signs, roundings, forms that are
@@ -15,16 +15,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from rewards.math_answer.compare import containers, forms, measures, relations, values
+from rewards.math_answer.compare import containers, families, forms, measures, relations, values
 from rewards.math_answer.compare.context import Context, Step
-from rewards.math_answer.compare.equality import Equality, Prover
+from rewards.math_answer.compare.equality import Equality
 from rewards.math_answer.leniency import Leniency
 from rewards.math_answer.nodes import Cases, Node, Num, Op, Quantity, Relation, Seq, Sym, Time, Words, is_op, substitute
 
 
-def compare(gold: Node, pred: Node, leniency: Leniency, prove: Prover | None = None) -> Equality:
+def compare(gold: Node, pred: Node, leniency: Leniency) -> Equality:
     """Whether the prediction equals the gold answer, under one leniency."""
-    return Context(leniency, prove, _ladder).compare(gold, pred)
+    return Context(leniency, _ladder).compare(gold, pred)
 
 
 def _ladder(c: Context, gold: Node, pred: Node) -> Equality:
@@ -32,6 +32,9 @@ def _ladder(c: Context, gold: Node, pred: Node) -> Equality:
         return Equality(True, "normal form", "same normal form")
     if isinstance(gold, Num) and isinstance(pred, Num):
         return values.rationals(c, gold, pred, gold.value, pred.value)
+    family = families.families(c, gold, pred)
+    if family is not None:
+        return family
     left, right = _unchained(c, gold), _unchained(c, pred)
     if isinstance(left, Equality):
         return left
@@ -63,7 +66,7 @@ def _unchained(c: Context, node: Node) -> Node | Equality:
 def _equal_members(c: Context, one: Node, other: Node) -> Equality:
     """Members of one chain: what is forgiven or refused in an answer does not matter between them."""
     strict = replace(c.leniency, unevaluated=True, decimal_digits=0, gold_digits=0)
-    return Context(strict, c.prove, c.ladder, c.budget).compare(one, other)
+    return Context(strict, c.ladder, c.budget).compare(one, other)
 
 
 # -- labels
@@ -71,6 +74,7 @@ def _equal_members(c: Context, one: Node, other: Node) -> Equality:
 
 def _labelled(c: Context, gold: Node, pred: Node) -> Equality:
     """`x = 5` against `5`, `f(x) = 2x` against `f(t) = 2t`; equations go on as equations."""
+    gold, pred = (forms.spread(node, _count(other)) for node, other in ((gold, pred), (pred, gold)))
     left, right = forms.labelled(gold), forms.labelled(pred)
     for form in (left, right):
         if form is not None and (fault := _inconsistent(c, form)):
@@ -85,6 +89,13 @@ def _labelled(c: Context, gold: Node, pred: Node) -> Equality:
         return relations.relations(c, gold, pred)
     value = form.value
     return c.compare(value, other) if left else c.compare(other, value)
+
+
+def _count(node: Node) -> int:
+    """How many values an answer has, where it is a point or a list."""
+    form = forms.labelled(node)
+    value = node if form is None else form.value
+    return len(value.items) if isinstance(value, Seq) else 0
 
 
 def _worth(c: Context, node: Node, other: Node) -> Node:

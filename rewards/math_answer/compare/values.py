@@ -8,8 +8,9 @@ from fractions import Fraction
 from rewards.math_answer.compare import forms
 from rewards.math_answer.compare.context import Context
 from rewards.math_answer.compare.equality import Equality
+from rewards.math_answer.compute.budget import Undefined, Unsupported
 from rewards.math_answer.compute.exact import rational
-from rewards.math_answer.compute.numeric import Evaluator, Undefined, Unsupported
+from rewards.math_answer.compute.numeric import Evaluator
 from rewards.math_answer.compute.sampling import same_value
 from rewards.math_answer.nodes import (
     EMPTY,
@@ -47,11 +48,6 @@ def expressions(c: Context, gold: Node, pred: Node) -> Equality:
         return rounding
     if same is not None:
         return Equality(same, "numeric", "same value" if same else "different values")
-    prove = c.prove
-    if prove is not None and (unevaluated(gold) or unevaluated(pred)):
-        same = c.budget.ask(lambda: prove(gold, pred))
-        reasons = {True: "proved equal", False: "different", None: "could not be decided"}
-        return Equality(same, "symbolic", reasons[same])
     same = forms.sorted_terms(gold) == forms.sorted_terms(pred)
     return Equality(same or None, "normal form", "same terms" if same else "could not be computed")
 
@@ -75,13 +71,24 @@ def rationals(c: Context, gold: Node, pred: Node, left: Fraction, right: Fractio
 
 
 def rounds(c: Context, exact: Node, rounded: Node) -> bool:
-    """Whether `rounded` is `exact` to the digits it shows, give or take one in the last."""
+    """Whether `rounded` is `exact` to the digits it shows, rounded or cut off."""
     exact, decimal = (node.value if isinstance(node, Quantity) else node for node in (exact, rounded))
     if not isinstance(decimal, Num):
         return bool(c.compare(exact, rounded))
-    slack = Fraction(1, 10**decimal.places) if decimal.places else Fraction(1, 2)
-    low, high = num(decimal.value - slack), num(decimal.value + slack)
-    return ordered(c, low, exact) and ordered(c, exact, high)
+    unit = Fraction(1, 10 ** (decimal.places or 0))
+    cut = unit if decimal.places else unit / 2
+    below, above = (unit / 2, cut) if decimal.value > 0 else (cut, unit / 2)
+    return _between(c, decimal.value - below, exact, decimal.value + above)
+
+
+def near(c: Context, exact: Node, decimal: Num) -> bool:
+    """Whether they are the same to the digits of the decimal, give or take one in the last."""
+    unit = Fraction(1, 10**decimal.places) if decimal.places else Fraction(1, 2)
+    return _between(c, decimal.value - unit, exact, decimal.value + unit)
+
+
+def _between(c: Context, low: Fraction, node: Node, high: Fraction) -> bool:
+    return ordered(c, num(low), node) and ordered(c, node, num(high))
 
 
 def rounded(c: Context, gold: Node, pred: Node) -> Equality | None:
@@ -91,13 +98,13 @@ def rounded(c: Context, gold: Node, pred: Node) -> Equality | None:
             if (
                 _digits(decimal) >= c.leniency.decimal_digits
                 and not _digits(exact)
-                and rounds(c, exact, _decimal(decimal))
+                and near(c, exact, _decimal(decimal))
             ):
                 return Equality(True, "rounding", "a decimal of it to many digits")
     if c.leniency.gold_digits and _digits(gold) >= c.leniency.gold_digits and not _digits(pred):
         value = rational(pred)
         whole = value is not None and value.denominator == 1  # a whole number is no more exact than the decimal
-        if not whole and rounds(c, pred, _decimal(gold)):
+        if not whole and near(c, pred, _decimal(gold)):
             return Equality(True, "rounding", "the gold answer is a rounding of it")
     return None
 

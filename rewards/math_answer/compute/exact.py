@@ -1,4 +1,4 @@
-"""Exact rational arithmetic on trees: what is rational is decided here, without tolerance and without sympy.
+"""Exact rational arithmetic on trees: what is rational is decided here, without tolerance.
 
 Every operation estimates the size of its result first, so `9^{9^{9}}` is refused, not computed.
 """

@@ -12,26 +12,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
+from rewards.math_answer.compute import calculus
+from rewards.math_answer.compute.budget import Budget, Undefined, Unsupported
 from rewards.math_answer.compute.exact import MAX_SUM, rational
-from rewards.math_answer.nodes import Node, Num, Op, Sym, children, num, substitute
+from rewards.math_answer.nodes import INFINITY, Node, Num, Op, Sym, children, num, substitute, symbols, walk
 
 MAX_NODES = 512
 MAX_GAMMA_DIGITS = 200  # beyond, one value of the gamma function takes a tenth of a second
-MAX_QUESTIONS = 3  # to computer algebra, for one pair of answers
+MAX_CALCULUS_DIGITS = 80  # of an integral, limit or infinite series
 MAX_EXPONENT = 10**7  # binary digits before the point of any intermediate result
-WORK = 30_000  # steps for one pair of answers: a fraction of a second
+FAR_OUT = 10**4  # an exponent of e, far out in an integral, from which a power is as good as zero or infinite
 
 _local = threading.local()
-
-
-class Undefined(Exception):
-    """No value here: a pole, a logarithm of zero, infinity."""
-
-
-class Unsupported(Exception):
-    """This module cannot compute it."""
 
 
 def context() -> Any:
@@ -45,8 +39,11 @@ def context() -> Any:
 
 
 def digits_needed(*nodes: Node) -> int:
-    """Digits at which the numbers in these trees can be told apart: as many as they have, computed, and some more."""
-    return 40 + sum(map(_digits_in, nodes))
+    """Digits at which the numbers in these trees can be told apart: as many as they have, computed, and some more;
+    fewer of these where each digit is dear."""
+    dear = any(is_endless(part) for node in nodes for part in walk(node))
+    spare = 40 if not dear else 10 if any(map(symbols, nodes)) else 15
+    return spare + sum(map(_digits_in, nodes))
 
 
 def _digits_in(node: Node) -> int:
@@ -58,27 +55,6 @@ def _digits_in(node: Node) -> int:
     return (value.numerator.bit_length() + value.denominator.bit_length()) * 3 // 10 + 1
 
 
-class Budget:
-    """Work that is left for one pair of answers.  A count, not a clock: verdicts do not depend on the machine."""
-
-    def __init__(self, work: int = WORK) -> None:
-        self.left = work
-        self.questions = MAX_QUESTIONS
-
-    def spend(self, work: int) -> None:
-        self.left -= work
-        if self.left < 0:
-            raise Unsupported("too much work")
-
-    def ask(self, question: Callable[[], bool | None]) -> bool | None:
-        """The answer to a question to computer algebra; none after one that it could not answer in its time."""
-        if self.questions <= 0:
-            return None
-        answer = question()
-        self.questions = 0 if answer is None else self.questions - 1
-        return answer
-
-
 class Evaluator:
     """Computes trees at one precision, with a budget of work."""
 
@@ -87,6 +63,8 @@ class Evaluator:
         self.digits = digits
         self.budget = budget
         self.cost = 1 + int((digits / 64) ** 1.5)  # about what a function costs at that many digits
+        self.integrating = False
+        self.real = True  # no value since this was last set has been complex
 
     def value(self, node: Node, point: Mapping[str, Any]) -> Any:
         self.ctx.dps = self.digits
@@ -109,6 +87,8 @@ class Evaluator:
             return self.symbol(node, point)
         if not isinstance(node, Op):
             raise Unsupported(type(node).__name__)
+        if is_endless(node):
+            return self.calculus(node, point)
         if node.name in ("sum", "prod"):
             return self.series(node, point)
         if node.name == "call":
@@ -118,10 +98,22 @@ class Evaluator:
             raise Unsupported(node.name)
         if node.name in _EXACT_FIRST and (exact := rational(node)) is not None:
             return ctx.mpf(exact.numerator) / exact.denominator
-        value = rule(ctx, *(self.compute(part, point) for part in node.args))
+        parts = [self.compute(part, point) for part in node.args]
+        value = self.far_out(node.name, parts) if self.integrating else None
+        value = rule(ctx, *parts) if value is None else value
         if ctx.isfinite(value) and value and ctx.mag(value) > MAX_EXPONENT:
             raise Unsupported("too large")
+        self.real = self.real and not ctx.im(value)
         return value
+
+    def far_out(self, name: str, parts: list[Any]) -> Any:
+        """Zero or infinity for e^x where x is large, in an integral; elsewhere e^(-10^9) is not 0."""
+        if name not in ("exp", "pow") or any(map(self.ctx.im, parts)) or parts[0] <= 0 < len(parts) - 1:
+            return None
+        size = parts[0] if name == "exp" else self.ctx.mag(parts[0]) * parts[1]
+        if abs(size) < FAR_OUT:
+            return None
+        return self.ctx.inf if size > 0 else self.ctx.zero
 
     def symbol(self, node: Sym, point: Mapping[str, Any]) -> Any:
         if node.name in point:
@@ -144,6 +136,29 @@ class Evaluator:
             total = total + term if node.name == "sum" else total * term
         return total
 
+    def calculus(self, node: Op, point: Mapping[str, Any]) -> Any:
+        """Integrals, limits and endless series, from values at more digits."""
+        if len(node.args) < 3 or not isinstance(node.args[1], Sym) or self.digits > MAX_CALCULUS_DIGITS:
+            raise Unsupported(node.name)
+        body, variable = node.args[0], node.args[1].name
+        low, high = self.end(node.args[2], point), self.end(node.args[-1], point)
+        if node.name in ("sum", "prod"):
+            low = self.ctx.mpf(self.whole(low))
+        factor, rule = _CALCULUS[node.name]
+        inner = Evaluator(factor * self.digits, self.budget)
+        inner.ctx.dps = inner.digits
+        inner.integrating = node.name == "int"
+        try:
+            value = rule(inner.ctx, lambda x: inner.compute(body, {**point, variable: x}), low, high, self.digits)
+        finally:
+            inner.ctx.dps = self.digits
+        self.real = self.real and not self.ctx.im(value)
+        return +value
+
+    def end(self, node: Node, point: Mapping[str, Any]) -> Any:
+        infinite = {INFINITY: self.ctx.inf, Op("neg", (INFINITY,)): self.ctx.ninf}.get(node)
+        return self.compute(node, point) if infinite is None else infinite
+
     def whole(self, value: Any) -> int:
         ctx = self.ctx
         if not ctx.isfinite(value) or ctx.im(value) or abs(value) > 10**9 or abs(value - ctx.nint(value)) > 1e-20:
@@ -163,13 +178,20 @@ class Evaluator:
         return ctx.sin(total) + ctx.mpf(seed) / 97
 
 
+def is_endless(node: Node) -> TypeGuard[Op]:
+    """Whether it is an integral, a limit or an infinite series."""
+    if not isinstance(node, Op):
+        return False
+    return node.name in ("int", "lim") or (node.name in ("sum", "prod") and node.args[-1] == INFINITY)
+
+
 def _real_power(ctx: Any, base: Any, exponent: Any) -> Any:
     """base^exponent, with the size of the result checked before anything is computed."""
     if not base:
         if ctx.re(exponent) > 0:
             return ctx.mpf(0)
         raise ZeroDivisionError("0 to a power that is not positive")
-    if abs(exponent) * max(abs(ctx.mag(base)), 1) > MAX_EXPONENT:
+    if abs(exponent) * max(abs(ctx.mag(base)), 1) > MAX_EXPONENT and abs(exponent * ctx.ln(base)) > MAX_EXPONENT:
         raise Unsupported("too large")
     return ctx.power(base, exponent)
 
@@ -263,6 +285,13 @@ def _mod(ctx: Any, value: Any, modulus: Any) -> Any:
     return ctx.fmod(ctx.re(value), ctx.re(modulus))
 
 
+# Digits to compute with for each digit of the result, and the rule: (context, body, low, high, digits).
+_CALCULUS: dict[str, tuple[int, Callable[..., Any]]] = {
+    "int": (3, calculus.integral),
+    "lim": (5, lambda ctx, body, point, _, digits: calculus.limit(ctx, body, point, digits)),
+    "sum": (4, lambda ctx, body, low, _, digits: calculus.series(ctx, lambda at: body(low + at), 0, digits)),
+    "prod": (4, lambda ctx, body, low, _, digits: calculus.series(ctx, lambda at: body(low + at), 1, digits)),
+}
 _CONSTANTS: dict[str, Callable[[Any], Any]] = {"pi": lambda c: +c.pi, "e": lambda c: +c.e, "i": lambda c: c.mpc(0, 1)}
 _EXACT_FIRST = frozenset(("floor", "ceil", "mod", "sgn", "gcd", "lcm", "fact", "binom"))
 _RULES: dict[str, Callable[..., Any]] = {

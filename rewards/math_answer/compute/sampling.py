@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
-from rewards.math_answer.compute.numeric import MAX_NODES, Budget, Evaluator, Undefined, Unsupported, digits_needed
+from rewards.math_answer.compute.budget import Budget, Undefined, Unsupported
+from rewards.math_answer.compute.numeric import MAX_NODES, Evaluator, digits_needed, is_endless
 from rewards.math_answer.nodes import I, Node, Num, Op, num, substitute, symbols, walk
 
 MAX_DIGITS = 1_000
@@ -62,14 +63,14 @@ def _same_function(
     imaginary = I in set(walk(a)) | set(walk(b))
     agreed = complex_agreed = complex_differed = 0
     for point in points:
+        rough.real = True
         try:
-            real = _real_at(a, point, rough) and _real_at(b, point, rough)
             same = _same_at(a, b, point, rough, fine)
-        except Undefined:
+        except (Undefined, Unsupported):
             continue
         if same is None:
             continue
-        if real or imaginary:
+        if rough.real or imaginary:
             if not same:
                 return False
             agreed += 1
@@ -86,15 +87,11 @@ def _same_function(
     return False if agreed == 0 and complex_differed >= ENOUGH else None
 
 
-def _real_at(node: Node, point: Mapping[str, Fraction], evaluator: Evaluator) -> bool:
-    value = evaluator.value(node, _numbers(point, evaluator))
-    ctx = evaluator.ctx
-    return bool(abs(ctx.im(value)) <= abs(value) * ctx.mpf(10) ** (-evaluator.digits // 2))
-
-
 def _same_at(a: Node, b: Node, point: Mapping[str, Fraction], rough: Evaluator, fine: Evaluator) -> bool | None:
-    first = [rough.value(node, _numbers(point, rough)) for node in (a, b)]
-    second = [fine.value(node, _numbers(point, fine)) for node in (a, b)]
+    at = _numbers(point, rough)
+    first = [rough.value(node, at) for node in (a, b)]
+    at = _numbers(point, fine)
+    second = [fine.value(node, at) for node in (a, b)]
     ctx = fine.ctx
     gap_1, gap_2 = abs(first[0] - first[1]), abs(second[0] - second[1])
     size_1, size_2 = max(map(abs, first)), max(map(abs, second))
@@ -114,11 +111,12 @@ def _numbers(point: Mapping[str, Fraction], evaluator: Evaluator) -> dict[str, A
 
 def _counts(node: Node) -> bool:
     """Whether the expression is about whole numbers: steps, sums, or a negative base to a variable power."""
+    free = symbols(node)
     for part in walk(node):
         if isinstance(part, Op):
-            if part.name in _STEPS and symbols(part):
+            if part.name in _STEPS and not is_endless(part) and symbols(part) & free:
                 return True
-            if part.name == "pow" and symbols(part.args[1]) and _negative(part.args[0]):
+            if part.name == "pow" and symbols(part.args[1]) & free and _negative(part.args[0]):
                 return True
     return False
 

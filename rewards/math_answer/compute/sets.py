@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rewards.math_answer.compute.numeric import Budget, Evaluator, Undefined, Unsupported, context
+from rewards.math_answer.compute.budget import Budget, Undefined, Unsupported
+from rewards.math_answer.compute.numeric import Evaluator, context
 from rewards.math_answer.nodes import EMPTY, INFINITY, REALS, Node, Op, Relation, Seq, Sym, symbols
 
 MAX_POINTS = 64
@@ -190,7 +191,7 @@ class _Points:
         return lambda place: inner(place) if place >= zero else inner(min(last, 2 * zero - place))
 
 
-def labelled_interval(node: Node) -> Node:
+def labelled_interval(node: Node, budget: Budget) -> Node:
     """`node` with an inequality or a membership replaced by the set it describes."""
     if isinstance(node, Relation):
         found = solution_set(node)
@@ -198,19 +199,36 @@ def labelled_interval(node: Node) -> Node:
     if isinstance(node, Seq) and len(node.items) == 1 and node.open == "{":
         inner = node.items[0]
         if isinstance(inner, Op) and inner.name == "setof":
-            return set_builder(inner) or node
+            return set_builder(inner, budget) or node
     return node
 
 
 def described_by_all(seq: Seq, budget: Budget) -> Node | None:
-    """The set that several inequalities in one variable describe: what satisfies all of them; where nothing does
-    (`x < 1, x > 2`), what satisfies any."""
-    found = [solution_set(item) for item in seq.items if isinstance(item, Relation)]
+    """The set that several conditions on one variable describe (`2 < x < 5`, `x = 7`, `x ≠ 1, 2`): what satisfies all
+    of them; where nothing does (`x < 1, x > 2`), what satisfies any."""
+    items = _excluded_one_by_one(seq.items)
+    found = [_solutions(item) for item in items if isinstance(item, Relation)]
     parts = [item[1] for item in found if item is not None]
-    if seq.open != "" or len(parts) != len(seq.items) or len({item[0] for item in found if item}) != 1:
+    if seq.open != "" or len(parts) != len(items) or len({item[0] for item in found if item}) != 1:
         return None
+    if all(isinstance(item, Relation) and item.signs == ("=",) for item in items):
+        return None  # a list of numbers
     both = _fold("cap", parts)
     return _fold("cup", parts) if same_set(both, EMPTY, budget) else both
+
+
+def _excluded_one_by_one(items: tuple[Node, ...]) -> tuple[Node, ...]:
+    """`x ≠ 1, 2` as `x ≠ 1, x ≠ 2`."""
+    first = items[0]
+    if not isinstance(first, Relation) or first.signs != ("!=",):
+        return items
+    return tuple(item if isinstance(item, Relation) else Relation(("!=",), (first.sides[0], item)) for item in items)
+
+
+def _solutions(relation: Relation) -> tuple[str, Node] | None:
+    if relation.signs == ("=",) and _is_variable(relation.sides[0]):
+        return _name(relation.sides[0]), Seq(relation.sides[1:], "{", "}")
+    return solution_set(relation)
 
 
 def _fold(name: str, parts: list[Node]) -> Node:
@@ -220,17 +238,17 @@ def _fold(name: str, parts: list[Node]) -> Node:
     return whole
 
 
-def set_builder(node: Op) -> Node | None:
-    """`{x | -1 < x < 1}` and `{x ∈ ℝ | x > 0}`."""
-    parts = []
-    for condition in node.args:
-        if isinstance(condition, Relation):
-            found = solution_set(condition)
-            if found is None:
-                return None
-            parts.append(found[1])
-        elif not isinstance(condition, Sym):
-            return None
-    if not parts:
+def set_builder(node: Op, budget: Budget) -> Node | None:
+    """`{x | -1 < x < 1}`, `{x ∈ ℝ | x > 0}` and `{x | x < 0 or x > 3}`."""
+    head, *conditions = node.args
+    domain: Node = REALS
+    if isinstance(head, Relation) and (found := solution_set(head)):
+        head, domain = head.sides[0], found[1]
+    if not isinstance(head, Sym) or not conditions:
         return None
-    return _fold("cap", parts)
+    if len(conditions) == 1 and isinstance(conditions[0], Relation):
+        found = solution_set(conditions[0])
+        described = found[1] if found is not None and found[0] == head.name else None
+    else:
+        described = described_by_all(Seq(tuple(conditions)), budget)
+    return None if described is None else Op("cap", (domain, described))

@@ -48,7 +48,8 @@ _CHOICE = re.compile(r"(?:\\text(?:bf)?\{)?\(?([A-H])[).:]\)?\s*\}?[\s~]+(?!(?:o
 _OPTION = re.compile(r"(?:\\text(?:bf)?\{\s*)?(?:option|choice)\s*:?\s*\(?([A-J])\)?\s*\}?", re.IGNORECASE)
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 # `…, k ∈ ℤ` at the end says what kind of variable k is.
-_WHOLE_NUMBERS = re.compile(r"(?<=\S)[,;\s]*\(?\s*[A-Za-z]\s*\\in\s*\\mathbb\s*\{?\s*[ZNQ]\s*\}?\s*\)?\s*$")
+_WHOLE_NUMBERS = re.compile(r"(?<=\S)[,;\s]*\(?\s*[A-Za-z]\s*\\in\s*\\mathbb\s*\{?\s*([ZNQR])\s*\}?\s*\)?\s*$")
+_DOMAINS = {"Z": "ZZ", "N": "ZZ+", "Q": "QQ", "R": "RR"}
 _PREFIX = re.compile(r"(?:approximately|about|roughly|exactly|only)\s+(?=[\d$\\.-])", re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"(?<![\d,])(-?\d+),(\d+)(?![\d,])")
 
@@ -280,7 +281,9 @@ def parse(text: str) -> Node:
     text = cleaning.unwrap(cleaning.undouble(cleaning.plain(text)))
     text = _PREFIX.sub("", text, count=1)
     if "\\in" in text:
-        text = cleaning.unwrap(_WHOLE_NUMBERS.sub("", text))
+        said = _WHOLE_NUMBERS.search(text)
+        if said is not None and said.start():
+            return Op("given", (parse(text[: said.start()]), Sym(_DOMAINS[said[1]])))
     if not text:
         raise ParseError("an empty answer")
     special = _special(text)

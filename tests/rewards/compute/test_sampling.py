@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewards.math_answer.compute.numeric import Budget
+from rewards.math_answer.compute.budget import Budget
 from rewards.math_answer.compute.sampling import proportional, same_value
 from rewards.math_answer.read.answers import parse
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards.math_answer.compute.numeric import Budget
+from rewards.math_answer.compute.budget import Budget
 from rewards.math_answer.compute.sets import same_set, solution_set
 from rewards.math_answer.nodes import Relation
 from rewards.math_answer.read.answers import parse
