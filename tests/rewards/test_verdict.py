@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -88,6 +89,6 @@ WORST = {
 def test_the_work_on_one_pair_is_bounded(name: str) -> None:
     prover.warm()
     answer = WORST[name]
-    verdict = verify_answer(answer, answer.replace("x", "(x+0)").replace("k", "(k+0)") + "+1", "eval")
-    assert not verdict.ok
-    assert verdict.ms < 1500  # milliseconds, on a busy machine; a third of it on an idle one
+    start = time.process_time()
+    assert not verify_answer(answer, answer.replace("x", "(x+0)").replace("k", "(k+0)") + "+1", "eval").ok
+    assert time.process_time() - start < 2  # seconds of computing; a quarter of it on an idle machine

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rewards.math_answer.compare import forms, relations, values
+from rewards.math_answer.compare import choices, forms, relations, values
 from rewards.math_answer.compare.context import Context
 from rewards.math_answer.compare.equality import Equality
 from rewards.math_answer.compare.items import in_any_order, in_order
 from rewards.math_answer.compute import sets
-from rewards.math_answer.nodes import EMPTY, REALS, Cases, Matrix, Node, Op, Relation, Seq, Sym
+from rewards.math_answer.nodes import EMPTY, REALS, Cases, Matrix, Node, Op, Relation, Seq
 
-_CHOICES = frozenset("ABCDEFGHIJ")
 _SETS = frozenset(("cup", "cap", "setminus"))
 
 
@@ -52,12 +51,6 @@ def _conditions(c: Context, gold: Node, pred: Node) -> Equality | None:
         if _is_set(other) and isinstance(one, Seq) and (described := sets.described_by_all(one, c.budget)):
             return collections(c, *((described, other) if one is gold else (other, described)))
     return None
-
-
-def _letters(c: Context, gold: Node, pred: Node) -> Equality | None:
-    """`A, C` against `AC`."""
-    letters = _choices(gold)
-    return Equality(True, "choice", "same letters") if letters and letters == _choices(pred) else None
 
 
 def _lists(c: Context, gold: Node, pred: Node) -> Equality | None:
@@ -186,15 +179,6 @@ def _unlabelled(seq: Seq) -> Seq:
     return Seq(forms.flattened(tuple(items)) if seq.open in ("", "{") else tuple(items), seq.open, seq.close)
 
 
-def _choices(node: Node) -> frozenset[str] | None:
-    """The choices in `A, C` and in `AC`: several capitals, each once."""
-    match node:
-        case Seq(items=parts, open="") | Op(name="mul", args=parts):
-            names = [part.name for part in parts if isinstance(part, Sym) and part.name in _CHOICES]
-            return frozenset(names) if len(names) == len(parts) == len(set(names)) > 1 else None
-    return None
-
-
 def _kind(seq: Seq) -> str:
     if seq.open == "":
         return "list"
@@ -206,6 +190,6 @@ _READINGS: tuple[Callable[[Context, Node, Node], Equality | None], ...] = (
     _sets,
     _relations,
     _conditions,
-    _letters,
+    choices.several,
     _lists,
 )

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from rewards.math_answer.compare import containers, forms, measures, relations, values
+from rewards.math_answer.compare import choices, containers, forms, measures, relations, values
 from rewards.math_answer.compare.context import Context, Step
 from rewards.math_answer.compare.equality import Equality, Prover
 from rewards.math_answer.leniency import Leniency
@@ -161,10 +161,10 @@ def _marked(name: str) -> Applies:
 
 
 _KINDS: tuple[tuple[Applies, Step], ...] = (
+    (_marked("choice"), choices.choices),
     (_a(Words), measures.words),
     (_a(Time), measures.times),
     (_either(measures.has_base), measures.bases),
-    (_marked("choice"), measures.choices),
     (_marked("residue"), measures.residues),
     (_marked("percent"), measures.percents),
     (_marked("deg"), measures.degrees),

@@ -1,11 +1,10 @@
-"""Steps for answers with a mark or a name on them: words, choices, times, bases, percent, degrees, units."""
+"""Steps for answers with a mark or a name on them: words, times, bases, percent, degrees, units."""
 
 from __future__ import annotations
 
 from rewards.math_answer.compare import containers, forms
 from rewards.math_answer.compare.context import Context
 from rewards.math_answer.compare.equality import Equality
-from rewards.math_answer.compare.items import in_order
 from rewards.math_answer.compute.exact import rational
 from rewards.math_answer.compute.sampling import same_value
 from rewards.math_answer.nodes import BaseN, Node, Num, Op, Quantity, Sym, Time, Words, is_op, num
@@ -16,15 +15,6 @@ def words(c: Context, gold: Node, pred: Node) -> Equality:
         same = gold.text == pred.text
         return Equality(same, "text", "same words" if same else "different words")
     return Equality(False, "text", "words against mathematics")
-
-
-def choices(c: Context, gold: Node, pred: Node) -> Equality:
-    """`(C) 12` against `C`, `12` or another such pair."""
-    pairs = [node.args if isinstance(node, Op) and node.name == "choice" else (node,) for node in (gold, pred)]
-    if len(pairs[0]) == len(pairs[1]) == 2:
-        return in_order(c, pairs[0], pairs[1])
-    compared = [c.compare(one, other) for one in pairs[0] for other in pairs[1]]
-    return next((same for same in compared if same), Equality(False, "choice", "another choice"))
 
 
 def residues(c: Context, gold: Node, pred: Node) -> Equality:

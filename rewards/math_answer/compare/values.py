@@ -6,6 +6,7 @@ import math
 from fractions import Fraction
 
 from rewards.math_answer.compare import forms
+from rewards.math_answer.compare.choices import same_letter
 from rewards.math_answer.compare.context import Context
 from rewards.math_answer.compare.equality import Equality
 from rewards.math_answer.compute.exact import rational
@@ -40,7 +41,7 @@ def expressions(c: Context, gold: Node, pred: Node) -> Equality:
         return Equality(_infinite(gold) == _infinite(pred) != 0, "normal form", "infinity or empty set")
     if is_op(gold, "ratio") or is_op(pred, "ratio"):
         return ratios(c, gold, pred)
-    if c.leniency.small_letters and _same_letter(gold, pred):
+    if same_letter(c, gold, pred):
         return Equality(True, "choice", "same letter")
     same = same_value(gold, pred, c.budget)
     if same is False and (rounding := rounded(c, gold, pred)):
@@ -54,12 +55,6 @@ def expressions(c: Context, gold: Node, pred: Node) -> Equality:
         return Equality(same, "symbolic", reasons[same])
     same = forms.sorted_terms(gold) == forms.sorted_terms(pred)
     return Equality(same or None, "normal form", "same terms" if same else "could not be computed")
-
-
-def _same_letter(gold: Node, pred: Node) -> bool:
-    """`c` for the choice C."""
-    names = [node.name for node in (gold, pred) if isinstance(node, Sym)]
-    return len(names) == 2 and names[0].upper() == names[1].upper() and names[0].upper() in "ABCDEFGH"
 
 
 def _infinite(node: Node) -> int:

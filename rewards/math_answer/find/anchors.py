@@ -15,7 +15,7 @@ MAX_BOXES = 64  # the last ones
 MAX_PHRASES = 64  # likewise
 _BOX = re.compile(r"\\+(?:boxed|fbox)(?![A-Za-z])\s*")
 _BARE_BOX = re.compile(r"\$?[-\d.\w]+")  # `\boxed 5`
-_LINE = re.compile(r"^[ \t*_#]*(?:A|Ans)[*_]*\s?[:.](?=[ \t*_$\\\d-])", re.MULTILINE)
+_LINE = re.compile(r"^[ \t*_#]*(?:A[*_]*\s?:|Ans[*_]*\s?[:.])(?=[ \t*_$\\\d-])", re.MULTILINE)
 _HASH = re.compile("####")
 _PHRASE = re.compile(
     r"\b(?:answer|solution|result)s?[*_]*\s?(?:\([A-Za-z]\)\s?)?"

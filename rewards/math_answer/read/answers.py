@@ -30,10 +30,11 @@ from rewards.math_answer.nodes import (
     num,
 )
 from rewards.math_answer.read import text as cleaning
+from rewards.math_answer.read.choices import choice
 from rewards.math_answer.read.constructs import ConstructParser
 from rewards.math_answer.read.lexer import tokenize
 from rewards.math_answer.read.tokens import ParseError, Token
-from rewards.math_answer.read.vocabulary import LARGE_NUMBERS, NUMBER_WORDS, UNITS
+from rewards.math_answer.read.vocabulary import COMMANDS, GREEK, LARGE_NUMBERS, NUMBER_WORDS, OPS, UNITS
 from rewards.math_answer.read.words import GENERIC_NOUNS, PROSE, normal_text, phrase, singular
 
 MAX_CHARS = 2048
@@ -44,8 +45,9 @@ _POWER_WORDS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cubed": 3}
 _TIME = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?\s*(?:([ap])\.?\s?m\.?)?", re.IGNORECASE)
 _TIME_NOISE = re.compile(r"\\(?:text|mathrm|textrm|mbox)|\\[!,;: ]|[{}$]")
 _BASE_DIGITS = re.compile(r"(-?)\(?([0-9][0-9A-Za-z]*)\)?_\{?(\d{1,2})\}?")
-_CHOICE = re.compile(r"(?:\\text(?:bf)?\{)?\(?([A-H])[).:]\)?\s*\}?[\s~]+(?!(?:or|and)\b)([^=<>].*)", re.DOTALL)
-_OPTION = re.compile(r"(?:\\text(?:bf)?\{\s*)?(?:option|choice)\s*:?\s*\(?([A-J])\)?\s*\}?", re.IGNORECASE)
+# `a number`, `I think`: these letters are words.
+_ARTICLE = re.compile(r"(?:\\text\w* ?\{)? *[AaI] +([a-z]{3,})[\w ,.!?'-]*\}?")
+_AFTER_LETTERS = COMMANDS | GREEK | OPS.keys() | {"and", "unit", "units"}
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 # `…, k ∈ ℤ` at the end says what kind of variable k is.
 _WHOLE_NUMBERS = re.compile(r"(?<=\S)[,;\s]*\(?\s*[A-Za-z]\s*\\in\s*\\mathbb\s*\{?\s*[ZNQ]\s*\}?\s*\)?\s*$")
@@ -283,6 +285,11 @@ def parse(text: str) -> Node:
         text = cleaning.unwrap(_WHOLE_NUMBERS.sub("", text))
     if not text:
         raise ParseError("an empty answer")
+    return choice(text, _unlabelled) or _unlabelled(text)
+
+
+def _unlabelled(text: str) -> Node:
+    """An answer that is no choice."""
     special = _special(text)
     if special is not None:
         return special
@@ -298,25 +305,6 @@ def parse(text: str) -> Node:
 def _special(text: str) -> Node | None:
     """What is written in a way of its own, and would be read as something else by the grammar."""
     return next((node for read in _SPECIAL if (node := read(text)) is not None), None)
-
-
-def _option(text: str) -> Node | None:
-    """`option B`."""
-    option = _OPTION.fullmatch(text)
-    return Sym(option[1].upper()) if option else None
-
-
-def _choice(text: str) -> Node | None:
-    """`(C) 12`: a letter and what it stands for."""
-    choice = _CHOICE.fullmatch(text)
-    if choice is None:
-        return None
-    try:
-        value: Node = parse(choice[2])
-    except ParseError:
-        return None
-    several = (isinstance(value, Seq) and value.open == "") or (isinstance(value, Words) and " or " in value.text)
-    return None if several else Op("choice", (Sym(choice[1]), value))
 
 
 def _time(text: str) -> Node | None:
@@ -344,7 +332,15 @@ def _phrase(text: str) -> Node | None:
     return num(NUMBER_WORDS[words]) if words in NUMBER_WORDS else phrase(words)
 
 
-_SPECIAL: tuple[Callable[[str], Node | None], ...] = (_option, _choice, _time, _based, _phrase)
+def _prose(text: str) -> Node | None:
+    """`a trick question`, which names no choice."""
+    found = _ARTICLE.fullmatch(text)
+    if found is None or singular(found[1]) in UNITS or found[1] in _AFTER_LETTERS:
+        return None
+    return Words(normal_text(text))
+
+
+_SPECIAL: tuple[Callable[[str], Node | None], ...] = (_time, _based, _phrase, _prose)
 
 
 def _mathematics(text: str) -> Node:
