@@ -31,7 +31,8 @@ _OPTION = re.compile(r"\b(?:correct|right|best) (?:option|choice)[*_]*\s?(?:is|:
 _NOT_OURS = re.compile(
     r"\b(?:reference|gold|golden|expected|ground[- ]truth|target|wrong|incorrect|previous|initial|possible|another|"
     r"student'?s?|user'?s?|suggested|first|your|their)[ \t*]+$|"
-    r"\b(?:suppose|assum\w+|if|whether|imagine|unless|pretend)\b[^.!?;\n]*$",
+    r"\b(?:suppose|assum\w+|if|whether|imagine|unless|pretend|tempt\w+|naive\w*"
+    r"|(?:might|may|could|would) (?:think|believe|guess|say|expect|conclude))\b[^.!?;\n]*$",
     re.IGNORECASE,
 )
 _LABELS = re.compile(r"\s?(?:[A-J]\.\s(?=[A-J]\b))+")  # `A. B. C. D`: no ends of sentences
@@ -109,7 +110,12 @@ def _phrase(text: str, start: int, end: int, words: str, language: Language | No
         return None
     if language is not None and language.doubted.search(text, start, end):
         return None
-    final = words == "####" or "final" in words or "final" in before[-12:].lower()
+    final = (
+        words == "####"
+        or (words[-1] == ":" and before.rstrip("*_# ")[-1:] in ("", "\n"))
+        or "final" in words
+        or "final" in before[-12:].lower()
+    )
     if words[0] in "rs" and not final:
         return None  # "the result is" and "the solution is" announce too much that is no answer
     if words == "####":

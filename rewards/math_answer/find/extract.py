@@ -46,8 +46,9 @@ _THINK = re.compile(
 _FINAL_CHANNEL = "<|channel|>final<|message|>"
 _TURN = re.compile(
     r"<\|(?:im_start|im_end|eot_id|endoftext|end|user|end_of_text|return|start_header_id)\|>|</s>|<eos>|<end_of_turn>"
-    r"|<｜end▁of▁sentence｜>|\n(?:User|Human|Question|Problem):"
+    r"|<｜end▁of▁sentence｜>|\n(?:User|Human|Question|Problem|Q):|\n#{1,4} (?:Instruction|Question|Problem|User|Human):"
 )
+_STRUCK = re.compile(r"~~(?=\S)[^~\n]{1,200}~~")
 _TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
 _IS_THE_ANSWER = re.compile(r"\bis (?:the|our) (?:final )?(?:answer|solution)s?[.!]?\s*$", re.IGNORECASE)
 _OPTION_IS = re.compile(
@@ -83,7 +84,8 @@ def _visible(completion: str) -> tuple[str, str]:
         if last is not None:
             text = completion[last.end() :][-TAIL:]
     turn = _TURN.search(text, len(text) - len(text.lstrip()) + 1)
-    return (text[: turn.start()] if turn else text), ""
+    text = text[: turn.start()] if turn else text
+    return (_STRUCK.sub("", text) if "~~" in text else text), ""
 
 
 def _tagged(text: str) -> Extracted | None:

@@ -8,7 +8,8 @@ from rewards.math_answer.find.payload import HEDGE
 
 RETRACTED = re.compile(
     r"\b(?:wait|actually|mistake|correction|corrected|wrong|incorrect|instead|re-?check|oops|sorry|scratch that|"
-    r"let me re|let's re|on second thought|revis|final answer|not right|not correct|no[,:;.!]|i mean|rather,)"
+    r"let me re|let's re|on (?:second thought|reflection)|revis|final answer|not right|"
+    r"not correct|no[,:;.!]|i mean|rather,)"
     r"|不对|错了|有误|重新|更正|修正|訂正|間違|아니",
     re.IGNORECASE,
 )
