@@ -97,8 +97,11 @@ def sequences(c: Context, gold: Node, pred: Node) -> Equality:
 
 def _items(c: Context, left: Seq, right: Seq) -> Equality:
     """Items and their brackets, once labels are off."""
-    unordered = {_kind(left), _kind(right)} <= {"list", "set"}
-    if unordered and len(left.items) != len(right.items):  # `2, 2` is the set of 2
+    kinds = {_kind(left), _kind(right)}
+    unordered = kinds <= {"list", "set"}
+    points = all(isinstance(item, Seq) for item in left.items + right.items)
+    if unordered and ("set" in kinds or points) and len(left.items) != len(right.items):
+        # {2, 2} is {2}, and points are a set of solutions; a list of numbers counts each of them
         left, right = (Seq(tuple(dict.fromkeys(side.items)), side.open, side.close) for side in (left, right))
     if len(left.items) != len(right.items):
         return Equality(False, "container", f"{len(left.items)} items against {len(right.items)}")
@@ -114,7 +117,7 @@ def _one_answer(c: Context, gold: Node, pred: Node) -> Equality | None:
     listed, single = (gold, pred) if isinstance(gold, Seq) else (pred, gold)
     if isinstance(single, Seq) or not isinstance(listed, Seq) or listed.open != "":
         return None
-    if any(isinstance(item, Relation) for item in listed.items):
+    if any(isinstance(item, Relation) for item in listed.items) or len(set(listed.items)) < len(listed.items):
         return None
     written = [c.compare(gold, item) if single is gold else c.compare(item, pred) for item in listed.items]
     return written[0] if all(written) else None
@@ -170,7 +173,10 @@ def _members(node: Op) -> tuple[Node, ...]:
 def _expanded(node: Node) -> Node:
     """`±` spelt out, in a list or a set or alone."""
     if isinstance(node, Seq):
-        return Seq(forms.flattened(node.items), node.open, node.close) if node.open in ("", "{") else node
+        if node.open in ("", "{"):
+            return Seq(forms.flattened(node.items), node.open, node.close)
+        points = forms.variants(node)  # `(1, ±2)` is two points
+        return Seq(points) if len(points) > 1 else node
     both = forms.variants(node)
     return Seq(both) if len(both) > 1 else node
 
@@ -182,7 +188,8 @@ def _unlabelled(seq: Seq) -> Seq:
         form = forms.labelled(item)
         if form is None and isinstance(item, Relation):
             return seq
-        items.append(item if form is None else form.value)
+        chained = form is not None and (form.chain or form.about)  # compared with its members checked
+        items.append(item if form is None or chained else form.value)
     return Seq(forms.flattened(tuple(items)) if seq.open in ("", "{") else tuple(items), seq.open, seq.close)
 
 

@@ -9,11 +9,13 @@ from rewards.math_answer.compare.items import in_order
 from rewards.math_answer.compute.exact import rational
 from rewards.math_answer.compute.sampling import same_value
 from rewards.math_answer.nodes import BaseN, Node, Num, Op, Quantity, Sym, Time, Words, is_op, num
+from rewards.math_answer.read.measures import COUNTED
+from rewards.math_answer.read.words import without_article
 
 
 def words(c: Context, gold: Node, pred: Node) -> Equality:
     if isinstance(gold, Words) and isinstance(pred, Words):
-        same = gold.text == pred.text
+        same = without_article(gold.text) == without_article(pred.text)
         return Equality(same, "text", "same words" if same else "different words")
     return Equality(False, "text", "words against mathematics")
 
@@ -94,13 +96,24 @@ def degrees(c: Context, gold: Node, pred: Node) -> Equality:
         return c.compare(gold.args[0], pred.args[0])
     angle, other = (gold, pred) if is_op(gold, "deg") else (pred, gold)
     assert isinstance(angle, Op)
-    if isinstance(other, Quantity):
+    in_radians = isinstance(other, Quantity) and other.units == (("radian", 1),) and not other.nouns
+    if isinstance(other, Quantity) and not in_radians:
         return Equality(False, "quantity", "an angle against another quantity")
-    if c.compare(angle.args[0], other):
+    if isinstance(other, Quantity):
+        other = other.value
+    elif c.compare(angle.args[0], other):
         return Equality(True, "angle", "degree sign left out")
     if isinstance(other, Num | Sym | Op) and same_value(angle, other, c.budget):
         return Equality(True, "angle", "degrees and radians")
     return Equality(False, "angle", "another angle")
+
+
+def conditions(c: Context, gold: Node, pred: Node) -> Equality:
+    """`2πk, k ∈ ℤ` against `2πk`: a domain may be left out, another one is another answer."""
+    sides = [node.args if is_op(node, "given") else (node,) for node in (gold, pred)]
+    if len(sides[0]) == len(sides[1]) == 2 and sides[0][1] != sides[1][1]:
+        return Equality(False, "condition", "another domain")
+    return c.compare(sides[0][0], sides[1][0])
 
 
 def has_letter_units(gold: Node, pred: Node) -> bool:
@@ -108,12 +121,16 @@ def has_letter_units(gold: Node, pred: Node) -> bool:
 
 
 def quantities(c: Context, gold: Node, pred: Node) -> Equality:
+    """Values with units and counted things.  What the gold answer counts may be left out; a word that only the
+    prediction has must be known to count something, or it may change the number."""
     left, right = (_quantity(node, other) for node, other in ((gold, pred), (pred, gold)))
     said = [bool(side.units or side.nouns) for side in (left, right)]
     if all(said):
         nested = left.nouns <= right.nouns or right.nouns <= left.nouns
         if left.units != right.units or not nested:
             return Equality(False, "quantity", "units differ")
+    if not right.nouns - left.nouns <= COUNTED:
+        return Equality(False, "quantity", "words after the number that are no unit")
     return c.compare(left.value, right.value)
 
 

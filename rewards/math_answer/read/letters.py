@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rewards.math_answer.read.measures import UNITS
 from rewards.math_answer.read.tokens import Token
-from rewards.math_answer.read.vocabulary import CANONICAL, FUNCTIONS, GREEK, UNITS
+from rewards.math_answer.read.vocabulary import CANONICAL, FUNCTIONS, GREEK
 from rewards.math_answer.read.words import singular
 
 _SHORT_WORDS = frozenset("no of to is in up be by at if it we on an as my us me so do go he am pm".split())
