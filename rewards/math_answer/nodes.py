@@ -105,6 +105,7 @@ class Words:
 
 Node = Num | Sym | Op | Seq | Matrix | Cases | Relation | Quantity | BaseN | Time | Words
 
+DOTS = Op("dots", ())  # `…` in a list, a sum or a product: it has no value, and equals itself
 PI, E, I, INFINITY, EMPTY, REALS = Sym("pi"), Sym("e"), Sym("i"), Sym("oo"), Sym("{}"), Sym("RR")
 CONSTANTS = frozenset((PI, E, I, INFINITY, EMPTY, REALS))
 

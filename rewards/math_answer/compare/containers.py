@@ -17,7 +17,7 @@ _SETS = frozenset(("cup", "cap", "setminus"))
 
 def collections(c: Context, gold: Node, pred: Node) -> Equality:
     """The first way to read both answers as collections; what is none is compared by value."""
-    gold, pred = forms.with_matrices_computed(gold), forms.with_matrices_computed(pred)
+    gold, pred = (_spelt_out(forms.with_matrices_computed(node)) for node in (gold, pred))
     if isinstance(gold, Matrix) or isinstance(pred, Matrix):
         return matrices(c, gold, pred)
     gold, pred = _as_set(gold, pred), _as_set(pred, gold)
@@ -35,8 +35,9 @@ def _sets(c: Context, gold: Node, pred: Node) -> Equality | None:
     same = sets.same_set(gold, pred, c.budget)
     if same is not None:
         return Equality(same, "set", "same set" if same else "different sets")
-    if isinstance(gold, Op) and isinstance(pred, Op):
-        return in_any_order(c, _members(gold), _members(pred), "set")
+    if isinstance(gold, Op) and isinstance(pred, Op) and gold.name == pred.name:
+        ordered = gold.name == "setminus"
+        return in_order(c, gold.args, pred.args) if ordered else in_any_order(c, _members(gold), _members(pred), "set")
     return None
 
 
@@ -168,6 +169,13 @@ def _members(node: Op) -> tuple[Node, ...]:
     for part in node.args:
         out.extend(_members(part) if isinstance(part, Op) and part.name == node.name else (part,))
     return tuple(out)
+
+
+def _spelt_out(node: Node) -> Node:
+    """`ℝ ∖ {±1}` with both signs in the set."""
+    if isinstance(node, Op) and node.name in _SETS:
+        return Op(node.name, tuple(map(_spelt_out, node.args)))
+    return Seq(forms.flattened(node.items), "{", "}") if isinstance(node, Seq) and node.open == "{" else node
 
 
 def _expanded(node: Node) -> Node:

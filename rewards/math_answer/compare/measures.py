@@ -12,12 +12,25 @@ from rewards.math_answer.nodes import BaseN, Node, Num, Op, Quantity, Sym, Time,
 from rewards.math_answer.read.measures import COUNTED
 from rewards.math_answer.read.words import without_article
 
+_RADIAN = (("radian", 1),)
+_ANGULAR = (_RADIAN, (("celsius", 1),), (("fahrenheit", 1),))  # what is measured in degrees, and radians
+
 
 def words(c: Context, gold: Node, pred: Node) -> Equality:
-    if isinstance(gold, Words) and isinstance(pred, Words):
-        same = without_article(gold.text) == without_article(pred.text)
+    left, right = _text(gold), _text(pred)
+    if left and right:
+        same = without_article(left) == without_article(right)
         return Equality(same, "text", "same words" if same else "different words")
     return Equality(False, "text", "words against mathematics")
+
+
+def _text(node: Node) -> str:
+    """The words of an answer, which may have been read as a product of letters: `ja`."""
+    if isinstance(node, Words):
+        return node.text
+    if is_op(node, "mul") and all(isinstance(part, Sym) and len(part.name) == 1 for part in node.args):
+        return "".join(part.name for part in node.args if isinstance(part, Sym)).lower()
+    return ""
 
 
 def choices(c: Context, gold: Node, pred: Node) -> Equality:
@@ -96,13 +109,13 @@ def degrees(c: Context, gold: Node, pred: Node) -> Equality:
         return c.compare(gold.args[0], pred.args[0])
     angle, other = (gold, pred) if is_op(gold, "deg") else (pred, gold)
     assert isinstance(angle, Op)
-    in_radians = isinstance(other, Quantity) and other.units == (("radian", 1),) and not other.nouns
-    if isinstance(other, Quantity) and not in_radians:
-        return Equality(False, "quantity", "an angle against another quantity")
+    unit = other.units if isinstance(other, Quantity) and not other.nouns else ()
     if isinstance(other, Quantity):
+        if unit not in _ANGULAR:
+            return Equality(False, "quantity", "an angle against another quantity")
         other = other.value
-    elif c.compare(angle.args[0], other):
-        return Equality(True, "angle", "degree sign left out")
+    if unit != _RADIAN and c.compare(angle.args[0], other):
+        return Equality(True, "angle", "degree sign or scale left out")
     if isinstance(other, Num | Sym | Op) and same_value(angle, other, c.budget):
         return Equality(True, "angle", "degrees and radians")
     return Equality(False, "angle", "another angle")

@@ -13,10 +13,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import pairwise
 
 from rewards.math_answer.nodes import (
+    DOTS,
     Node,
     Num,
     Op,
@@ -37,7 +38,6 @@ from rewards.math_answer.read.words import normal_text
 
 MAX_CHARS = 2048
 MAX_FILLED = 1000  # items that `…` may stand for
-DOTS = Sym("…")
 _SET_OPS = frozenset(("cup", "cap", "setminus"))
 _CHOICE = re.compile(r"(?:\\text(?:bf)?\{)?\(?([A-H])[).:]\)?\s*\}?[\s~]+(?!(?:or|and)\b)([^=<>].*)", re.DOTALL)
 _OPTION = re.compile(r"(?:\\text(?:bf)?\{\s*)?(?:option|choice)\s*:?\s*\(?([A-J])\)?\s*\}?", re.IGNORECASE)
@@ -46,6 +46,8 @@ _DECIMAL_COMMA = re.compile(r"(?<![\d,])(-?\d+),(\d+)(?![\d,])")
 
 
 class AnswerParser(UnitParser):
+    separators: frozenset[str] = frozenset()  # between the items that were read last
+
     def answer(self) -> Node:
         items = self.items("")
         if self.token.kind != "end":
@@ -58,7 +60,7 @@ class AnswerParser(UnitParser):
         """Items up to a closing bracket (not consumed) or the end.  Where `;`, `or` or `and` separate groups of
         comma-separated items, the groups are the items."""
         groups: list[list[Node]] = [[]]
-        strong = False
+        between: set[str] = set()
         while True:
             if not self.finished(closers):
                 groups[-1].append(self.item())
@@ -67,12 +69,13 @@ class AnswerParser(UnitParser):
                 separators.add(self.next().text)
             if self.finished(closers) or not (separators or self.starts_item(closers)):
                 break
-            if separators & {";", "or", "and", "\\\\"} and not ("," in separators and separators & {"and", "or"}):
-                strong = strong or ";" in separators or "or" in separators
+            between |= separators
+            if separators - {","} and not ("," in separators and separators & {"and", "or"}):
                 groups.append([])
         if not any(groups):
             raise ParseError("nothing between brackets")
-        return _grouped([group for group in groups if group], strong)
+        self.separators = frozenset(between)
+        return _grouped([group for group in groups if group], between)
 
     def starts_item(self, closers: str) -> bool:
         """Whether an item begins here without a separator: `1 2 3`, `(1, 2) (3, 4)`, `x = 1 y = 2`."""
@@ -88,7 +91,8 @@ class AnswerParser(UnitParser):
     def item(self) -> Node:
         if not self.at or self.tokens[self.at - 1].kind != "rel":
             self.take("rel", "=", "~")  # `≈ 8.24`, `= 5`: the left side was left out
-        if self.take("op", "..."):
+        if self.token.text == "..." and self.peek().kind in ("sep", "close", "end"):
+            self.next()
             return DOTS
         if self.token.kind == "word" and not self.currency(self.token):
             return self.labelled_by_words()
@@ -136,6 +140,9 @@ class AnswerParser(UnitParser):
         bars, self.bars = self.bars, 0
         conditions = self.items("\\}")
         self.bars = bars
+        if self.separators in ({"or"}, {"∨"}):
+            sets: list[Node] = [Op("setof", (head, condition)) for condition in conditions]
+            return reduce(lambda one, other: Op("cup", (one, other)), sets)
         return Op("setof", (head, *conditions))
 
     def side(self) -> Node:
@@ -175,8 +182,12 @@ class AnswerParser(UnitParser):
         return Words(" ".join(words))
 
 
-def _grouped(groups: list[list[Node]], strong: bool) -> tuple[Node, ...]:
+def _grouped(groups: list[list[Node]], between: set[str]) -> tuple[Node, ...]:
+    """The items, given the separators between them.  `∧` and `∨` join statements, and make one of anything else."""
     flat = [item for group in groups for item in group]
+    strong = not between.isdisjoint((";", "or", "∨"))
+    if between in ({"∧"}, {"∨"}) and not all(isinstance(item, Relation) for item in flat):
+        return (Op(between.pop(), tuple(flat)),)
     sizes = {len(group) for group in groups}
     labelled = all(isinstance(item, Relation) for item in flat)
     if len(groups) > 1 and sizes and min(sizes) > 1 and (labelled or (strong and len(sizes) == 1)):
@@ -208,7 +219,7 @@ def parse(text: str) -> Node:
     if len(text) > MAX_CHARS:
         raise ParseError(f"an answer of {len(text)} characters; at most {MAX_CHARS} are read")
     text = cleaning.unwrap(cleaning.undouble(cleaning.plain(text)))
-    text, domain = remarks.without_condition(remarks.with_decimal_beside(remarks.without_prefix(text)))
+    text, domain = remarks.without_condition(remarks.without_prefix(remarks.with_decimal_beside(text)))
     node = _read(cleaning.unwrap(text))
     return Op("given", (node, Sym(domain))) if domain else node
 

@@ -10,7 +10,7 @@ import re
 
 from rewards.math_answer.read import vocabulary
 from rewards.math_answer.read.letters import split_letters
-from rewards.math_answer.read.measures import UNITS
+from rewards.math_answer.read.measures import COUNTED, UNITS
 from rewards.math_answer.read.thousands import join_thousands
 from rewards.math_answer.read.tokens import ParseError, Token
 
@@ -23,7 +23,7 @@ _PIECES = re.compile(
     r"|\\(?P<env>begin|end)\s*\{(?P<name>[A-Za-z]+)\*?\}(?:\{[clr|. @{}]*\}|\[[lrctb.]\])?"
     r"|\\(?P<cmd>[A-Za-z]+|[^A-Za-z])"
     r"|(?P<word>[A-Za-z]+)"
-    r"|(?P<foreign>[^\W\d_]+)"
+    r"|(?P<foreign>[^\W\d_A-Za-z]+)"
     r"|(?P<rel><=|>=|!=|==|=<|=>|->|<|>|=)"
     r"|(?P<pow>\*\*)"
     r"|(?P<char>.)",
@@ -171,14 +171,17 @@ class _Lexer:
             self.letters(name[len(head) :], 0)
 
     def foreign(self, run: str) -> None:
-        """A unit in another script: `平方厘米`."""
+        """A unit, a counted thing or a joining word in another script: `平方厘米`, `个`, `或`."""
         for power, word in (("平方", "square"), ("立方", "cubic")):
             if run.startswith(power):
                 self.put("word", word)
                 run = run[len(power) :]
-        if run.lower() not in UNITS:
+        if run in _FOREIGN:
+            self.put(*_FOREIGN[run])
+        elif run.lower() in UNITS or run in COUNTED:
+            self.put("word", run.lower())
+        else:
             raise ParseError(f"unexpected character {run[:1]!r}")
-        self.put("word", run.lower())
 
     def letters(self, run: str, end: int) -> None:
         """A run of plain letters: `sqrt`, `pi`, `and`, `cm`, `ab`, `Evelyn`."""
@@ -186,6 +189,8 @@ class _Lexer:
             self.put(kind, text)
 
 
+_FOREIGN = {**dict.fromkeys(("或", "或者", "или", "또는"), ("sep", "or")), "度": ("op", "deg")}
+_FOREIGN |= dict.fromkeys(("和", "与", "且", "及", "以及", "и", "와", "그리고"), ("sep", "and"))
 _SIGNS = {"pow": "^", "dots": "..."}
 _SPELLINGS = {"=<": "<=", "=>": "->", "==": "="}  # of one relation
 # The kinds of single characters.

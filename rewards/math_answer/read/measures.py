@@ -21,8 +21,9 @@ _UNIT_WORDS = {
     "gram": "g 克 г", "milligram": "mg 毫克", "pound": "lb", "ounce": "oz", "ton": "tonne 吨 т",
     "liter": "l L litre 升 л litro",
     "milliliter": "ml mL millilitre 毫升", "gallon": "gal", "acre": "", "hectare": "公顷 га", "quart": "", "pint": "",
-    "dollar": "$ usd buck 美元", "cent": "¢ penny pennies", "euro": "eur", "pound sterling": "gbp", "yen": "日元",
-    "yuan": "元 rmb", "rupee": "rs", "ruble": "руб рублей", "joule": "J", "newton": "N", "watt": "W", "volt": "V",
+    "dollar": "$ usd buck 美元", "cent": "¢ penny pennies", "euro": "eur", "pound sterling": "gbp", "yen": "日元 円",
+    "yuan": "元 rmb", "won": "원", "rupee": "rs", "ruble": "руб рублей",
+    "joule": "J", "newton": "N", "watt": "W", "volt": "V",
     "kelvin": "K", "pascal": "Pa pa", "mole": "mol", "electronvolt": "ev", "hertz": "hz", "ampere": "A amp",
     "ohm": "Omega Ω",
     "radian": "rad 弧度", "kilojoule": "kj", "kilowatt": "kw", "kilopascal": "kpa", "farad": "", "coulomb": "",
@@ -60,7 +61,7 @@ movy movie song show episode message email call vote goal score shot win match m
 teaspoon loaf loave roll scoop bushel batch batche load day night morning dinner lunch job task test lesson mistake
 error red blue green yellow white black pink purple brown gold silver big small large little new old full whole empty
 distinct different possible such real right equal same total left remaining altogether positive ordered lattice
-regular 个 只 人 本 张 块 次 种 条 名 位 件 支 棵 辆 页 箱 袋 瓶 盒
+regular 个 個 개 명 只 人 本 张 块 次 种 条 名 位 件 支 棵 辆 页 箱 袋 瓶 盒
 """.split()
 )
 _OPERATORS = (

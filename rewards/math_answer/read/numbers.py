@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from rewards.math_answer.nodes import Node, Num, Op, num
+from rewards.math_answer.nodes import Node, Num, Op, Quantity, num
 from rewards.math_answer.read.stream import TokenStream
 from rewards.math_answer.read.tokens import ParseError
 
@@ -105,7 +105,7 @@ class NumberParser(TokenStream):
     # -- degrees
 
     def angle(self, degrees: Node) -> Node:
-        """`30° 15' 20''`: minutes and seconds after degrees."""
+        """`30° 15' 20''` with minutes and seconds after the degrees; `37 °C`."""
         for size, marks in ((60, 1), (3600, 2)):
             start = self.at
             part = self.take("num")
@@ -116,6 +116,11 @@ class NumberParser(TokenStream):
                 self.at = start
                 continue
             degrees = num(degrees.value + value / size)
+        token = self.token
+        scale = _SCALES.get(token.text.lower() if token.kind == "word" else token.text)
+        if scale and token.kind in ("name", "word"):
+            self.next()
+            return Quantity(degrees, ((scale, 1),), frozenset())
         return Op("deg", (degrees,))
 
     def minute_marks(self) -> int:
@@ -132,6 +137,7 @@ class NumberParser(TokenStream):
         return marks
 
 
+_SCALES = {"C": "celsius", "celsius": "celsius", "F": "fahrenheit", "fahrenheit": "fahrenheit"}  # of temperature
 _MINUTE_WORDS = {"min": 1, "minute": 1, "minutes": 1, "sec": 2, "second": 2, "seconds": 2}
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 
-from rewards.math_answer.nodes import CONSTANTS, REALS, BaseN, Node, Num, Op, Seq, Sym, is_op, num
+from rewards.math_answer.nodes import CONSTANTS, DOTS, REALS, BaseN, Node, Num, Op, Seq, Sym, is_op, num
 from rewards.math_answer.read.measures import UNIT_LETTERS
 from rewards.math_answer.read.numbers import NumberParser, literal
 from rewards.math_answer.read.numerals import CARDINALS
@@ -107,7 +107,7 @@ class ExpressionParser(NumberParser):
             return token.text not in _NO_FACTOR and not token.text.startswith("end:")
         if token.kind == "open":
             return self.peek().text != "mod" and not self.starts_tuple()
-        return token.kind == "op" and token.text == "|" and not self.bars
+        return token.kind == "op" and (token.text == "..." or (token.text == "|" and not self.bars))
 
     def names_unit(self, found: bool = False) -> bool:
         r"""Whether a letter in `\text` is a unit or the beginning of words, after a value or (`found`) inside a unit;
@@ -263,6 +263,8 @@ class ExpressionParser(NumberParser):
             return self.group()
         if token.kind == "op" and token.text == "|":
             return self.absolute()
+        if self.take("op", "..."):
+            return DOTS
         if token.kind == "cmd":
             self.deeper()
             node = self.construct()
@@ -290,7 +292,8 @@ class ExpressionParser(NumberParser):
 
     def applied(self, name: Sym) -> Node:
         """`f(x)`, `f'(2)`, `a_n(3)`: application where the name is one of a function."""
-        if self.token.kind == "open" and self.token.text == "(" and name.name[0] in _APPLIED and name not in CONSTANTS:
+        weight = name == Sym("g") and self.at > 1 and self.tokens[self.at - 2].text in ("m", "M", "rho")  # `mg(h+1)`
+        if self.token.text == "(" and name.name[0] in _APPLIED and name not in CONSTANTS and not weight:
             arguments = self.group()
             return Op("call", (name, *(arguments.items if isinstance(arguments, Seq) else (arguments,))))
         return name

@@ -27,7 +27,7 @@ _OPENED = re.compile(r"(?:\\(?:text|textrm|mathrm|mbox)\s?\{|[\s,;($]|\\q?quad|\
 _MARKUP = re.compile(r"\\(?:text|textrm|mathrm|mathbb|Bbb|mbox|q?quad|[,;: !])|[\s{}$()~,;.]")
 _NAME = r"[A-Za-z](?:_?\d)?"
 _NAMES = rf"(?P<names>{_NAME}(?:(?: and)? {_NAME}){{0,4}})"
-_SET = r"(?P<set>[RZNQC]) ?(?P<plus>[\^_]?\+)?"
+_SET = r"(?P<set>[RZNQC]) ?(?P<plus>[\^_] ?(?:[+*]|\\geq? ?[01]|> ?0))?"
 _SIGN = r"(?:(?P<sign>positive|non-?negative|arbitrary|fixed|any) )?"
 _KIND = (
     rf"{_SIGN}(?P<kind>integer|whole number|natural number|real number|real constant|real|rational number|"
@@ -40,6 +40,7 @@ _FORMS = tuple(
         rf"(?:all|any|every|each|forall) (?:{_KIND} )?(?:values? of )?{_NAMES}",
         rf"{_NAMES} (?:is|are) (?:an? |any |some )?{_KIND}",
         rf"(?:all|any|every|each) {_KIND}",
+        rf"(?:all|any|every|each|forall) (?:{_KIND} )?{_NAMES} ?(?P<bound>(?:[<>]=?|\\[gl]e?q?|\\[gl]t) ?-?\d+)",
     )
 )
 _DOMAINS = {"integer": "ZZ", "whole number": "ZZ", "natural number": "ZZ+", "real number": "RR", "real": "RR"}
@@ -90,8 +91,13 @@ def _concerns(found: re.Match[str], head: str) -> bool:
 
 
 def _domain(found: re.Match[str]) -> str:
-    said = found.groupdict()
-    kind = said.get("set") or (said.get("kind") or "").lower()
+    """The domain in one word: `ZZ+`, `RR`, `x>0`; none where a name is only called a constant."""
+    said = {name: words or "" for name, words in found.groupdict().items()}
+    kind = said.get("set") or said.get("kind", "").lower()
     domain = _DOMAINS.get(kind.upper() if len(kind) == 1 else kind, "")
-    sign = "+" if said.get("plus") else _SIGNS.get((said.get("sign") or "").lower(), "")
+    if bound := said.get("bound"):
+        return f"{domain}{said['names']}{bound}".replace(" ", "")
+    sign = _SIGNS.get(said.get("sign", "").lower(), "")
+    if plus := said.get("plus"):
+        sign = "0" if plus.endswith("0") and ">" not in plus else "+"
     return domain if not sign or domain.endswith(sign) else domain + sign

@@ -63,7 +63,7 @@ OPS |= {
     "land": "and",
 }
 OPS |= {"prime": "'", "bullet": "*", "star": "star", "smallsetminus": "setminus", "sqcup": "cup", "uplus": "cup"}
-SEPARATORS = {"and": "and", "or": "or", "land": "and", "lor": "or", "wedge": "and", "vee": "or"}
+SEPARATORS = {"and": "and", "or": "or", "land": "∧", "lor": "∨", "wedge": "∧", "vee": "∨"}
 IGNORED = frozenset(
     "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr middle displaystyle textstyle "
     "scriptstyle limits nolimits"
