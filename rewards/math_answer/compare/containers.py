@@ -172,10 +172,12 @@ def _members(node: Op) -> tuple[Node, ...]:
 
 
 def _spelt_out(node: Node) -> Node:
-    """`ℝ ∖ {±1}` with both signs in the set."""
+    """`ℝ ∖ {±1}` with both signs in the set, `{x | x < 0} ∪ {4}` with an interval in it."""
     if isinstance(node, Op) and node.name in _SETS:
         return Op(node.name, tuple(map(_spelt_out, node.args)))
-    return Seq(forms.flattened(node.items), "{", "}") if isinstance(node, Seq) and node.open == "{" else node
+    if isinstance(node, Seq) and node.open == "{":
+        return sets.labelled_interval(Seq(forms.flattened(node.items), "{", "}"))
+    return node
 
 
 def _expanded(node: Node) -> Node:

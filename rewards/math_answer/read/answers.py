@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from fractions import Fraction
-from functools import lru_cache, reduce
+from functools import lru_cache
 from itertools import pairwise
 
 from rewards.math_answer.nodes import (
@@ -140,10 +140,7 @@ class AnswerParser(UnitParser):
         bars, self.bars = self.bars, 0
         conditions = self.items("\\}")
         self.bars = bars
-        if self.separators in ({"or"}, {"∨"}):
-            sets: list[Node] = [Op("setof", (head, condition)) for condition in conditions]
-            return reduce(lambda one, other: Op("cup", (one, other)), sets)
-        return Op("setof", (head, *conditions))
+        return Op("setof any" if self.separators in ({"or"}, {"∨"}) else "setof", (head, *conditions))
 
     def side(self) -> Node:
         parts = [self.setwise()]
@@ -219,8 +216,8 @@ def parse(text: str) -> Node:
     if len(text) > MAX_CHARS:
         raise ParseError(f"an answer of {len(text)} characters; at most {MAX_CHARS} are read")
     text = cleaning.unwrap(cleaning.undouble(cleaning.plain(text)))
-    text, domain = remarks.without_condition(remarks.without_prefix(remarks.with_decimal_beside(text)))
-    node = _read(cleaning.unwrap(text))
+    answer, domain = remarks.without_condition(remarks.without_prefix(remarks.with_decimal_beside(text)))
+    node = _read(answer if answer is text else cleaning.unwrap(answer))
     return Op("given", (node, Sym(domain))) if domain else node
 
 

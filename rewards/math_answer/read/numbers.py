@@ -143,8 +143,11 @@ _MINUTE_WORDS = {"min": 1, "minute": 1, "minutes": 1, "sec": 2, "second": 2, "se
 
 def literal(text: str) -> Num:
     """A decimal literal, exactly."""
+    if text.isdecimal():
+        return Num(Fraction(int(text)))
     mantissa, _, exponent = text.lower().partition("e")
     if len(exponent) > 6 or abs(int(exponent or 0)) > MAX_EXPONENT:
         raise ParseError(f"the number {text} is too large")
     _, _, decimals = mantissa.partition(".")
-    return Num(Fraction(mantissa) * Fraction(10) ** int(exponent or 0), len(decimals) if decimals else None)
+    value = Fraction(mantissa) * Fraction(10) ** int(exponent) if exponent else Fraction(mantissa)
+    return Num(value, len(decimals) if decimals else None)

@@ -12,6 +12,7 @@ walking its tree can exhaust the stack.
 from __future__ import annotations
 
 import re
+from functools import reduce
 
 from rewards.math_answer.nodes import CONSTANTS, DOTS, REALS, BaseN, Node, Num, Op, Seq, Sym, is_op, num
 from rewards.math_answer.read.measures import UNIT_LETTERS
@@ -24,6 +25,7 @@ MAX_POSTFIX = 6
 _CLOSERS = {"(": ")]", "[": ")]", "{": "}", "\\{": "\\}"}
 _APPLIED = frozenset("fghFGH")  # letters that before a bracket are functions, not factors
 _COMBINATIONS = re.compile(r"C_(\d{1,3})")
+_MASSES = frozenset(("m", "M", "rho"))
 _INDICES = frozenset("ijkmn")
 _SETS = frozenset((Sym("R"), Sym("RR"), Sym("ZZ"), Sym("NN"), Sym("QQ"), Sym("CC")))
 _NO_FACTOR = frozenset("rfloor rceil rangle rbrace rbrack rparen choose mod pmod".split())
@@ -48,7 +50,8 @@ class ExpressionParser(NumberParser):
                 terms = [Op(sign, (left, self.term()))]
             else:
                 terms.append(self.signed_term(sign))
-        return _difference(terms) if terms[0] in _SETS else _flat("add", terms)
+        apart = len(terms) > 1 and isinstance(terms[0], Sym) and terms[0] in _SETS
+        return _difference(terms) if apart else _flat("add", terms)
 
     def sign(self, sign: str) -> str:
         """Read any run of signs; `--` is `+`."""
@@ -99,7 +102,7 @@ class ExpressionParser(NumberParser):
                 return False
             if token.space and self.starts_relation():
                 return False
-            return not (self.at > 0 and token.text not in ("e", "i") and self.names_unit())
+            return not (token.textual and self.at > 0 and token.text not in ("e", "i") and self.names_unit())
         if token.kind == "num":
             before = self.tokens[self.at - 1] if self.at else token
             return before.kind != "num" or (self.at > 1 and self.tokens[self.at - 2].text == "^")
@@ -292,11 +295,14 @@ class ExpressionParser(NumberParser):
 
     def applied(self, name: Sym) -> Node:
         """`f(x)`, `f'(2)`, `a_n(3)`: application where the name is one of a function."""
-        weight = name == Sym("g") and self.at > 1 and self.tokens[self.at - 2].text in ("m", "M", "rho")  # `mg(h+1)`
-        if self.token.text == "(" and name.name[0] in _APPLIED and name not in CONSTANTS and not weight:
+        if self.token.text == "(" and name.name[0] in _APPLIED and name not in CONSTANTS and not self.is_weight():
             arguments = self.group()
             return Op("call", (name, *(arguments.items if isinstance(arguments, Seq) else (arguments,))))
         return name
+
+    def is_weight(self) -> bool:
+        """`mg(h+1)`, `\\rho g(h+1)`: g behind a mass or a density is gravity, no function."""
+        return self.at > 1 and self.tokens[self.at - 1].text == "g" and self.tokens[self.at - 2].text in _MASSES
 
     def absolute(self) -> Node:
         self.deeper()
@@ -329,6 +335,10 @@ class ExpressionParser(NumberParser):
         end = self.take("close")
         if end is None or end.text not in (_CLOSERS[start], *(_CLOSERS[start] if start in "([" else ())):
             raise ParseError(f"{start!r} is not closed")
+        if start == "\\{" and is_op(items[0], "setof any"):  # `{x | x < 0 or x > 3}` is a union
+            head, *conditions = items[0].args
+            parts: list[Node] = [Seq((Op("setof", (head, condition)),), "{", "}") for condition in conditions]
+            return reduce(lambda one, other: Op("cup", (one, other)), parts)
         if start == "\\{":
             return Seq(items, "{", "}")
         if len(items) == 1 and (start == "{" or start + end.text in ("()", "[]")):

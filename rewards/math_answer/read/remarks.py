@@ -21,7 +21,9 @@ _BESIDE = re.compile(
     r"[\s$~}]{0,3}(?P<value>-?\s?\d[^()]{0,40}?)[\s$}]{0,3}\)?[\s$}]{0,3}$",
     re.IGNORECASE,
 )
-_MAYBE_BESIDE = re.compile(r"about|approx|roughly|around|\(\s?=", re.IGNORECASE)
+# Pieces of text without which there is no remark: the search for them is cheaper than that for a pattern.
+_HINTS = ("pprox", "bout", "oughly", "round", "xactly", "nly", "(=", "( =")
+_CONDITION_HINTS = ("\\in\\", "\\in ", "\\in{", " in ", "all ", "any ", "every ", "each ", " is ", " are ", "\\forall")
 _BEGINS = re.compile(r"\\forall|\bfor\b|\bwhere\b|\bwith\b|[,;(]|\\q?quad|\\[, ;]|\\(?:text|textrm|mathrm|mbox)\s?\{")
 _OPENED = re.compile(r"(?:\\(?:text|textrm|mathrm|mbox)\s?\{|[\s,;($]|\\q?quad|\\[,; ])+$")
 _MARKUP = re.compile(r"\\(?:text|textrm|mathrm|mathbb|Bbb|mbox|q?quad|[,;: !])|[\s{}$()~,;.]")
@@ -51,12 +53,14 @@ _SIGNS = {"positive": "+", "nonnegative": "0", "non-negative": "0"}
 
 def without_prefix(text: str) -> str:
     """`about 5` as `5`."""
+    if not any(hint in text for hint in _HINTS):
+        return text
     return _PREFIX.sub("", text, count=1)
 
 
 def with_decimal_beside(text: str) -> str:
     r"""`\pi \text{ (about 3.14)}` as `\pi \approx 3.14`, `\frac12 (= 0.5)` as `\frac12 = 0.5`."""
-    if not _MAYBE_BESIDE.search(text):
+    if not any(hint in text for hint in _HINTS):
         return text
     found = _BESIDE.search(text)
     head = text[: found.start()] if found else ""
@@ -69,7 +73,7 @@ def with_decimal_beside(text: str) -> str:
 def without_condition(text: str) -> tuple[str, str]:
     """The answer without what its last words say of its variables, and their domain, if there is one."""
     start = max(0, len(text) - _TAIL)
-    if "in" not in text[start:] and "for" not in text[start:] and " is " not in text[start:]:
+    if not any(hint in text for hint in _CONDITION_HINTS):
         return text, ""
     for begin in _BEGINS.finditer(text, start):
         head = _OPENED.sub("", text[: begin.start()][-_TAIL:])

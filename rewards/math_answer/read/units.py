@@ -36,15 +36,15 @@ class UnitParser(ConstructParser):
             value = Op("residue", (value, modulus))
         found = self.unit()
         units, nouns = found or ({}, frozenset())
-        if value == Sym("a") and nouns:
+        if nouns and value == Sym("a"):
             raise ParseError("an article before words")
         node = quantity(value, units or currency, nouns)
         return Op("neg", (node,)) if negative else node
 
     def scaled(self, value: Node) -> Node:
         """`1.2 million`, `3 dozen`, `42 squared`."""
-        while self.token.kind == "word":
-            word = self.token.text.lower()
+        while (token := self.token).kind == "word":
+            word = token.text.lower()
             if word in SCALES:
                 by = SCALES[word]
                 value = num(value.value * by) if isinstance(value, Num) else Op("mul", (value, num(by)))
