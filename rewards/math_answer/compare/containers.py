@@ -16,7 +16,7 @@ _SETS = frozenset(("cup", "cap", "setminus"))
 
 def collections(c: Context, gold: Node, pred: Node) -> Equality:
     """The first way to read both answers as collections; what is none is compared by value."""
-    gold, pred = forms.with_matrices_computed(gold), forms.with_matrices_computed(pred)
+    gold, pred = (_spelt_out(forms.with_matrices_computed(node)) for node in (gold, pred))
     if isinstance(gold, Matrix) or isinstance(pred, Matrix):
         return matrices(c, gold, pred)
     gold, pred = _as_set(gold, pred), _as_set(pred, gold)
@@ -34,8 +34,9 @@ def _sets(c: Context, gold: Node, pred: Node) -> Equality | None:
     same = sets.same_set(gold, pred, c.budget)
     if same is not None:
         return Equality(same, "set", "same set" if same else "different sets")
-    if isinstance(gold, Op) and isinstance(pred, Op):
-        return in_any_order(c, _members(gold), _members(pred), "set")
+    if isinstance(gold, Op) and isinstance(pred, Op) and gold.name == pred.name:
+        ordered = gold.name == "setminus"
+        return in_order(c, gold.args, pred.args) if ordered else in_any_order(c, _members(gold), _members(pred), "set")
     return None
 
 
@@ -90,8 +91,11 @@ def sequences(c: Context, gold: Node, pred: Node) -> Equality:
 
 def _items(c: Context, left: Seq, right: Seq) -> Equality:
     """Items and their brackets, once labels are off."""
-    unordered = {_kind(left), _kind(right)} <= {"list", "set"}
-    if unordered and len(left.items) != len(right.items):  # `2, 2` is the set of 2
+    kinds = {_kind(left), _kind(right)}
+    unordered = kinds <= {"list", "set"}
+    points = all(isinstance(item, Seq) for item in left.items + right.items)
+    if unordered and ("set" in kinds or points) and len(left.items) != len(right.items):
+        # {2, 2} is {2}, and points are a set of solutions; a list of numbers counts each of them
         left, right = (Seq(tuple(dict.fromkeys(side.items)), side.open, side.close) for side in (left, right))
     if len(left.items) != len(right.items):
         return Equality(False, "container", f"{len(left.items)} items against {len(right.items)}")
@@ -107,7 +111,7 @@ def _one_answer(c: Context, gold: Node, pred: Node) -> Equality | None:
     listed, single = (gold, pred) if isinstance(gold, Seq) else (pred, gold)
     if isinstance(single, Seq) or not isinstance(listed, Seq) or listed.open != "":
         return None
-    if any(isinstance(item, Relation) for item in listed.items):
+    if any(isinstance(item, Relation) for item in listed.items) or len(set(listed.items)) < len(listed.items):
         return None
     written = [c.compare(gold, item) if single is gold else c.compare(item, pred) for item in listed.items]
     return written[0] if all(written) else None
@@ -160,10 +164,22 @@ def _members(node: Op) -> tuple[Node, ...]:
     return tuple(out)
 
 
+def _spelt_out(node: Node) -> Node:
+    """`ℝ ∖ {±1}` with both signs in the set, `{x | x < 0} ∪ {4}` with an interval in it."""
+    if isinstance(node, Op) and node.name in _SETS:
+        return Op(node.name, tuple(map(_spelt_out, node.args)))
+    if isinstance(node, Seq) and node.open == "{":
+        return sets.labelled_interval(Seq(forms.flattened(node.items), "{", "}"))
+    return node
+
+
 def _expanded(node: Node) -> Node:
     """`±` spelt out, in a list or a set or alone."""
     if isinstance(node, Seq):
-        return Seq(forms.flattened(node.items), node.open, node.close) if node.open in ("", "{") else node
+        if node.open in ("", "{"):
+            return Seq(forms.flattened(node.items), node.open, node.close)
+        points = forms.variants(node)  # `(1, ±2)` is two points
+        return Seq(points) if len(points) > 1 else node
     both = forms.variants(node)
     return Seq(both) if len(both) > 1 else node
 
@@ -175,7 +191,8 @@ def _unlabelled(seq: Seq) -> Seq:
         form = forms.labelled(item)
         if form is None and isinstance(item, Relation):
             return seq
-        items.append(item if form is None else form.value)
+        chained = form is not None and (form.chain or form.about)  # compared with its members checked
+        items.append(item if form is None or chained else form.value)
     return Seq(forms.flattened(tuple(items)) if seq.open in ("", "{") else tuple(items), seq.open, seq.close)
 
 

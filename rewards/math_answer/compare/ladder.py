@@ -19,7 +19,21 @@ from rewards.math_answer.compare import choices, containers, forms, measures, re
 from rewards.math_answer.compare.context import Context, Step
 from rewards.math_answer.compare.equality import Equality, Prover
 from rewards.math_answer.leniency import Leniency
-from rewards.math_answer.nodes import Cases, Node, Num, Op, Quantity, Relation, Seq, Sym, Time, Words, is_op, substitute
+from rewards.math_answer.nodes import (
+    Cases,
+    Node,
+    Num,
+    Op,
+    Quantity,
+    Relation,
+    Seq,
+    Sym,
+    Time,
+    Words,
+    is_op,
+    substitute,
+    symbols,
+)
 
 
 def compare(gold: Node, pred: Node, leniency: Leniency, prove: Prover | None = None) -> Equality:
@@ -32,6 +46,8 @@ def _ladder(c: Context, gold: Node, pred: Node) -> Equality:
         return Equality(True, "normal form", "same normal form")
     if isinstance(gold, Num) and isinstance(pred, Num):
         return values.rationals(c, gold, pred, gold.value, pred.value)
+    if is_op(gold, "given") or is_op(pred, "given"):
+        return measures.conditions(c, gold, pred)
     left, right = _unchained(c, gold), _unchained(c, pred)
     if isinstance(left, Equality):
         return left
@@ -73,7 +89,7 @@ def _labelled(c: Context, gold: Node, pred: Node) -> Equality:
     """`x = 5` against `5`, `f(x) = 2x` against `f(t) = 2t`; equations go on as equations."""
     left, right = forms.labelled(gold), forms.labelled(pred)
     for form in (left, right):
-        if form is not None and (fault := _inconsistent(c, form)):
+        if form is not None and (fault := _inconsistent(c, form)) is not None:  # a fault is a falsy verdict
             return fault
     if left is None and right is None:
         return _by_kind(c, _worth(c, gold, pred), _worth(c, pred, gold))
@@ -96,7 +112,10 @@ def _worth(c: Context, node: Node, other: Node) -> Node:
 
 
 def _inconsistent(c: Context, form: forms.Labelled) -> Equality | None:
+    known = symbols(form.value)
     for member in form.chain:
+        if not symbols(member) <= known:
+            continue  # `A = πr² = 25π`: r is what the question says it is
         if not _equal_members(c, member, form.value):
             return Equality(False, "relation", "an equation chain whose members differ")
     for member in form.about:

@@ -33,7 +33,19 @@ _MAP |= {
     "∣": "|",
     "µ": r"\mu ",
 }
-_MAP |= {"，": ", ", "、": ", ", "；": "; ", "。": ". ", "：": ":", "¬": r"\neg ", "✓": "", "✔": "", "✅": "", "∎": ""}
+_MAP |= {
+    "，": ", ",
+    "、": ", ",
+    "；": "; ",
+    "。": ". ",
+    "：": ":",
+    "∶": ":",
+    "¬": r"\neg ",
+    "✓": "",
+    "✔": "",
+    "✅": "",
+    "∎": "",
+}
 _MAP |= {"€": r"\text{ eur }", "£": r"\text{ gbp }", "¥": r"\text{ yen }", "₹": r"\text{ rs }", "¢": r"\text{ cents }"}
 # Zero-width and direction characters are invisible; nothing invisible may change an answer.
 _MAP |= dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2061\u2062", "")
