@@ -133,7 +133,7 @@ LANGUAGES = {
     "Portuguese": Language(
         stem=("esposta", "ESPOSTA"),
         answer="resposta",
-        says="(?:é|são|será)(?: portanto| então)?",
+        says="(?:é|são|será)(?:,? portanto,?| então)?",
         denied="não|maior|menor",
         supposed="se|suponha",
         because="porque|pois|já que|e não|mas",

@@ -46,6 +46,7 @@ class ExpressionParser(NumberParser):
         while self.token.kind == "op" and self.token.text in ("+", "-", "pm", "mp"):
             sign = self.sign("+")
             if sign in ("pm", "mp"):
+                self.deeper()
                 left = _flat("add", terms)
                 terms = [Op(sign, (left, self.term()))]
             else:
@@ -80,6 +81,7 @@ class ExpressionParser(NumberParser):
             elif self.take("cmd", "choose"):
                 return Op("binom", (_quotient(above, below), self.term()))
             elif self.take("cmd", "mod"):
+                self.deeper()
                 above = [Op("mod", (_quotient(above, below), self.factor()))]
                 below = []
             elif self.starts_factor():
