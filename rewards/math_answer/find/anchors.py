@@ -97,7 +97,7 @@ def phrases_in(text: str) -> list[Anchor]:
     for keywords, pattern, words in _ANNOUNCING:
         if any(word in text for word in keywords):
             starts += [(at.start(), at.end(), words or at[0].lower(), None) for at in pattern.finditer(text)]
-    for language in languages_in(text):
+    for language in languages_in(text) if not (starts and text.isascii()) else ():
         starts += [(at.start(), at.end(), "answer", language) for at in language.announcement.finditer(text)]
     last = sorted(starts, key=lambda found: found[:2])[-MAX_PHRASES:]
     return [anchor for found in last if (anchor := _phrase(text, *found))]

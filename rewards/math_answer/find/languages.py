@@ -71,8 +71,8 @@ class Language:
 
 def languages_in(text: str) -> list[Language]:
     """The rows whose announcements `text` may have."""
-    rows = _ASCII if text.isascii() else LANGUAGES.values()
-    return [row for row in rows if any(stem in text for stem in row.stem)]
+    found = [name for stem, name in (_ASCII_STEMS if text.isascii() else _STEMS) if stem in text]
+    return [LANGUAGES[name] for name in dict.fromkeys(found)] if found else []
 
 
 LANGUAGES = {
@@ -241,5 +241,5 @@ LANGUAGES = {
         whole=r"(?:پاسخ|جواب)(?= [\d$\\])",
     ),
 }
-# Those whose announcements may be written in ASCII; any other text is spared the search.
-_ASCII = [row for row in LANGUAGES.values() if any(stem.isascii() for stem in row.stem)]
+_STEMS = [(stem, name) for name, row in LANGUAGES.items() for stem in row.stem]
+_ASCII_STEMS = [(stem, name) for stem, name in _STEMS if stem.isascii()]

@@ -64,10 +64,12 @@ def without_hope(text: str) -> str:
 
 def announced(text: str, language: Language | None = None) -> Extracted | None:
     """The answer in what an announcing phrase announces; None where it is empty."""
+    if (bare := text.strip(_RIM)).isdigit():  # most of them, and what follows takes longer
+        return read(bare, "announced")
     if language is not None and language.refused.match(text):
         return DENIED
     text = _kept(text, language)
-    if not text:
+    if not text.strip("….?"):
         return None
     if NEGATED.match(text) or (NEGATED.search(text) and len(text.split()) > 3):
         return DENIED

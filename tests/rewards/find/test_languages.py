@@ -9,7 +9,7 @@ from rewards.math_answer.find.languages import LANGUAGES, languages_in
 
 # What announces 42, and what does not, in the words of each language.
 ANNOUNCED = {
-    "Chinese": "答案是42。|故答案为：42．|【答案】42\n【解析】略|最终答案：$42$|答：42|答案为42，因为6×7=42。|### 最终答案\n42",
+    "Chinese": "答案是42。|故答案为：42．|【答案】42\n【解析】略|最终答案：$42$|答案是42，因为它大。|### 最终答案\n42",
     "Japanese": "答えは42です。|【答え】42|**答え：** 42|したがって、答えは $42$ となります。|正解は42",
     "Korean": "답은 42입니다.|정답: 42|**최종 답:** 42|따라서 정답은 $42$ 이다.",
     "German": "Die Antwort lautet 42.|Die richtige Antwort ist 42.|**Antwort:** 42|Endergebnis: 42",
