@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rewards.math_answer import verify, verify_answer
@@ -136,6 +136,24 @@ def test_no_completion_is_accepted_for_two_answers(offered: list[str], between: 
         letters = [gold for gold in accepted if gold in LETTERS]
         assert len(letters) <= 1, completion
         assert len(accepted) - len(letters) <= 1, completion  # a letter may stand with what it stands for
+
+
+# Pieces of answers that may equal too much: nothing, everything, what is not defined.
+PIECES = st.sampled_from(
+    r"0 1 2 42 x a_n = : 0:0 0/0 ^0 \infty \cdot \pm \approx \equiv \pmod{1} mod \emptyset".split()
+    + r"\mathbb{R} \in < > % | ! \text{ \{ } \} ( ) , ; ? \ldots _ + - \le \ne ^\circ any or all".split()
+)
+
+
+@settings(max_examples=60, deadline=None)
+@example(["0:0"])
+@example(["0", "x", ":", "0", "x"])
+@example(["x", "=", "x"])
+@given(st.lists(PIECES, min_size=1, max_size=6))
+def test_no_answer_is_worth_everything(pieces: list[str]) -> None:
+    completion = "<answer>" + " ".join(pieces) + "</answer>"
+    accepted = [gold for gold in LETTERS + VALUES if verify(gold, completion, "eval").ok]
+    assert len(accepted) <= 1, (completion, accepted)
 
 
 def test_the_same_verdicts_from_a_thread() -> None:

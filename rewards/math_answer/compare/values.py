@@ -101,8 +101,12 @@ def ratios(c: Context, gold: Node, pred: Node) -> Equality:
     parts = [node.args if isinstance(node, Op) and node.name == "ratio" else (node, num(1)) for node in (gold, pred)]
     if len(parts[0]) != len(parts[1]):
         return Equality(False, "ratio", "another number of parts")
-    for at in range(1, len(parts[0])):
-        crossed = [Op("mul", (parts[side][0], parts[1 - side][at])) for side in (0, 1)]
+    something = [[not expressions(c, part, num(0)) for part in side] for side in parts]
+    if not all(map(any, something)):  # it would be proportional to everything
+        return Equality(False, "ratio", "a ratio of nothing to nothing")
+    pivot = something[0].index(True)
+    for at in range(len(parts[0])):
+        crossed = [Op("mul", (parts[side][pivot], parts[1 - side][at])) for side in (0, 1)]
         same = expressions(c, crossed[0], crossed[1])
         if not same:
             return Equality(same.equal, "ratio", "another ratio")

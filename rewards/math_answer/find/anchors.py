@@ -18,11 +18,14 @@ _BOX = re.compile(r"(?<!\\)\\+(?:boxed|fbox)(?![A-Za-z])\s*")
 _BARE_BOX = re.compile(r"\$?[-\d.\w]{1,100}")  # `\boxed 5`
 _LINE = re.compile(r"^[ \t*_#]*(?:A[*_]*\s?:|Ans[*_]*\s?[:.])(?=[ \t*_$\\\d-])", re.MULTILINE)
 _HASH = re.compile("####")
+_VERB = (
+    r"(?<![A-Za-z])(?<!we )(?<!you )(?:is|are|was|equals|(?:would|should|must|will) be"
+    r"|(?:has|turns out|comes out) to be|comes (?:out )?to)(?![a-z])|[:=]"
+)
 _PHRASE = re.compile(
-    r"\b(?:answer|solution|result)s?[*_]*"
-    r"(?:\s(?:to|for|of|that|we|I|you|in)\s[^.!?\n:]{0,60}?)?\s?(?:\([A-Za-z]\)\s?)?"
-    r"(?:(?<![A-Za-z])(?<!we )(?<!you )(?:is|are|was|equals|(?:would|should|must|will) be"
-    r"|(?:has|turns out|comes out) to be|comes (?:out )?to)(?![a-z])|:|=|(?=\$|\\\[|\\\(|\n\s*(?:\$|\\\[|\\\()))",
+    r"\b(?:answer|solution|result)s?[*_]*(?:"
+    rf"(?:\s(?:to|for|of|that|we|I|you|in)\s[^.!?\n:]{{0,60}}?)?\s?(?:\([A-Za-z]\)\s?)?(?:{_VERB})"
+    r"|\s?(?=\$|\\\[|\\\(|\n\s*(?:\$|\\\[|\\\()))",
     re.IGNORECASE,
 )
 _HEADER = re.compile(r"^[ \t#*_]*(?:final[ \t]+)?answer[*_: \t]*$", re.IGNORECASE | re.MULTILINE)
