@@ -94,13 +94,18 @@ class Time:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """An answer in words, in normal form."""
+    """An answer in words, in normal form.  There are none without letters, so no two can be equal for want of them."""
 
     text: str
+
+    def __post_init__(self) -> None:
+        if not self.text:
+            raise ValueError("Words: an answer in words has at least one letter")
 
 
 Node = Num | Sym | Op | Seq | Matrix | Cases | Relation | Quantity | BaseN | Time | Words
 
+DOTS = Op("dots", ())  # `…` in a list, a sum or a product: it has no value, and equals itself
 PI, E, I, INFINITY, EMPTY, REALS = Sym("pi"), Sym("e"), Sym("i"), Sym("oo"), Sym("{}"), Sym("RR")
 CONSTANTS = frozenset((PI, E, I, INFINITY, EMPTY, REALS))
 

@@ -14,7 +14,8 @@ from functools import lru_cache
 
 from rewards.math_answer.compare.equality import Equality
 from rewards.math_answer.compare.ladder import compare
-from rewards.math_answer.find.extract import Extracted, extract
+from rewards.math_answer.find.extract import extract
+from rewards.math_answer.find.payload import Extracted
 from rewards.math_answer.leniency import EVAL, Leniency, named
 from rewards.math_answer.nodes import Node, Num, Seq, Words
 from rewards.math_answer.read import answers

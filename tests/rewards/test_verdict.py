@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rewards.math_answer import verify, verify_answer
@@ -38,6 +39,120 @@ def test_any_text_gets_a_verdict(gold: str, text: str) -> None:
     for policy in ("train", "eval"):
         assert verify(gold, text, policy).reason
         assert verify_answer(gold, text, policy).reason
+
+
+# Answers of which no two are equal, and ways to offer several of them as one.
+LETTERS = tuple("ABCD")
+VALUES = (
+    *r"42 -3 7 1/2 \sqrt{2} 3\pi 100 0 yes no да нет 正确 错误 存在 不存在 はい いいえ 예 아니오".split(),
+    *r"نعم لا even odd σωστό λάθος".split(),
+    *r"(1,2) (2,1) (1,5) [1,5) x>1 x<1 x\ge1 x=3,y=4 x=4,y=3 \{3,5\} y=2x+1 y=2x-1 (-\infty,1)".split(),
+    *r"\emptyset 1,2,3 1:2".split(),
+    *(
+        r"x^2+y^2=1",
+        r"5\text{ cm}",
+        r"6\text{ cm}",
+        "12:30",
+        "f(x)=2x",
+        "f(x)=3x",
+        r"A\cup B",
+        r"\mathbb{R}",
+        "增函数",
+        "减函数",
+    ),
+)
+JOINED = (
+    *(
+        " ",
+        ", ",
+        " or ",
+        " and ",
+        "=",
+        r"\approx ",
+        r"\ne ",
+        " (",
+        ") ",
+        "; ",
+        "\n",
+        "/",
+        r"\text{ or }",
+        ": ",
+        ". ",
+        r"\to ",
+    ),
+    *(
+        "|",
+        "^",
+        r"\quad ",
+        r"\pm ",
+        "或",
+        "不",
+        " not ",
+        " i.e. ",
+        r"\cup ",
+        r"\}\{",
+        " but ",
+        r"\text{, not }",
+        r"} \text{",
+    ),
+    *(
+        r"}, \boxed{",
+        r"} or \boxed{",
+        r"} = \boxed{",
+        r"} \approx \boxed{",
+        r"}. No, \boxed{",
+        r"} not \boxed{",
+        "~~",
+        " is ",
+    ),
+)
+AROUND = (
+    *(
+        (r"\boxed{", "}"),
+        ("The answer is ", "."),
+        ("", ""),
+        ("<answer>", "</answer>"),
+        ("答案是", "。"),
+        (r"\boxed{x=", "}"),
+    ),
+    *(
+        (r"\boxed{\text{", "}}"),
+        (r"\boxed{(", ")}"),
+        (r"\boxed{\{", r"\}}"),
+        ("So it is ", "."),
+        ("The answer is $", "$."),
+    ),
+)
+golds = st.sampled_from(LETTERS + VALUES)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(golds, min_size=2, max_size=3, unique=True), st.sampled_from(JOINED), st.sampled_from(AROUND))
+def test_no_completion_is_accepted_for_two_answers(offered: list[str], between: str, around: tuple[str, str]) -> None:
+    completion = around[0] + between.join(offered) + around[1]
+    for policy in ("train", "eval"):
+        accepted = [gold for gold in offered if verify(gold, completion, policy).ok]
+        letters = [gold for gold in accepted if gold in LETTERS]
+        assert len(letters) <= 1, completion
+        assert len(accepted) - len(letters) <= 1, completion  # a letter may stand with what it stands for
+
+
+# Pieces of answers that may equal too much: nothing, everything, what is not defined.
+PIECES = st.sampled_from(
+    r"0 1 2 42 x a_n = : 0:0 0/0 ^0 \infty \cdot \pm \approx \equiv \pmod{1} mod \emptyset".split()
+    + r"\mathbb{R} \in < > % | ! \text{ \{ } \} ( ) , ; ? \ldots _ + - \le \ne ^\circ any or all".split()
+)
+
+
+@settings(max_examples=60, deadline=None)
+@example(["0:0"])
+@example(["0", "x", ":", "0", "x"])
+@example(["x", "=", "x"])
+@given(st.lists(PIECES, min_size=1, max_size=6))
+def test_no_answer_is_worth_everything(pieces: list[str]) -> None:
+    completion = "<answer>" + " ".join(pieces) + "</answer>"
+    accepted = [gold for gold in LETTERS + VALUES if verify(gold, completion, "eval").ok]
+    assert len(accepted) <= 1, (completion, accepted)
 
 
 def test_the_same_verdicts_from_a_thread() -> None:
@@ -86,6 +201,6 @@ WORST = {
 @pytest.mark.parametrize("name", WORST)
 def test_the_work_on_one_pair_is_bounded(name: str) -> None:
     answer = WORST[name]
-    verdict = verify_answer(answer, answer.replace("x", "(x+0)").replace("k", "(k+0)") + "+1", "eval")
-    assert not verdict.ok
-    assert verdict.ms < 1500  # milliseconds, on a busy machine; a third of it on an idle one
+    start = time.process_time()
+    assert not verify_answer(answer, answer.replace("x", "(x+0)").replace("k", "(k+0)") + "+1", "eval").ok
+    assert time.process_time() - start < 2  # seconds of computing; a quarter of it on an idle machine

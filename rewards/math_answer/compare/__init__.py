@@ -1,7 +1,8 @@
 """Are two answers equal?  The ladder, from the cheapest step to the dearest.
 
     ladder        equal trees, labels and chains; then the step for the first kind that fits
-      measures    words, choices, times, bases, residues, percent, angles, units
+      choices     multiple choice
+      measures    words, times, bases, residues, percent, angles, units
       containers  matrices, sets, lists, cases
       relations   equations and inequalities
       items       one by one in their order, or each with a match somewhere

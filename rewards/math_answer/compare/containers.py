@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rewards.math_answer.compare import forms, relations, values
+from rewards.math_answer.compare import choices, forms, relations, values
 from rewards.math_answer.compare.context import Context
 from rewards.math_answer.compare.equality import Equality
 from rewards.math_answer.compare.items import in_any_order, in_order
 from rewards.math_answer.compute import sets
-from rewards.math_answer.nodes import EMPTY, REALS, Cases, Matrix, Node, Op, Relation, Seq, Sym, is_op
+from rewards.math_answer.nodes import EMPTY, REALS, Cases, Matrix, Node, Op, Relation, Seq, is_op
 
-_CHOICES = frozenset("ABCDEFGHIJ")
 _SETS = frozenset(("cup", "cap", "setminus"))
 
 
 def collections(c: Context, gold: Node, pred: Node) -> Equality:
     """The first way to read both answers as collections; what is none is compared by value."""
-    gold, pred = forms.with_matrices_computed(gold), forms.with_matrices_computed(pred)
+    gold, pred = (_spelt_out(c, forms.with_matrices_computed(node)) for node in (gold, pred))
     if isinstance(gold, Matrix) or isinstance(pred, Matrix):
         return matrices(c, gold, pred)
     gold, pred = _as_set(c, gold, pred), _as_set(c, pred, gold)
@@ -53,12 +52,6 @@ def _conditions(c: Context, gold: Node, pred: Node) -> Equality | None:
         if _is_set(other) and isinstance(one, Seq) and (described := sets.described_by_all(one, c.budget)):
             return collections(c, *((described, other) if one is gold else (other, described)))
     return None
-
-
-def _letters(c: Context, gold: Node, pred: Node) -> Equality | None:
-    """`A, C` against `AC`."""
-    letters = _choices(gold)
-    return Equality(True, "choice", "same letters") if letters and letters == _choices(pred) else None
 
 
 def _lists(c: Context, gold: Node, pred: Node) -> Equality | None:
@@ -186,6 +179,15 @@ def _members(node: Op) -> tuple[Node, ...]:
     return tuple(out)
 
 
+def _spelt_out(c: Context, node: Node) -> Node:
+    """`ℝ ∖ {±1}` with both signs in the set, `{x | x < 0} ∪ {4}` with an interval in it."""
+    if isinstance(node, Op) and node.name in _SETS:
+        return Op(node.name, tuple(_spelt_out(c, part) for part in node.args))
+    if isinstance(node, Seq) and node.open == "{":
+        return sets.labelled_interval(Seq(forms.flattened(node.items), "{", "}"), c.budget)
+    return node
+
+
 def _expanded(node: Node) -> Node:
     """`±` spelt out, in a list or a set or alone; in a point as two points."""
     if isinstance(node, Seq) and node.open in ("", "{"):
@@ -201,17 +203,9 @@ def _unlabelled(seq: Seq) -> Seq:
         form = forms.labelled(item)
         if form is None and isinstance(item, Relation):
             return seq
-        items.append(item if form is None else form.value)
+        chained = form is not None and (form.chain or form.about)  # compared with its members checked
+        items.append(item if form is None or chained else form.value)
     return Seq(forms.flattened(tuple(items)) if seq.open in ("", "{") else tuple(items), seq.open, seq.close)
-
-
-def _choices(node: Node) -> frozenset[str] | None:
-    """The choices in `A, C` and in `AC`: several capitals, each once."""
-    match node:
-        case Seq(items=parts, open="") | Op(name="mul", args=parts):
-            names = [part.name for part in parts if isinstance(part, Sym) and part.name in _CHOICES]
-            return frozenset(names) if len(names) == len(parts) == len(set(names)) > 1 else None
-    return None
 
 
 def _kind(seq: Seq) -> str:
@@ -225,6 +219,6 @@ _READINGS: tuple[Callable[[Context, Node, Node], Equality | None], ...] = (
     _sets,
     _relations,
     _conditions,
-    _letters,
+    choices.several,
     _lists,
 )

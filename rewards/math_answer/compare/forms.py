@@ -23,11 +23,11 @@ from rewards.math_answer.nodes import (
     symbols,
     walk,
 )
-from rewards.math_answer.read.vocabulary import UNITS
+from rewards.math_answer.read.measures import UNIT_LETTERS, UNITS
 
 _FUNCTIONS = frozenset("fghFGH")
 _ANGLES = frozenset((*"ABC", "alpha", "beta", "gamma", "theta", "phi"))
-_UNIT_LETTERS = frozenset("msghlLNJWV") & UNITS.keys()
+_UNIT_LETTERS = UNIT_LETTERS | {"Omega"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from rewards.math_answer.compare import containers, families, forms, measures, relations, values
+from rewards.math_answer.compare import choices, containers, families, forms, measures, relations, values
 from rewards.math_answer.compare.context import Context, Step
 from rewards.math_answer.compare.equality import Equality
 from rewards.math_answer.leniency import Leniency
-from rewards.math_answer.nodes import Cases, Node, Num, Op, Quantity, Relation, Seq, Sym, Time, Words, is_op, substitute
+from rewards.math_answer.nodes import (
+    Cases,
+    Node,
+    Num,
+    Op,
+    Quantity,
+    Relation,
+    Seq,
+    Sym,
+    Time,
+    Words,
+    is_op,
+    substitute,
+    symbols,
+)
 
 
 def compare(gold: Node, pred: Node, leniency: Leniency) -> Equality:
@@ -77,7 +91,7 @@ def _labelled(c: Context, gold: Node, pred: Node) -> Equality:
     gold, pred = (forms.spread(node, _count(other)) for node, other in ((gold, pred), (pred, gold)))
     left, right = forms.labelled(gold), forms.labelled(pred)
     for form in (left, right):
-        if form is not None and (fault := _inconsistent(c, form)):
+        if form is not None and (fault := _inconsistent(c, form)) is not None:  # a fault is a falsy verdict
             return fault
     if left is None and right is None:
         return _by_kind(c, _worth(c, gold, pred), _worth(c, pred, gold))
@@ -107,7 +121,10 @@ def _worth(c: Context, node: Node, other: Node) -> Node:
 
 
 def _inconsistent(c: Context, form: forms.Labelled) -> Equality | None:
+    known = symbols(form.value)
     for member in form.chain:
+        if not symbols(member) <= known:
+            continue  # `A = πr² = 25π`: r is what the question says it is
         if not _equal_members(c, member, form.value):
             return Equality(False, "relation", "an equation chain whose members differ")
     for member in form.about:
@@ -172,10 +189,10 @@ def _marked(name: str) -> Applies:
 
 
 _KINDS: tuple[tuple[Applies, Step], ...] = (
+    (_marked("choice"), choices.choices),
     (_a(Words), measures.words),
     (_a(Time), measures.times),
     (_either(measures.has_base), measures.bases),
-    (_marked("choice"), measures.choices),
     (_marked("residue"), measures.residues),
     (_marked("percent"), measures.percents),
     (_marked("deg"), measures.degrees),

@@ -1,30 +1,35 @@
-"""Steps for answers with a mark or a name on them: words, choices, times, bases, percent, degrees, units."""
+"""Steps for answers with a mark or a name on them: words, times, bases, percent, degrees, units."""
 
 from __future__ import annotations
 
 from rewards.math_answer.compare import containers, forms
 from rewards.math_answer.compare.context import Context
 from rewards.math_answer.compare.equality import Equality
-from rewards.math_answer.compare.items import in_order
 from rewards.math_answer.compute.exact import rational
 from rewards.math_answer.compute.sampling import same_value
 from rewards.math_answer.nodes import BaseN, Node, Num, Op, Quantity, Sym, Time, Words, is_op, num
+from rewards.math_answer.read.measures import COUNTED
+from rewards.math_answer.read.words import without_article
+
+_RADIAN = (("radian", 1),)
+_ANGULAR = (_RADIAN, (("celsius", 1),), (("fahrenheit", 1),))  # what is measured in degrees, and radians
 
 
 def words(c: Context, gold: Node, pred: Node) -> Equality:
-    if isinstance(gold, Words) and isinstance(pred, Words):
-        same = gold.text == pred.text
+    left, right = _text(gold), _text(pred)
+    if left and right:
+        same = without_article(left) == without_article(right)
         return Equality(same, "text", "same words" if same else "different words")
     return Equality(False, "text", "words against mathematics")
 
 
-def choices(c: Context, gold: Node, pred: Node) -> Equality:
-    """`(C) 12` against `C`, `12` or another such pair."""
-    pairs = [node.args if isinstance(node, Op) and node.name == "choice" else (node,) for node in (gold, pred)]
-    if len(pairs[0]) == len(pairs[1]) == 2:
-        return in_order(c, pairs[0], pairs[1])
-    compared = [c.compare(one, other) for one in pairs[0] for other in pairs[1]]
-    return next((same for same in compared if same), Equality(False, "choice", "another choice"))
+def _text(node: Node) -> str:
+    """The words of an answer, which may have been read as a product of letters: `ja`."""
+    if isinstance(node, Words):
+        return node.text
+    if is_op(node, "mul") and all(isinstance(part, Sym) and len(part.name) == 1 for part in node.args):
+        return "".join(part.name for part in node.args if isinstance(part, Sym)).lower()
+    return ""
 
 
 def residues(c: Context, gold: Node, pred: Node) -> Equality:
@@ -94,13 +99,24 @@ def degrees(c: Context, gold: Node, pred: Node) -> Equality:
         return c.compare(gold.args[0], pred.args[0])
     angle, other = (gold, pred) if is_op(gold, "deg") else (pred, gold)
     assert isinstance(angle, Op)
+    unit = other.units if isinstance(other, Quantity) and not other.nouns else ()
     if isinstance(other, Quantity):
-        return Equality(False, "quantity", "an angle against another quantity")
-    if c.compare(angle.args[0], other):
-        return Equality(True, "angle", "degree sign left out")
+        if unit not in _ANGULAR:
+            return Equality(False, "quantity", "an angle against another quantity")
+        other = other.value
+    if unit != _RADIAN and c.compare(angle.args[0], other):
+        return Equality(True, "angle", "degree sign or scale left out")
     if isinstance(other, Num | Sym | Op) and same_value(angle, other, c.budget):
         return Equality(True, "angle", "degrees and radians")
     return Equality(False, "angle", "another angle")
+
+
+def conditions(c: Context, gold: Node, pred: Node) -> Equality:
+    """`2πk, k ∈ ℤ` against `2πk`: a domain may be left out, another one is another answer."""
+    sides = [node.args if is_op(node, "given") else (node,) for node in (gold, pred)]
+    if len(sides[0]) == len(sides[1]) == 2 and sides[0][1] != sides[1][1]:
+        return Equality(False, "condition", "another domain")
+    return c.compare(sides[0][0], sides[1][0])
 
 
 def has_letter_units(gold: Node, pred: Node) -> bool:
@@ -108,12 +124,16 @@ def has_letter_units(gold: Node, pred: Node) -> bool:
 
 
 def quantities(c: Context, gold: Node, pred: Node) -> Equality:
+    """Values with units and counted things.  What the gold answer counts may be left out; a word that only the
+    prediction has must be known to count something, or it may change the number."""
     left, right = (_quantity(node, other) for node, other in ((gold, pred), (pred, gold)))
     said = [bool(side.units or side.nouns) for side in (left, right)]
     if all(said):
         nested = left.nouns <= right.nouns or right.nouns <= left.nouns
         if left.units != right.units or not nested:
             return Equality(False, "quantity", "units differ")
+    if not right.nouns - left.nouns <= COUNTED:
+        return Equality(False, "quantity", "words after the number that are no unit")
     return c.compare(left.value, right.value)
 
 

@@ -7,13 +7,30 @@ from typing import Any
 
 from rewards.math_answer.compare import forms
 from rewards.math_answer.compute.exact import rational
-from rewards.math_answer.nodes import BaseN, Cases, Matrix, Node, Num, Op, Quantity, Relation, Seq, Sym, Time, Words
+from rewards.math_answer.nodes import (
+    BaseN,
+    Cases,
+    Matrix,
+    Node,
+    Num,
+    Op,
+    Quantity,
+    Relation,
+    Seq,
+    Sym,
+    Time,
+    Words,
+    is_op,
+)
+from rewards.math_answer.read.words import without_article
 
 _MAX_DIGITS = 400
 
 
 def normal_form(node: Node) -> str:
     """`node` as text: rationals in lowest terms, labels and units dropped, lists and sums in a fixed order."""
+    if is_op(node, "given"):
+        return normal_form(node.args[0])
     named = forms.labelled(node)
     if named is not None:
         return normal_form(named.value)
@@ -55,7 +72,7 @@ def _operation(node: Op) -> str:
 _WRITTEN: dict[type[Node], Callable[[Any], str]] = {
     Num: _large,
     Sym: lambda node: node.name,
-    Words: lambda node: node.text,
+    Words: lambda node: without_article(node.text),
     Quantity: lambda node: normal_form(node.value),
     BaseN: lambda node: f"{node.digits}_{node.base}",
     Time: _time,

@@ -6,6 +6,7 @@ import math
 from fractions import Fraction
 
 from rewards.math_answer.compare import forms
+from rewards.math_answer.compare.choices import same_letter
 from rewards.math_answer.compare.context import Context
 from rewards.math_answer.compare.equality import Equality
 from rewards.math_answer.compute.budget import Undefined, Unsupported
@@ -41,7 +42,7 @@ def expressions(c: Context, gold: Node, pred: Node) -> Equality:
         return Equality(_infinite(gold) == _infinite(pred) != 0, "normal form", "infinity or empty set")
     if is_op(gold, "ratio") or is_op(pred, "ratio"):
         return ratios(c, gold, pred)
-    if c.leniency.small_letters and _same_letter(gold, pred):
+    if same_letter(c, gold, pred):
         return Equality(True, "choice", "same letter")
     same = same_value(gold, pred, c.budget)
     if same is False and (rounding := rounded(c, gold, pred)):
@@ -50,12 +51,6 @@ def expressions(c: Context, gold: Node, pred: Node) -> Equality:
         return Equality(same, "numeric", "same value" if same else "different values")
     same = forms.sorted_terms(gold) == forms.sorted_terms(pred)
     return Equality(same or None, "normal form", "same terms" if same else "could not be computed")
-
-
-def _same_letter(gold: Node, pred: Node) -> bool:
-    """`c` for the choice C."""
-    names = [node.name for node in (gold, pred) if isinstance(node, Sym)]
-    return len(names) == 2 and names[0].upper() == names[1].upper() and names[0].upper() in "ABCDEFGH"
 
 
 def _infinite(node: Node) -> int:
@@ -113,8 +108,12 @@ def ratios(c: Context, gold: Node, pred: Node) -> Equality:
     parts = [node.args if isinstance(node, Op) and node.name == "ratio" else (node, num(1)) for node in (gold, pred)]
     if len(parts[0]) != len(parts[1]):
         return Equality(False, "ratio", "another number of parts")
-    for at in range(1, len(parts[0])):
-        crossed = [Op("mul", (parts[side][0], parts[1 - side][at])) for side in (0, 1)]
+    something = [[not expressions(c, part, num(0)) for part in side] for side in parts]
+    if not all(map(any, something)):  # it would be proportional to everything
+        return Equality(False, "ratio", "a ratio of nothing to nothing")
+    pivot = something[0].index(True)
+    for at in range(len(parts[0])):
+        crossed = [Op("mul", (parts[side][pivot], parts[1 - side][at])) for side in (0, 1)]
         same = expressions(c, crossed[0], crossed[1])
         if not same:
             return Equality(same.equal, "ratio", "another ratio")

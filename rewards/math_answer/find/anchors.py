@@ -8,43 +8,51 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from rewards.math_answer.find.languages import Language, languages_in
 from rewards.math_answer.find.sentences import SENTENCE_END, after_formula
 from rewards.math_answer.read.answers import MAX_CHARS
 
 MAX_BOXES = 64  # the last ones
 MAX_PHRASES = 64  # likewise
-_BOX = re.compile(r"\\+(?:boxed|fbox)(?![A-Za-z])\s*")
-_BARE_BOX = re.compile(r"\$?[-\d.\w]+")  # `\boxed 5`
-_LINE = re.compile(r"^[ \t*_#]*(?:A|Ans)[*_]*\s?[:.](?=[ \t*_$\\\d-])", re.MULTILINE)
+_BOX = re.compile(r"(?<!\\)\\+(?:boxed|fbox)(?![A-Za-z])\s*")
+_BARE_BOX = re.compile(r"\$?[-\d.\w]{1,100}")  # `\boxed 5`
+_LINE = re.compile(r"^[ \t*_#]*(?:A[*_]*\s?:|Ans[*_]*\s?[:.])(?=[ \t*_$\\\d-])", re.MULTILINE)
 _HASH = re.compile("####")
+_VERB = (
+    r"(?<![A-Za-z])(?<!we )(?<!you )(?:is|are|was|equals|(?:would|should|must|will) be"
+    r"|(?:has|turns out|comes out) to be|comes (?:out )?to)(?![a-z])|[:=]"
+)
 _PHRASE = re.compile(
-    r"\b(?:answer|solution|result)s?[*_]*\s?(?:\([A-Za-z]\)\s?)?"
-    r"(?:is|are|was|equals|would be|should be|must be|will be|:|=|(?=\$|\\\[|\\\(|\n\s*(?:\$|\\\[|\\\()))",
+    r"\b(?:answer|solution|result)s?[*_]*(?:"
+    rf"(?:\s(?:to|for|of|that|we|I|you|in)\s[^.!?\n:]{{0,60}}?)?\s?(?:\([A-Za-z]\)\s?)?(?:{_VERB})"
+    r"|\s?(?=\$|\\\[|\\\(|\n\s*(?:\$|\\\[|\\\()))",
     re.IGNORECASE,
 )
 _HEADER = re.compile(r"^[ \t#*_]*(?:final[ \t]+)?answer[*_: \t]*$", re.IGNORECASE | re.MULTILINE)
-_CHINESE = re.compile(r"答案\s*(?:是|为|：|:)")
 _OPTION = re.compile(r"\b(?:correct|right|best) (?:option|choice)[*_]*\s?(?:is|:)", re.IGNORECASE)
 # "The reference answer is", "if the answer is": somebody else's answer, or none.
 _NOT_OURS = re.compile(
     r"\b(?:reference|gold|golden|expected|ground[- ]truth|target|wrong|incorrect|previous|initial|possible|another|"
     r"student'?s?|user'?s?|suggested|first|your|their)[ \t*]+$|"
-    r"\b(?:suppose|assum\w+|if|whether|imagine|unless|pretend)\b[^.!?\n]*$",
+    r"\b(?:suppose|assum\w+|if|whether|imagine|unless|pretend|tempt\w+|naive\w*"
+    r"|(?:might|may|could|would) (?:think|believe|guess|say|expect|conclude))\b[^.!?;\n]*$",
     re.IGNORECASE,
 )
+_LABELS = re.compile(r"\s?(?:[A-J]\.\s(?=[A-J]\b))+")  # `A. B. C. D`: no ends of sentences
 _KEYWORDS = ("nswer", "NSWER", "olution", "esult")
 
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
     """What announces an answer: a box or a phrase, from `start` to `end`, and the text that it announces.  `final`:
-    it says that it is the final answer."""
+    it says that it is the final answer.  `language`: of a phrase that is not English."""
 
     start: int
     end: int
     payload: str
     box: bool
     final: bool
+    language: Language | None = None
 
 
 def boxes_in(text: str) -> list[Anchor] | None:
@@ -88,19 +96,29 @@ def _balanced(text: str, start: int) -> int | None:
 
 def phrases_in(text: str) -> list[Anchor]:
     """What "the answer is", "Answer:", "####" and the like announce, in order."""
-    starts = []
+    starts: list[tuple[int, int, str, Language | None]] = []
     for keywords, pattern, words in _ANNOUNCING:
         if any(word in text for word in keywords):
-            starts += [(at.start(), at.end(), words or at[0].lower()) for at in pattern.finditer(text)]
-    last = sorted(starts)[-MAX_PHRASES:]
-    return [anchor for start, end, words in last if (anchor := _phrase(text, start, end, words))]
+            starts += [(at.start(), at.end(), words or at[0].lower(), None) for at in pattern.finditer(text)]
+    for language in languages_in(text) if not (starts and text.isascii()) else ():
+        starts += [(at.start(), at.end(), "answer", language) for at in language.announcement.finditer(text)]
+    last = sorted(starts, key=lambda found: found[:2])[-MAX_PHRASES:]
+    return [anchor for found in last if (anchor := _phrase(text, *found))]
 
 
-def _phrase(text: str, start: int, end: int, words: str) -> Anchor | None:
+def _phrase(text: str, start: int, end: int, words: str, language: Language | None) -> Anchor | None:
     before = text[max(0, start - 60) : start]
-    if words not in ("####", "A:") and _NOT_OURS.search(before):
+    not_ours = language.not_ours if language else _NOT_OURS
+    if words not in ("####", "A:") and not_ours.search(before):
         return None
-    final = words == "####" or "final" in words or "final" in before[-12:].lower()
+    if language is not None and language.doubted.search(text, start, end):
+        return None
+    final = (
+        words == "####"
+        or (words[-1] == ":" and before.rstrip("*_# ")[-1:] in ("", "\n"))
+        or "final" in words
+        or "final" in before[-12:].lower()
+    )
     if words[0] in "rs" and not final:
         return None  # "the result is" and "the solution is" announce too much that is no answer
     if words == "####":
@@ -108,12 +126,14 @@ def _phrase(text: str, start: int, end: int, words: str) -> Anchor | None:
         payload = text[end : stop if stop >= 0 else end + MAX_CHARS]
     else:
         begin = after_formula(text, end) if "\n" not in words else end
+        if labels := _LABELS.match(text, begin):
+            begin = labels.end()
         found = SENTENCE_END.search(text, begin, end + MAX_CHARS)
         payload = text[end : found.start() if found else end + MAX_CHARS]
     bold = payload.find("**", 1)
     if bold > 0 and text[max(0, start - 40) : end].count("**") % 2:  # `**Answer: 5** (see above)`
         payload = payload[:bold]
-    return Anchor(start, end + len(payload), payload, False, final)
+    return Anchor(start, end + len(payload), payload, False, final, language)
 
 
 # Where one of the keywords is in the text: the pattern that is searched for, and the words that it counts as; as
@@ -123,6 +143,5 @@ _ANNOUNCING: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
     (("A",), _LINE, "A:"),
     (_KEYWORDS, _PHRASE, ""),
     (_KEYWORDS, _HEADER, ""),
-    (("答案",), _CHINESE, "answer"),
     (("option", "choice"), _OPTION, "option"),
 )

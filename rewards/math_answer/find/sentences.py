@@ -6,7 +6,7 @@ import re
 
 from rewards.math_answer.read.answers import MAX_CHARS
 
-SENTENCE_END = re.compile(r"。|[.!?](?=\s+(?:[A-Z\\$\[(*]|$))|[.!?]$|\n\s*\n|\n(?![ \t]*[-+=&\\])")
+SENTENCE_END = re.compile(r"[。．！？।【]|[.!?](?=\s+(?:[A-Z\\$\[(*]|$))|[.!?]$|\n\s*\n|\n(?![ \t]*[-+=&\\])")
 _MATH_END = {"$$": "$$", "$": "$", "\\[": "\\]", "\\(": "\\)"}
 _MATH = re.compile(r"\$\$|\$|\\\[|\\\]|\\\(|\\\)")
 
@@ -40,8 +40,11 @@ def formulas(text: str) -> list[tuple[int, int]]:
 
 def last_sentence_start(text: str, math: list[tuple[int, int]]) -> int:
     """Where the last sentence starts."""
-    start = 0
+    start, inside = 0, iter([*math, (len(text), len(text))])
+    begin, stop = next(inside)
     for end in SENTENCE_END.finditer(text):
-        if end.end() < len(text) and not any(a < end.start() < b for a, b in math):
+        while stop <= end.start() < len(text):
+            begin, stop = next(inside)
+        if end.end() < len(text) and not begin < end.start():
             start = end.end()
     return start

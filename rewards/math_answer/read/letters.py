@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rewards.math_answer.read.measures import UNITS
 from rewards.math_answer.read.tokens import Token
-from rewards.math_answer.read.vocabulary import CANONICAL, FUNCTIONS, GREEK, UNITS
+from rewards.math_answer.read.vocabulary import CANONICAL, FUNCTIONS, GREEK
 from rewards.math_answer.read.words import singular
 
 _SHORT_WORDS = frozenset("no of to is in up be by at if it we on an as my us me so do go he am pm".split())
@@ -46,7 +47,7 @@ def _word_or_product(
     if (
         textual
         or (run.lower() in _SHORT_WORDS and not run.isupper())
-        or (last is not None and singular(run.lower()) in UNITS)
+        or (last is not None and singular(run.lower()) in UNITS and _may_measure(run, last))
     ):
         yield "word", run
         return
@@ -60,8 +61,10 @@ def _word_or_product(
         "+-*/^=(<>"
     )
     alphabetic = all(ord(b) - ord(a) == 1 for a, b in zip(sorted(run), sorted(run)[1:], strict=False))
+    mixed = len(run) <= 4 and not run.islower() and run[1:] != run[1:].lower()  # `nRT`, `GMm`
     if (
         len(run) == 2
+        or mixed
         or (len(run) == 3 and (alphabetic or (in_expression and not after_number)))
         or run.isupper()
         and len(run) <= 4
@@ -72,6 +75,13 @@ def _word_or_product(
         yield "word", run
 
 
+def _may_measure(run: str, last: Token) -> bool:
+    """Whether a unit may stand here: not at the beginning of a group, `G{Mm}`, nor after a variable, `μmg`."""
+    variable = last.kind == "name" and last.text not in ("pi", "e")
+    return last.kind not in ("open", "rel", "sep") and not (variable and run.lower() in _UNCLEAR)
+
+
+_UNCLEAR = frozenset("mg ms mi pa nm ev kj kw rs db".split())
 # Words that are one token wherever they stand, in capitals too.
 _FIXED: dict[str, tuple[str, str]] = {
     "and": ("sep", "and"),

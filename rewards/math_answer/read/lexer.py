@@ -10,18 +10,20 @@ import re
 
 from rewards.math_answer.read import vocabulary
 from rewards.math_answer.read.letters import split_letters
+from rewards.math_answer.read.measures import COUNTED, UNITS
 from rewards.math_answer.read.thousands import join_thousands
 from rewards.math_answer.read.tokens import ParseError, Token
 
 MAX_TOKENS = 4096
 MAX_DIGITS = 2048  # of one literal
 _PIECES = re.compile(
-    r"(?P<space>(?:\s|~|\\[,;:!> ]|\\(?:(?:text)?color|[hv]space|hskip|tag|label)\*?\s*\{[^{}]*\}"
+    r"(?P<dots>\.{3,})|(?P<space>(?:\s|~|\\[,;:!> ]|\\(?:(?:text)?color|[hv]space|hskip|tag|label)\*?\s*\{[^{}]*\}"
     r"|\\(?:left|right)\s*\.|\.(?=\s*[\])}$&]))+)"
     r"|(?P<num>(?:\d+(?:\.\d+|\.(?=[/*)\]}]))?|\.\d+)(?:[eE][+-]?\d+(?![\dA-Za-z.]))?)"
     r"|\\(?P<env>begin|end)\s*\{(?P<name>[A-Za-z]+)\*?\}(?:\{[clr|. @{}]*\}|\[[lrctb.]\])?"
     r"|\\(?P<cmd>[A-Za-z]+|[^A-Za-z])"
     r"|(?P<word>[A-Za-z]+)"
+    r"|(?P<foreign>[^\W\d_A-Za-z]+)"
     r"|(?P<rel><=|>=|!=|==|=<|=>|->|<|>|=)"
     r"|(?P<pow>\*\*)"
     r"|(?P<char>.)",
@@ -31,7 +33,7 @@ _BLACKBOARD = re.compile(r"\\(?:mathbb|Bbb|mathbf|mathds)\s*\{?\s*([RZNQC])(?![A
 _SYSTEM = re.compile(
     r"\\left\s*\\\{\s*\\begin\{(array|aligned|matrix)\}(?:\{[clr|]*\})?(.*?)\\end\{\1\}\s*\\right\s*\.?", re.DOTALL
 )
-_ORDINAL = re.compile(r"(?<=\d)\s?(?:\^\s*\{?\\?(?:text|mathrm|textrm)?\{?)?(?:st|nd|rd|th)\b\}*")
+_ORDINAL = re.compile(r"(?<=\d)\s?(?:\^\s*\{?)?(?:\\(?:text|mathrm|textrm)\{)?(?:st|nd|rd|th)\b\}*")
 
 
 def tokenize(text: str, *, plain_commas: bool = True) -> list[Token]:
@@ -43,8 +45,28 @@ def tokenize(text: str, *, plain_commas: bool = True) -> list[Token]:
         text = _BLACKBOARD.sub(r"\\\1\1 ", text)
     if "th" in text or "st" in text or "nd" in text or "rd" in text:
         text = _ORDINAL.sub("", text)
-    tokens = _Lexer(text).run()
+    tokens = _outward(_Lexer(text).run()) if "[" in text or "]" in text else _Lexer(text).run()
     tokens.append(Token("end", ""))
+    return tokens
+
+
+def _outward(tokens: list[Token]) -> list[Token]:
+    """`]1,2[` as `(1,2)`: a square bracket that turns its back on the items leaves its end out."""
+    opened: list[bool] = []  # for each open bracket, whether a separator stood in it
+    for at, token in enumerate(tokens):
+        after_value = at > 0 and tokens[at - 1].kind in ("num", "name", "close")
+        if token.text == "[" and after_value and opened and opened[-1]:
+            tokens[at] = Token("close", ")", token.space, token.textual)
+            opened.pop()
+        elif token.text == "]" and not opened and tokens[at + 1 :]:
+            tokens[at] = Token("open", "(", token.space, token.textual)
+            opened.append(False)
+        elif token.kind == "open":
+            opened.append(False)
+        elif token.kind == "close" and opened:
+            opened.pop()
+        elif token.kind == "sep" and opened:
+            opened[-1] = True
     return tokens
 
 
@@ -88,8 +110,10 @@ class _Lexer:
             self.put("num", text)
         elif kind == "rel":
             self.put("rel", _SPELLINGS.get(text, text))
-        elif kind == "pow":
-            self.put("op", "^")
+        elif kind in _SIGNS:
+            self.put("op", _SIGNS[kind])
+        elif kind == "foreign":
+            self.foreign(text)
         else:
             self.char(text)
 
@@ -104,6 +128,9 @@ class _Lexer:
             self.space = True
         elif char == ".":
             self.put("op", ".")
+        elif char == '"':
+            self.put("op", "'")
+            self.put("op", "'")
         else:
             raise ParseError(f"unexpected character {char!r}")
 
@@ -143,12 +170,28 @@ class _Lexer:
             self.space = True
             self.letters(name[len(head) :], 0)
 
+    def foreign(self, run: str) -> None:
+        """A unit, a counted thing or a joining word in another script: `平方厘米`, `个`, `或`."""
+        for power, word in (("平方", "square"), ("立方", "cubic")):
+            if run.startswith(power):
+                self.put("word", word)
+                run = run[len(power) :]
+        if run in _FOREIGN:
+            self.put(*_FOREIGN[run])
+        elif run.lower() in UNITS or run in COUNTED:
+            self.put("word", run.lower())
+        else:
+            raise ParseError(f"unexpected character {run[:1]!r}")
+
     def letters(self, run: str, end: int) -> None:
         """A run of plain letters: `sqrt`, `pi`, `and`, `cm`, `ab`, `Evelyn`."""
         for kind, text in split_letters(run, self.tokens, self.space, self.text[end : end + 2], bool(self.textual)):
             self.put(kind, text)
 
 
+_FOREIGN = {**dict.fromkeys(("或", "或者", "или", "또는"), ("sep", "or")), "度": ("op", "deg")}
+_FOREIGN |= dict.fromkeys(("和", "与", "且", "及", "以及", "и", "와", "그리고"), ("sep", "and"))
+_SIGNS = {"pow": "^", "dots": "..."}
 _SPELLINGS = {"=<": "<=", "=>": "->", "==": "="}  # of one relation
 # The kinds of single characters.
 _CHARS = dict.fromkeys("([", "open") | dict.fromkeys(")]", "close")
@@ -168,6 +211,7 @@ _NAMED: dict[str, tuple[str, str]] = {
     **{name: ("rel", relation) for name, relation in vocabulary.RELATIONS.items()},
     **{name: ("sep", separator) for name, separator in vocabulary.SEPARATORS.items()},
     "%": ("op", "%"),
+    "*": ("op", "*"),
     "&": ("op", "&"),
     "|": ("op", "|"),
     "$": ("word", "$"),

@@ -12,28 +12,32 @@ walking its tree can exhaust the stack.
 from __future__ import annotations
 
 import re
-from fractions import Fraction
+from functools import reduce
 
-from rewards.math_answer.nodes import CONSTANTS, BaseN, Node, Num, Op, Seq, Sym, num
-from rewards.math_answer.read.stream import TokenStream
+from rewards.math_answer.nodes import CONSTANTS, DOTS, REALS, BaseN, Node, Num, Op, Seq, Sym, is_op, num
+from rewards.math_answer.read.measures import UNIT_LETTERS
+from rewards.math_answer.read.numbers import NumberParser, literal
+from rewards.math_answer.read.numerals import CARDINALS
 from rewards.math_answer.read.tokens import ParseError, Token
-from rewards.math_answer.read.vocabulary import NUMBER_WORDS
 
 MAX_POSTFIX = 6
-MAX_EXPONENT = 5000  # of a literal such as 1e400: digits that its value would have
 
 _CLOSERS = {"(": ")]", "[": ")]", "{": "}", "\\{": "\\}"}
 _APPLIED = frozenset("fghFGH")  # letters that before a bracket are functions, not factors
 _COMBINATIONS = re.compile(r"C_(\d{1,3})")
+_MASSES = frozenset(("m", "M", "rho"))
 _INDICES = frozenset("ijkmn")
+_SETS = frozenset((Sym("R"), Sym("RR"), Sym("ZZ"), Sym("NN"), Sym("QQ"), Sym("CC")))
 _NO_FACTOR = frozenset("rfloor rceil rangle rbrace rbrack rparen choose mod pmod".split())
 
 
-class ExpressionParser(TokenStream):
+class ExpressionParser(NumberParser):
     def __init__(self, tokens: list[Token]) -> None:
         super().__init__(tokens)
         self.bars = 0  # open |…| and set braces, inside which a bar closes or divides instead of opening
         self.integrals = 0
+        self.ended_tuple = 0  # the token after the last tuple or set
+        self.related = False  # behind a relation sign, where `x = 1 y = 2` begins another relation
 
     # -- sums and products
 
@@ -42,11 +46,13 @@ class ExpressionParser(TokenStream):
         while self.token.kind == "op" and self.token.text in ("+", "-", "pm", "mp"):
             sign = self.sign("+")
             if sign in ("pm", "mp"):
+                self.deeper()
                 left = _flat("add", terms)
                 terms = [Op(sign, (left, self.term()))]
             else:
                 terms.append(self.signed_term(sign))
-        return _flat("add", terms)
+        apart = len(terms) > 1 and isinstance(terms[0], Sym) and terms[0] in _SETS
+        return _difference(terms) if apart else _flat("add", terms)
 
     def sign(self, sign: str) -> str:
         """Read any run of signs; `--` is `+`."""
@@ -75,6 +81,7 @@ class ExpressionParser(TokenStream):
             elif self.take("cmd", "choose"):
                 return Op("binom", (_quotient(above, below), self.term()))
             elif self.take("cmd", "mod"):
+                self.deeper()
                 above = [Op("mod", (_quotient(above, below), self.factor()))]
                 below = []
             elif self.starts_factor():
@@ -95,15 +102,35 @@ class ExpressionParser(TokenStream):
         if token.kind == "name":
             if self.integrals and token.text == "d" and self.peek().kind == "name":
                 return False
-            return not (token.textual and token.space and token.text not in "ei" and self.at > 0)
+            if token.space and self.starts_relation():
+                return False
+            return not (token.textual and self.at > 0 and token.text not in ("e", "i") and self.names_unit())
         if token.kind == "num":
             before = self.tokens[self.at - 1] if self.at else token
             return before.kind != "num" or (self.at > 1 and self.tokens[self.at - 2].text == "^")
         if token.kind == "cmd":
             return token.text not in _NO_FACTOR and not token.text.startswith("end:")
         if token.kind == "open":
-            return self.peek().text != "mod"
-        return token.kind == "op" and token.text == "|" and not self.bars
+            return self.peek().text != "mod" and not self.starts_tuple()
+        return token.kind == "op" and (token.text == "..." or (token.text == "|" and not self.bars))
+
+    def names_unit(self, found: bool = False) -> bool:
+        r"""Whether a letter in `\text` is a unit or the beginning of words, after a value or (`found`) inside a unit;
+        else it is a variable, `2\mathrm{n}`."""
+        token, after = self.token, self.peek()
+        if not token.textual or not (token.space or found):
+            return False
+        return found or token.text in UNIT_LETTERS or (after.textual and after.kind in ("word", "name"))
+
+    def starts_relation(self) -> bool:
+        """Whether another relation begins here without a separator: `x = 1 y = 2`."""
+        if not self.related or self.token.kind != "name" or self.tokens[self.at - 1].kind not in ("num", "close"):
+            return False
+        return self.peek().kind == "rel"
+
+    def starts_tuple(self) -> bool:
+        """Whether another tuple begins here without a separator: `(1, 2) (3, 4)`."""
+        return self.ended_tuple == self.at > 0 and self.token.text in ("(", "\\{")
 
     # -- factors
 
@@ -128,7 +155,7 @@ class ExpressionParser(TokenStream):
             return self.applied(Sym(node.name + "'"))
         if op == "deg":
             self.next()
-            return Op("deg", (node,))
+            return self.angle(node)
         if op == "%" and self.peek().kind in ("end", "sep", "close", "rel", "op"):
             self.next()
             return Op("percent", (node,))
@@ -142,7 +169,7 @@ class ExpressionParser(TokenStream):
 
     def power(self, base: Node) -> Node:
         if self.take("op", "circ", "deg"):
-            return Op("deg", (base,))
+            return self.angle(base)
         if self.token.text == "'" and isinstance(base, Sym):
             return self.postfix(base)
         if self.token.text == "{":
@@ -152,7 +179,7 @@ class ExpressionParser(TokenStream):
                 return base
             if inner.kind == "op" and inner.text in ("circ", "deg") and self.peek(2).kind == "close":
                 self.at += 3
-                return Op("deg", (base,))
+                return self.angle(base)
             if inner.kind == "op" and inner.text == "'" and isinstance(base, Sym):
                 self.next()
                 while self.take("op", "'"):
@@ -179,8 +206,10 @@ class ExpressionParser(TokenStream):
         if digit and token.kind == "num" and len(token.text) > 1 and token.text.isdigit():
             self.tokens[self.at] = Token("num", token.text[1:], False, token.textual)
             return num(int(token.text[0]))
+        if token.kind == "open":  # a group counts its own depth
+            return self.group()
         self.deeper()
-        bare = not digit and not signed and token.kind != "open"  # `sqrt x^2`; but \\sqrt{x}^2 is a square
+        bare = not digit and not signed  # `sqrt x^2`; but \\sqrt{x}^2 is a square
         node = self.atom()
         if bare and self.token.text == "^" and self.token.kind == "op":
             self.next()
@@ -189,10 +218,12 @@ class ExpressionParser(TokenStream):
         return node
 
     def subscript(self, node: Node) -> Node:
+        if is_op(node, "pow") and isinstance(node.args[0], Sym):  # `v^2_0` is the square of `v_0`
+            return Op("pow", (self.subscript(node.args[0]), node.args[1]))
         before = self.tokens[self.at - 2]
         if isinstance(node, Num) and before.kind == "num":
             word = self.index_name()
-            base = num(NUMBER_WORDS[word]) if word in NUMBER_WORDS else literal(word) if word.isdigit() else Sym(word)
+            base = num(CARDINALS[word]) if word in CARDINALS else literal(word) if word.isdigit() else Sym(word)
             return self.base_value(before.text, base)
         if not isinstance(node, Sym) or node in CONSTANTS and node.name == "oo":
             raise ParseError("a subscript on something that is no variable")
@@ -230,19 +261,33 @@ class ExpressionParser(TokenStream):
             return self.number()
         if token.kind == "name":
             self.next()
-            if self.token.kind == "num" and not self.token.space and self.token.text.isdigit() and len(token.text) == 1:
+            if self.indexed_by_digits(token):
                 return self.applied(Sym(f"{token.text}_{self.next().text}"))  # `x1` is x₁, neither x · 1 nor x¹
             return self.applied(Sym(token.text))
         if token.kind == "open":
             return self.group()
         if token.kind == "op" and token.text == "|":
             return self.absolute()
+        if self.take("op", "..."):
+            return DOTS
         if token.kind == "cmd":
             self.deeper()
             node = self.construct()
             self.depth -= 1
             return node
         raise ParseError(f"unexpected {token.text or 'end'!r}")
+
+    def indexed_by_digits(self, letter: Token) -> bool:
+        """`x1` is x₁ and `x1^2` its square, neither x · 1 nor x¹; but in `n2^{n-1}` the power is of 2."""
+        digits = self.token
+        if digits.kind != "num" or digits.space or not digits.text.isdigit() or len(letter.text) > 1:
+            return False
+        if self.peek().text != "^":
+            return True
+        end = self.at + 2
+        while self.tokens[end].kind not in ("close", "end", "name") and self.tokens[self.at + 2].text == "{":
+            end += 1
+        return self.tokens[end].kind != "name" or self.tokens[end].textual
 
     def construct(self) -> Node:
         raise NotImplementedError
@@ -252,10 +297,14 @@ class ExpressionParser(TokenStream):
 
     def applied(self, name: Sym) -> Node:
         """`f(x)`, `f'(2)`, `a_n(3)`: application where the name is one of a function."""
-        if self.token.kind == "open" and self.token.text == "(" and name.name[0] in _APPLIED and name not in CONSTANTS:
+        if self.token.text == "(" and name.name[0] in _APPLIED and name not in CONSTANTS and not self.is_weight():
             arguments = self.group()
             return Op("call", (name, *(arguments.items if isinstance(arguments, Seq) else (arguments,))))
         return name
+
+    def is_weight(self) -> bool:
+        """`mg(h+1)`, `\\rho g(h+1)`: g behind a mass or a density is gravity, no function."""
+        return self.at > 1 and self.tokens[self.at - 1].text == "g" and self.tokens[self.at - 2].text in _MASSES
 
     def absolute(self) -> Node:
         self.deeper()
@@ -275,99 +324,39 @@ class ExpressionParser(TokenStream):
         if start == "\\{" and self.take("close", "\\}"):
             node: Node = Sym("{}")
         else:
+            related, self.related = self.related, False
             node = self.bracketed(start, self.items(_CLOSERS[start]))
+            self.related = related
         self.bars = bars
         self.depth -= 1
+        if isinstance(node, Seq):
+            self.ended_tuple = self.at
         return node
 
     def bracketed(self, start: str, items: tuple[Node, ...]) -> Node:
         end = self.take("close")
         if end is None or end.text not in (_CLOSERS[start], *(_CLOSERS[start] if start in "([" else ())):
             raise ParseError(f"{start!r} is not closed")
+        if start == "\\{" and is_op(items[0], "setof any"):  # `{x | x < 0 or x > 3}` is a union
+            head, *conditions = items[0].args
+            parts: list[Node] = [Seq((Op("setof", (head, condition)),), "{", "}") for condition in conditions]
+            return reduce(lambda one, other: Op("cup", (one, other)), parts)
         if start == "\\{":
             return Seq(items, "{", "}")
         if len(items) == 1 and (start == "{" or start + end.text in ("()", "[]")):
             return items[0]
         return Seq(items, start, end.text) if start != "{" else Seq(items, "{", "}")
 
-    def number(self) -> Node:
-        text = self.next().text
-        if self.repeats():
-            return self.repeating(text)
-        value = literal(text)
-        mixed = self.mixed(value) if text.isdigit() else None
-        return mixed or value
 
-    def mixed(self, whole: Num) -> Node | None:
-        """`1\\frac12` and `1 1/2` are sums where the fraction is proper and written in digits."""
-        start = self.at
-        above: Node | None
-        below: Node | None
-        if self.take("cmd", "frac"):
-            above, below = self.argument(digit=True), self.argument(digit=True)
-        elif self.token.kind == "num" and self.token.space and self.peek().text == "/" and self.peek(2).kind == "num":
-            above, below = literal(self.next().text), literal((self.next(), self.next())[1].text)
-        elif self.token.text == "(" and self.token.space:
-            above, below = self.bracketed_fraction()
-        else:
-            return None
-        if isinstance(above, Num) and isinstance(below, Num) and self.token.text != "^":
-            whole_parts = above.value.denominator == below.value.denominator == 1
-            if whole_parts and 0 < above.value < below.value:
-                return num(whole.value + above.value / below.value)
-        self.at = start
-        return None
-
-    def bracketed_fraction(self) -> tuple[Node | None, Node | None]:
-        """The parts of `(1/2)` or `((1)/(2))`, if that is what comes."""
-        try:
-            node = self.group()
-        except ParseError:
-            return None, None
-        return node.args if isinstance(node, Op) and node.name == "div" else (None, None)  # type: ignore[return-value]
-
-    def repeats(self) -> bool:
-        token, after = self.token, self.peek()
-        if token.kind == "op" and token.text == "." and not token.space:
-            return (after.kind == "cmd" and after.text in ("overline", "dot")) or after.text == "("
-        return (
-            token.kind == "cmd"
-            and token.text in ("overline", "dot")
-            and not token.space
-            and "." in self.tokens[self.at - 1].text
-        )
-
-    def repeating(self, text: str) -> Node:
-        """`0.1\\overline{6}`, `0.1\\dot{6}`, `0.\\dot{1}4285\\dot{7}`, `0.(3)`."""
-        if self.take("op", "."):
-            if "." in text:
-                raise ParseError("two decimal points")
-            text += "."
-        block = ""
-        start = self.next()
-        self.expect("open", "{") if start.kind == "cmd" else None
-        block = self.expect("num").text
-        self.expect("close")
-        if start.text == "dot" and self.token.kind == "num" and self.peek().text == "dot":
-            block += self.next().text
-        if start.text == "dot" and self.take("cmd", "dot"):
-            self.expect("open", "{")
-            block += self.expect("num").text
-            self.expect("close")
-        if not block.isdigit():
-            raise ParseError("a repeating block that is not digits")
-        whole, _, decimals = text.partition(".")
-        head = Fraction(int(whole + decimals or "0"), 10 ** len(decimals))
-        return num(head + Fraction(int(block), 10 ** len(decimals) * (10 ** len(block) - 1)))
-
-
-def literal(text: str) -> Num:
-    """A decimal literal, exactly."""
-    mantissa, _, exponent = text.lower().partition("e")
-    if len(exponent) > 6 or abs(int(exponent or 0)) > MAX_EXPONENT:
-        raise ParseError(f"the number {text} is too large")
-    _, _, decimals = mantissa.partition(".")
-    return Num(Fraction(mantissa) * Fraction(10) ** int(exponent or 0), len(decimals) if decimals else None)
+def _difference(terms: list[Node]) -> Node:
+    r"""`\mathbb{R} - \{0\}` is a difference of sets."""
+    removed = [term.args[0] for term in terms[1:] if is_op(term, "neg") and isinstance(term.args[0], Seq)]
+    if not removed or len(removed) < len(terms) - 1:
+        return _flat("add", terms)
+    node = REALS if terms[0] == Sym("R") else terms[0]
+    for items in removed:
+        node = Op("setminus", (node, items))
+    return node
 
 
 def _negated(node: Node) -> Node:

@@ -33,7 +33,19 @@ _MAP |= {
     "∣": "|",
     "µ": r"\mu ",
 }
-_MAP |= {"，": ", ", "、": ", ", "；": "; ", "。": ". ", "：": ":", "¬": r"\neg ", "✓": "", "✔": "", "✅": "", "∎": ""}
+_MAP |= {
+    "，": ", ",
+    "、": ", ",
+    "；": "; ",
+    "。": ". ",
+    "：": ":",
+    "∶": ":",
+    "¬": r"\neg ",
+    "✓": "",
+    "✔": "",
+    "✅": "",
+    "∎": "",
+}
 _MAP |= {"€": r"\text{ eur }", "£": r"\text{ gbp }", "¥": r"\text{ yen }", "₹": r"\text{ rs }", "¢": r"\text{ cents }"}
 # Zero-width and direction characters are invisible; nothing invisible may change an answer.
 _MAP |= dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2061\u2062", "")
@@ -49,6 +61,7 @@ _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱ", "
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋₍₎ₙₖᵢₓ", "0123456789+-()nkix")
 _SUPER_RUN = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱ]+")
 _SUB_RUN = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋₍₎ₙₖᵢₓ]+")
+_CIRCLED_RUN = re.compile("[①-⑳]{2,}")  # names of statements: ①③ is 1 and 3, not 13
 _ROOT_OF_NUMBER = re.compile(r"√\s*(\d+(?:\.\d+)?)")
 
 _DOUBLED = re.compile(r"\\\\(?=[A-Za-z!,;:{}%$()\[\]])")
@@ -60,6 +73,7 @@ def plain(text: str) -> str:
         return text
     text = _SUPER_RUN.sub(lambda run: "^{" + run[0].translate(_SUPERSCRIPTS) + "}", text)
     text = _SUB_RUN.sub(lambda run: "_{" + run[0].translate(_SUBSCRIPTS) + "}", text)
+    text = _CIRCLED_RUN.sub(lambda run: ", ".join(run[0]), text)
     text = _ROOT_OF_NUMBER.sub(r"\\sqrt{\1}", text)
     return unicodedata.normalize("NFKC", text.translate(_TABLE)).translate(_TABLE)
 

@@ -63,7 +63,7 @@ OPS |= {
     "land": "and",
 }
 OPS |= {"prime": "'", "bullet": "*", "star": "star", "smallsetminus": "setminus", "sqcup": "cup", "uplus": "cup"}
-SEPARATORS = {"and": "and", "or": "or", "land": "and", "lor": "or", "wedge": "and", "vee": "or"}
+SEPARATORS = {"and": "and", "or": "or", "land": "∧", "lor": "∨", "wedge": "∧", "vee": "∨"}
 IGNORED = frozenset(
     "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr middle displaystyle textstyle "
     "scriptstyle limits nolimits"
@@ -76,27 +76,6 @@ TEXTUAL = frozenset(
     "text textbf textit textrm textnormal textsf texttt mbox hbox mathrm operatorname emph textsc".split()
 )
 VECTORS = frozenset("mathbf vec hat boldsymbol bm overrightarrow widehat tilde bold pmb".split())
-
-_NUMBER_WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
-LARGE_NUMBERS = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-NUMBER_WORDS = {word: value for value, word in enumerate(_NUMBER_WORDS)}
-
-# Units by the words for them.  No conversion: a question asks for one unit, and another one is another answer.
-_UNIT_WORDS = {
-    "meter": "m metre", "centimeter": "cm centimetre", "millimeter": "mm millimetre", "kilometer": "km kilometre",
-    "nanometer": "nm nanometre", "inch": "in inches", "foot": "ft feet", "yard": "yd", "mile": "mi",
-    "second": "s sec", "minute": "min", "hour": "h hr", "day": "", "week": "wk", "month": "", "year": "yr",
-    "millisecond": "ms", "kilogram": "kg kilo", "gram": "g", "milligram": "mg", "pound": "lb", "ounce": "oz",
-    "ton": "tonne", "liter": "l litre", "milliliter": "ml millilitre", "gallon": "gal", "acre": "", "hectare": "",
-    "dollar": "$ usd buck", "cent": "¢ penny pennies", "euro": "eur", "pound sterling": "gbp", "yen": "", "yuan": "",
-    "rupee": "rs", "joule": "j", "newton": "n", "watt": "w", "volt": "v", "kelvin": "k", "pascal": "pa", "mole": "mol",
-    "electronvolt": "ev", "hertz": "hz", "ampere": "amp", "ohm": "", "radian": "rad", "kilojoule": "kj", "erg": "",
-    "parsec": "", "angstrom": "", "percent": "pct percentage",
-}  # fmt: skip
-UNITS: dict[str, dict[str, int]] = {}
-for _name, _words in _UNIT_WORDS.items():
-    UNITS |= {word: {_name: 1} for word in (_name, *_words.split())}
-UNITS |= {"mph": {"mile": 1, "hour": -1}, "kph": {"kilometer": 1, "hour": -1}, "kmh": {"kilometer": 1, "hour": -1}}
 
 # Commands that the parser knows by name, and those that may be run together with a letter after them (`\\cotx`).
 COMMANDS = FUNCTIONS | frozenset(

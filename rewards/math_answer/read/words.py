@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
-from rewards.math_answer.nodes import EMPTY, INFINITY, REALS, Node
-from rewards.math_answer.read.vocabulary import UNITS
+from rewards.math_answer.nodes import EMPTY, INFINITY, REALS, Node, Op
+from rewards.math_answer.read.measures import UNITS
 
 GENERIC_NOUNS = frozenset("unit of the a an total number value in all about each per".split())
 # Words that make a sentence of what follows a number: `42 is wrong` is no quantity.
 PROSE = frozenset(
     "is are was were isn not no wrong incorrect false invalid if when unless maybe perhaps but or".split()
 )
-_PHRASES: dict[str, Node] = {"no solution": EMPTY, "no solutions": EMPTY, "empty set": EMPTY, "the empty set": EMPTY}
-_PHRASES |= {"no real solution": EMPTY, "no real solutions": EMPTY, "null set": EMPTY, "there are no solutions": EMPTY}
-_PHRASES |= {"there is no solution": EMPTY, "all real numbers": REALS, "all reals": REALS, "infinity": INFINITY}
-_PHRASES |= {"the set of all real numbers": REALS, "positive infinity": INFINITY}
+# The mathematical objects that fixed phrases stand for, in normal form.
+PHRASES: dict[str, Node] = {"no solution": EMPTY, "no solutions": EMPTY, "empty set": EMPTY, "the empty set": EMPTY}
+PHRASES |= {"no real solution": EMPTY, "no real solutions": EMPTY, "null set": EMPTY, "there are no solutions": EMPTY}
+PHRASES |= {"there is no solution": EMPTY, "all real numbers": REALS, "all reals": REALS, "infinity": INFINITY}
+PHRASES |= {"the set of all real numbers": REALS, "positive infinity": INFINITY}
+PHRASES |= {"negative infinity": Op("neg", (INFINITY,)), "minus infinity": Op("neg", (INFINITY,))}
 _SPACES = re.compile(r"[\s_]+")
 _DROPPED = re.compile(
     r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mbox|mathbf|operatorname|emph|quad|left|right)(?![a-zA-Z])"
 )
-_PUNCTUATION = re.compile(r"[^a-z0-9+\-*/^=<>|%.]+")
+_PUNCTUATION = re.compile(r"[^a-z0-9+\-*/^=<>|%.\x80-\U0010ffff]+")
+_ARTICLES = frozenset(("a", "an", "the"))
+# Unicode categories of what separates words in other scripts: punctuation, separators, control characters.
+_BETWEEN = "PZC"
 
 
 def singular(word: str) -> str:
@@ -34,12 +40,17 @@ def singular(word: str) -> str:
 
 
 def normal_text(text: str) -> str:
-    """Prose in a form in which equal answers are equal strings: lower case, no markup, no punctuation at the rim."""
-    text = _DROPPED.sub(" ", text).replace("{", " ").replace("}", " ").replace("$", " ").replace("\\", " ")
-    text = _PUNCTUATION.sub(" ", text.lower())
+    """Prose in a form in which equal answers are equal strings: lower case, no markup, no punctuation at the rim.
+    Letters, marks, digits and symbols of every script are kept, so it is empty only
+    where the text has none.  A plural, an accent and a hyphen make another word."""
+    text = _DROPPED.sub(" ", text).replace("{", " ").replace("}", " ").replace("$", " ").replace("\\", " ").lower()
+    if not text.isascii():
+        text = "".join(char if char < "\x80" or unicodedata.category(char)[0] not in _BETWEEN else " " for char in text)
+    text = _PUNCTUATION.sub(" ", text)
     return " ".join(word.strip(".") for word in _SPACES.split(text.strip()) if word.strip("."))
 
 
-def phrase(text: str) -> Node | None:
-    """The mathematical object that a fixed phrase stands for."""
-    return _PHRASES.get(text)
+def without_article(words: str) -> str:
+    """`the circle` as `circle`; but `a b` is no article before a noun."""
+    article, _, rest = words.partition(" ")
+    return rest if article in _ARTICLES and len(rest.partition(" ")[0]) > 1 else words

