@@ -209,3 +209,38 @@ def test_roots_in_roots(depth: int) -> None:
 )
 def test_runs_of_letters_in_formulas_are_products(one: str, other: str) -> None:
     assert ok(one, other) and not ok(one, other + "+1")
+
+
+@pytest.mark.parametrize(
+    ("one", "right", "wrong"),
+    [
+        (r"\vec{AB}", r"\overrightarrow{AB}", r"\vec{BA}"),
+        (r"\vec{v}", r"\overrightarrow{v}", r"\vec{w}"),
+        (r"\overline{z}", r"\bar{z}", "z"),
+        (r"\triangle ABC \cong \triangle DEF", r"\triangle ABC ≅ \triangle DEF", r"\triangle ABC \sim \triangle DEF"),
+        (r"x \cong 3.14", r"x \approx 3.14", r"x \cong 3.15"),
+        (r"\Gamma(n)", r"\Gamma (n)", r"\gamma(n)"),
+        (r"\Gamma(5)", "24", "120"),
+        (r"\gcd(m,n)", r"\gcd(n,m)", r"\gcd(m,m)"),
+        (r"\emptyset", r"\{\}", r"\{\emptyset\}"),
+        ("f(x) = 2x", "f(t) = 2t", "f(t) = 2x"),
+    ],
+)
+def test_signs_that_look_alike_are_told_apart(one: str, right: str, wrong: str) -> None:
+    assert ok(one, right) and not ok(one, wrong)
+
+
+@given(st.integers(-20, 20), st.integers(21, 40))
+def test_alternatives_are_no_conjunction(low: int, high: int) -> None:
+    outside = rf"(-\infty,{low})\cup({high},\infty)"
+    for text in (
+        rf"x<{low} \text{{ or }} x>{high}",
+        rf"x>{high} \lor x<{low}",
+        rf"\{{x : x<{low} \text{{ or }} x>{high}\}}",
+    ):
+        assert ok(outside, text) and not ok(f"({low},{high})", text)
+    assert not ok(rf"x<{low} \text{{ or }} x>{high}", rf"x<{low} \land x>{high}")
+    assert ok(f"({low},{high})", rf"x>{low} \land x<{high}") and not ok(f"({low},{high})", rf"x>{low} \lor x<{high}")
+    assert ok(f"x={low}, x={high}", rf"x={high} \text{{ or }} x={low}")
+    assert ok(rf"\{{{low},{high}\}}", rf"\{{x : x={low} \text{{ or }} x={high}\}}")
+    assert not ok(f"x={low}, y={high}", rf"x={low} \text{{ or }} y={high}")
