@@ -12,7 +12,7 @@ from fractions import Fraction
 from rewards.math_answer.nodes import Node, Num, Op
 
 MAX_BITS = 100_000  # of a numerator or denominator
-MAX_FACTORIAL = 5_000
+MAX_FACTORIAL = 2_500
 MAX_SUM = 2_000  # terms
 
 

@@ -33,19 +33,7 @@ _MAP |= {
     "∣": "|",
     "µ": r"\mu ",
 }
-_MAP |= {
-    "，": ", ",
-    "、": ", ",
-    "；": "; ",
-    "。": ". ",
-    "：": ":",
-    "∶": ":",
-    "¬": r"\neg ",
-    "✓": "",
-    "✔": "",
-    "✅": "",
-    "∎": "",
-}
+_MAP |= {"，": ", ", "、": ", ", "；": "; ", "。": ". ", "：": ":", "¬": r"\neg ", "✓": "", "✔": "", "✅": "", "∎": ""}
 _MAP |= {"€": r"\text{ eur }", "£": r"\text{ gbp }", "¥": r"\text{ yen }", "₹": r"\text{ rs }", "¢": r"\text{ cents }"}
 # Zero-width and direction characters are invisible; nothing invisible may change an answer.
 _MAP |= dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2061\u2062", "")
@@ -54,7 +42,7 @@ for _offset, _name in enumerate((_GREEK + " phi chi psi omega").split()):
     _MAP[chr(0x3B1 + _offset)] = rf"\{_name} " if _name != "_" else r"\sigma "
     if _name in ("gamma", "delta", "theta", "lambda", "xi", "pi", "sigma", "upsilon", "phi", "psi", "omega"):
         _MAP[chr(0x391 + _offset)] = rf"\{_name.capitalize()} "
-_MAP |= {"ϕ": r"\phi ", "ϵ": r"\epsilon ", "ϑ": r"\theta ", "ϖ": r"\pi "}
+_MAP |= {"∶": ":", "ϕ": r"\phi ", "ϵ": r"\epsilon ", "ϑ": r"\theta ", "ϖ": r"\pi "}
 _TABLE = str.maketrans(_MAP)
 
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱ", "0123456789+-()ni")
