@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any, TypeVar
 
 from . import codec, levels
@@ -19,6 +19,7 @@ from .client import Client, Died, Lost, Refused
 from .codec import Malformed
 from .job import Job
 from .levels import Forced, Grants
+from .program import CLIP
 from .types import Checked, End, Limits, Ran, Reason, Returned, SandboxError
 
 DEFAULT = Limits()
@@ -31,18 +32,34 @@ class _Slot:
 
     def __init__(self, grants: Grants) -> None:
         self._grants = grants
+        self._closed = False
         self.keepers: dict[str, Client] = {}
 
     def keeper(self, purpose: str) -> Client:
         if purpose in self.keepers and self.keepers[purpose].jobs >= MOST_JOBS:
             self.keepers.pop(purpose).close()
         if purpose not in self.keepers:
+            self._check()
             self.keepers[purpose] = levels.start(self._grants.orders, self._grants.python)
+        self._check()
         return self.keepers[purpose]
 
-    def close(self) -> None:
-        while self.keepers:
-            self.keepers.popitem()[1].close()
+    def _check(self) -> None:
+        if self._closed:
+            self.give_up()
+            raise SandboxError("sandbox: closed while a program ran")
+
+    def give_up(self) -> None:
+        for keeper in list(self.keepers.values()):
+            keeper.hang_up()
+        with suppress(KeyError):  # another thread may give them up too
+            while True:
+                self.keepers.popitem()[1].close()
+
+    def hang_up(self) -> None:
+        self._closed = True
+        for keeper in list(self.keepers.values()):
+            keeper.hang_up()
 
 
 class Sandbox:
@@ -86,7 +103,9 @@ class Sandbox:
                 return
             self._closed = True
         for slot in self._slots:
-            slot.close()
+            slot.hang_up()
+        for slot in self._slots:
+            slot.give_up()
 
     def run_stdin(self, source: str, stdin: bytes, limits: Limits = DEFAULT) -> Ran:
         """Run a program once, with `stdin`, and return what it wrote and how it ended."""
@@ -124,13 +143,22 @@ class Sandbox:
             yield Returned("source_too_large")
             return
 
-        def start(slot: _Slot) -> Job:
-            return Job(slot.keeper("program"), "calls", limits, entry, payload, calls=len(calls))
+        def load(slot: _Slot) -> tuple[Job, Reason | None]:
+            job = Job(slot.keeper("program"), "calls", limits, entry, payload, calls=len(calls))
+            try:
+                return job, _not_loaded(job)
+            except BaseException:
+                job.close()
+                raise
 
         with self._slot() as slot:
             try:
-                with closing(self._twice(slot, start)) as job:
-                    yield from _lock_step(job, calls)
+                job, reason = self._twice(slot, load)
+                with closing(job):
+                    if reason:
+                        yield Returned(reason, error=job.stderr())
+                    else:
+                        yield from _lock_step(job, calls)
             except Died:
                 self._note_death(slot)
                 yield Returned("died")
@@ -174,7 +202,7 @@ class Sandbox:
         except GeneratorExit:  # the caller has seen enough; the job is closed and the keeper ready
             raise
         except BaseException:
-            slot.close()
+            slot.give_up()
             raise
         finally:
             self._free.put(slot)
@@ -184,11 +212,11 @@ class Sandbox:
         try:
             return work(slot)
         except (Lost, Refused):
-            slot.close()
+            slot.give_up()
             return work(slot)
 
     def _note_death(self, slot: _Slot) -> None:
-        slot.close()
+        slot.give_up()
         if self._closed:
             raise SandboxError("sandbox: closed while a program ran")
         with self._lock:
@@ -196,9 +224,6 @@ class Sandbox:
 
 
 def _lock_step(job: Job, calls: Sequence[Sequence[Any]]) -> Iterator[Returned]:
-    if reason := _not_loaded(job):
-        yield Returned(reason, error=job.stderr())
-        return
     for arguments in calls:
         request = codec.encode([list(arguments), {}])
         returned = _call(job, request)
@@ -217,12 +242,18 @@ def _call(job: Job, request: bytes) -> Returned:
         wall = time.monotonic() - started
         if kind == b"V":
             return Returned("ok", value, wall=wall)
-        raised, words = (str(word) for word in value)
+        raised, words = (_text(word) for word in value)
     except EOFError:
         return Returned(_failed(job), error=job.stderr(), wall=time.monotonic() - started)
     except (Malformed, TypeError, ValueError) as error:
-        return Returned("protocol", error=str(error), wall=time.monotonic() - started)
+        return Returned("protocol", error=str(error)[:CLIP], wall=time.monotonic() - started)
     return Returned(_RAISED.get(raised, "runtime_error"), raised=raised, error=words, wall=wall)
+
+
+def _text(word: Any) -> str:
+    if not isinstance(word, str):
+        raise Malformed("an exception without words")
+    return word[:CLIP]
 
 
 _RAISED: dict[str, Reason] = {"MemoryError": "memory", "Malformed": "protocol"}
@@ -263,7 +294,7 @@ def _relay(job: Job, tests: Job) -> Checked:
         except EOFError:
             return Checked(_failed(job), calls, job.stderr())
         except Malformed as error:
-            return Checked("protocol", calls, str(error))
+            return Checked("protocol", calls, str(error)[:CLIP])
 
 
 def _outcome(kind: bytes, words: str, calls: int) -> Checked:
@@ -271,7 +302,7 @@ def _outcome(kind: bytes, words: str, calls: int) -> Checked:
         raise ValueError(f"check_asserts: the tests are not Python ({words})")
     if kind == b"P":
         return Checked("pass" if calls else "not_called", calls)
-    return Checked(_OUTCOMES[kind], calls, words)
+    return Checked(_OUTCOMES[kind], calls, words[:CLIP])
 
 
 _OUTCOMES: dict[bytes, Reason] = {b"W": "wrong_answer", b"R": "runtime_error", b"M": "protocol"}
