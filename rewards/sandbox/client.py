@@ -67,7 +67,7 @@ class Client:
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=None if _is_open(2) else subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL if sys.__stderr__ is None else None,  # None: closed when Python started
                 cwd="/",
                 env=_ENVIRONMENT,
                 pass_fds=handed,
@@ -163,14 +163,6 @@ def memory_file(data: bytes = b"") -> int:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def _is_open(descriptor: int) -> bool:
-    try:
-        os.fstat(descriptor)
-    except OSError:
-        return False
-    return True
 
 
 def interpreter() -> str:

@@ -177,10 +177,11 @@ class Sandbox:
             return Checked("source_too_large", 0)
 
         def check(slot: _Slot) -> Checked:
+            checker = slot.keeper("check")  # before the program's clocks run: it may have to be started
             with closing(Job(slot.keeper("program"), "calls", limits, entry, payload)) as job:
                 if reason := _not_loaded(job):
                     return Checked(reason, 0, job.stderr())
-                with closing(Job(slot.keeper("check"), "check", limits, entry, test_code.encode(), calls=1)) as tests:
+                with closing(Job(checker, "check", limits, entry, test_code.encode(), calls=1)) as tests:
                     return _relay(job, tests)
 
         with self._slot() as slot:
