@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import mmap
 import os
 import select
 import socket
@@ -56,7 +57,7 @@ class Client:
     def __init__(self, orders: Orders, python: str) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         file = memory_file(bytes(tally.SIZE))
-        self._tally = tally.Tally(file)
+        self._tally = mmap.mmap(file, tally.SIZE)
         self.jobs = 0
         boot = _BOOT.format(outer=str(_HERE.parent), inner=str(_HERE))
         # Above the standard streams, where this process may have nothing open.
@@ -89,7 +90,11 @@ class Client:
 
     def lap(self) -> None:
         """A call begins, or its reply has come."""
-        self._tally.lap()
+        tally.COUNT.pack_into(self._tally, tally.LAPS, tally.COUNT.unpack_from(self._tally, tally.LAPS)[0] + 1)
+
+    def taken(self) -> int:
+        """How many jobs the keeper has taken."""
+        return int(tally.COUNT.unpack_from(self._tally, tally.TAKEN)[0])
 
     def stop(self) -> None:
         """End the job now."""
@@ -102,7 +107,7 @@ class Client:
             return self._receive(seconds)
         except Lost as error:
             self.kill()
-            if self._tally.taken() < self.jobs:
+            if self.taken() < self.jobs:
                 raise
             raise Died(*error.args) from None
 

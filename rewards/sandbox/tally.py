@@ -9,31 +9,17 @@ lost, and nobody waits.  The client maps the file.  The keeper does not, because
 
 from __future__ import annotations
 
-import mmap
 import os
 import struct
 
 SIZE = 16  # bytes
 LAPS, TAKEN = 0, 8  # where each count stands
-_COUNT = struct.Struct("Q")
+COUNT = struct.Struct("Q")
 
 
 def write(file: int, place: int, count: int) -> None:
-    os.pwrite(file, _COUNT.pack(count), place)
+    os.pwrite(file, COUNT.pack(count), place)
 
 
 def read(file: int, place: int) -> int:
-    return int(_COUNT.unpack(os.pread(file, _COUNT.size, place))[0])
-
-
-class Tally:
-    """The client's side."""
-
-    def __init__(self, file: int) -> None:
-        self._page = mmap.mmap(file, SIZE)
-
-    def lap(self) -> None:
-        _COUNT.pack_into(self._page, LAPS, _COUNT.unpack_from(self._page, LAPS)[0] + 1)
-
-    def taken(self) -> int:
-        return int(_COUNT.unpack_from(self._page, TAKEN)[0])
+    return int(COUNT.unpack(os.pread(file, COUNT.size, place))[0])

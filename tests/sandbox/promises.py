@@ -113,10 +113,10 @@ def _stop_but_not_the_job(sandbox: Sandbox) -> None:
 @short_of_patience()
 def keeper_that_is_stopped_in_a_job_costs_a_verdict_and_no_more(sandbox: Sandbox) -> list[str]:
     keeper = sandbox._slots[0].keepers["program"]
-    jobs = keeper._tally.taken()
+    jobs = keeper.taken()
     with ThreadPoolExecutor(1) as aside:
         running = aside.submit(sandbox.run_stdin, "import time\ntime.sleep(60)", b"", Limits(wall=1))
-        while keeper._tally.taken() == jobs:
+        while keeper.taken() == jobs:
             time.sleep(0.01)
         signal_keeper(sandbox, signal.SIGSTOP)
         stopped = running.result(60).reason
