@@ -1,8 +1,13 @@
-"""One keeper from its client's side: start it with an empty environment, hand it jobs, hear how they ended."""
+"""One keeper from its client's side: start it with an empty environment, hand it jobs, hear how they ended.
+
+Nothing here waits for ever: a keeper that is silent for longer than its job may take is killed, and the job with it.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import json
+import mmap
 import os
 import select
 import socket
@@ -13,11 +18,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from . import tally
 from .confine import Allowance
 from .keeper import Orders
 from .types import SandboxError
 
 START = 30.0  # seconds; a tenth on an idle machine
+CLOSE = 5.0  # seconds for a keeper to end by itself, and again when it is killed
 # The packages' own __init__ stay out, and with them all that a client needs and a job does not.
 _BOOT = """
 import sys, types
@@ -26,7 +33,7 @@ for name, place in (("rewards", {outer!r}), ("rewards.sandbox", {inner!r})):
     sys.modules[name].__path__ = [place]
 from rewards.sandbox import keeper
 keeper.raise_stack_limit()
-keeper.main(int(sys.argv[1]), sys.argv[2])
+keeper.main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
 """
 _HERE = Path(__file__).resolve().parent
 _ENVIRONMENT = {"PYTHONHASHSEED": "0", "LANG": "C.UTF-8"}
@@ -49,19 +56,28 @@ class Client:
 
     def __init__(self, orders: Orders, python: str) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        file = memory_file(bytes(tally.SIZE))
+        self._tally = mmap.mmap(file, tally.SIZE)
         self.jobs = 0
         boot = _BOOT.format(outer=str(_HERE.parent), inner=str(_HERE))
-        command = [python, "-B", "-P", "-s", "-S", "-c", boot, str(theirs.fileno()), json.dumps(asdict(orders))]
-        with theirs:
+        # Above the standard streams, where this process may have nothing open.
+        handed = [fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, 3) for one in (theirs.fileno(), file)]
+        command = [python, "-B", "-P", "-s", "-S", "-c", boot, *map(str, handed), json.dumps(asdict(orders))]
+        try:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL if sys.__stderr__ is None else None,  # None: closed when Python started
                 cwd="/",
                 env=_ENVIRONMENT,
-                pass_fds=[theirs.fileno()],
+                pass_fds=handed,
                 start_new_session=True,  # a Ctrl-C is for the client, which then closes the socket
             )
+        finally:
+            theirs.close()
+            for descriptor in (file, *handed):
+                os.close(descriptor)
         try:
             self._receive(START)
         except SandboxError:
@@ -72,27 +88,47 @@ class Client:
         self.jobs += 1
         self._send(json.dumps(asdict(allowance)).encode(), descriptors)
 
-    def say(self, word: bytes) -> None:
-        """Word of calls to the keeper, which reads it when convenient; one too many is dropped."""
-        with suppress(BlockingIOError, ConnectionError):
-            self._socket.send(word, socket.MSG_DONTWAIT)
+    def lap(self) -> None:
+        """A call begins, or its reply has come."""
+        tally.COUNT.pack_into(self._tally, tally.LAPS, tally.COUNT.unpack_from(self._tally, tally.LAPS)[0] + 1)
 
-    def wait(self) -> dict[str, Any]:
-        """How the job ended."""
+    def taken(self) -> int:
+        """How many jobs the keeper has taken."""
+        return int(tally.COUNT.unpack_from(self._tally, tally.TAKEN)[0])
+
+    def stop(self) -> None:
+        """End the job now."""
+        with suppress(OSError):  # a queue that is full, or a keeper that is gone: `wait` will tell
+            self._socket.send(b"x", socket.MSG_DONTWAIT)
+
+    def wait(self, seconds: float) -> dict[str, Any]:
+        """How the job ended.  `Lost` if the keeper is gone and never had it, `Died` if it is gone and had."""
         try:
-            return self._receive(None)
+            return self._receive(seconds)
         except Lost as error:
+            self.kill()
+            if self.taken() < self.jobs:
+                raise
             raise Died(*error.args) from None
+
+    def kill(self) -> None:
+        """End the keeper without its help, and with it its job."""
+        self._process.kill()
+
+    def hang_up(self) -> None:
+        """Ask the keeper to end; also wakes a thread that waits for its job."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """End the keeper, and with it its job."""
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)  # also wakes a thread that waits for the job
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self.hang_up()
+        for _ in range(2):
+            try:
+                self._process.wait(CLOSE)
+                break
+            except subprocess.TimeoutExpired:
+                self._process.kill()
         self._socket.close()
 
     def _send(self, message: bytes, descriptors: list[int]) -> None:
@@ -101,11 +137,14 @@ class Client:
         except OSError as error:
             raise Lost(f"sandbox: its keeper is gone ({error})") from None
 
-    def _receive(self, timeout: float | None) -> dict[str, Any]:
+    def _receive(self, timeout: float) -> dict[str, Any]:
         waiting = select.poll()
-        waiting.register(self._socket, select.POLLIN)
-        if not waiting.poll(None if timeout is None else timeout * 1000):
-            raise Lost(f"sandbox: its keeper did not start within {timeout:g} s")
+        try:
+            waiting.register(self._socket, select.POLLIN)
+        except ValueError:
+            raise Lost("sandbox: its keeper was closed") from None
+        if not waiting.poll(timeout * 1000):
+            raise Lost(f"sandbox: its keeper said nothing for {timeout:.0f} s")
         try:
             message = self._socket.recv(1 << 16)
         except OSError:

@@ -8,7 +8,9 @@
 No pickle, no repr, no eval: reading it runs nothing of the sender's.  Numbers are hexadecimal because decimal
 conversion of a long integer takes quadratic time.  A subclass is written as the built-in type below it, by methods of
 that type, so an `__eq__` or `__iter__` of its own stays where it is.  The reader has four limits: bytes, items, depth,
-and how many keys of a dict or set may share a hash (20 000 multiples of 2**61 - 1 would take seconds to put in a dict).
+and the CPU time that keys may take to be put in their places.  Keys can be chosen so that each meets all that came
+before it, whether their hashes are equal (multiples of 2**61 - 1) or only lead to the same places; how they are chosen
+does not matter to a limit on the work.
 
 A frame is `<length: u32><call id: u64><kind: one byte><body>`; whoever reads decides how long a body may be.
 """
@@ -16,8 +18,8 @@ A frame is `<length: u32><call id: u64><kind: one byte><body>`; whoever reads de
 from __future__ import annotations
 
 import struct
-from collections import Counter
 from collections.abc import Callable, Iterable
+from time import thread_time
 from typing import Any
 
 from .kinds import KINDS, Kind, numpy_scalar
@@ -26,7 +28,9 @@ from .types import Opaque
 Handle = int | str  # a number or a name that the far end has for an object which stays where it is
 DEEPEST = 100  # nested containers
 MOST_ITEMS = 500_000  # 0.5 s to read, at most
-SAME_HASH = 64  # keys of one dict or set with one hash; a few are natural (-1 and -2)
+KEYS_AT_ONCE = 32  # of a dict or set, between looks at the clock; so few meet 200,000 others in 0.1 s
+KEYS_CPU = 0.3  # seconds of CPU for all keys of a value; honest ones take 0.05 s
+LARGEST_FROZENSET = 20_000  # members; it is copied from a set at once, with no look at the clock in between
 HEAD = struct.Struct("!IQc")
 _DIGITS = frozenset("0123456789abcdef-")
 
@@ -151,8 +155,11 @@ def decode(
 
 
 class _Reader:
-    def __init__(self, data: bytes, most_items: int, held: Callable[[Handle], Any]) -> None:
+    def __init__(
+        self, data: bytes, most_items: int, held: Callable[[Handle], Any] = lambda _: Opaque("object")
+    ) -> None:
         self.data, self.at, self.items_left, self.held = data, 0, most_items, held
+        self.keys_cpu = KEYS_CPU
 
     def value(self, depth: int) -> Any:
         self.items_left -= 1
@@ -168,15 +175,46 @@ class _Reader:
             return _STRINGS[tag](self._take(self._count()))
         if tag in _CONTAINERS:
             return _CONTAINERS[tag]([self.value(depth + 1) for _ in range(self._count())])
-        if tag == b"d":
-            pairs = [(self.value(depth + 1), self.value(depth + 1)) for _ in range(self._count())]
-            return dict(zip(_spread([key for key, _ in pairs]), [item for _, item in pairs], strict=True))
+        if tag in _HASHED:
+            read, fill = _HASHED[tag]
+            return fill(self, [read(self, depth + 1) for _ in range(self._count())])
         if tag == b"x":
             name = self._take(self._count()).decode()
             return KINDS[name].build(*self.value(depth + 1))
         if tag == b"h":
             return self.held(self.value(depth + 1))
         raise Malformed(f"no value begins with {tag!r}")
+
+    def pair(self, depth: int) -> tuple[Any, Any]:
+        return self.value(depth), self.value(depth)
+
+    def fill_dict(self, pairs: list[tuple[Any, Any]]) -> Any:
+        return self._fill({}, pairs)
+
+    def fill_set(self, members: list[Any]) -> Any:
+        return self._fill(set(), members)
+
+    def fill_frozenset(self, members: list[Any]) -> Any:
+        if len(members) > LARGEST_FROZENSET:
+            raise Malformed(f"a frozenset of more than {LARGEST_FROZENSET}")
+        filled = self.fill_set(members)
+        started = thread_time()
+        frozen = frozenset(filled)
+        self._spend(started)
+        return frozen
+
+    def _fill(self, container: Any, members: list[Any]) -> Any:
+        """Puts members in their places, few at a time, for as long as `keys_cpu` lasts."""
+        for start in range(0, len(members), KEYS_AT_ONCE):
+            started = thread_time()
+            container.update(members[start : start + KEYS_AT_ONCE])
+            self._spend(started)
+        return container
+
+    def _spend(self, started: float) -> None:
+        self.keys_cpu -= thread_time() - started
+        if self.keys_cpu < 0:
+            raise Malformed("keys that get in each other's way")
 
     def _until(self, end: bytes, most: int) -> str:
         stop = self.data.index(end, self.at, self.at + most)
@@ -209,27 +247,23 @@ def _complex(text: str) -> complex:
     return complex(float.fromhex(real), float.fromhex(imaginary))
 
 
-def _spread(keys: list[Any]) -> list[Any]:
-    """`keys`, if their hashes differ enough; hashing each once finds out in linear time."""
-    hashes = Counter(hash(key) for key in keys)
-    if hashes and max(hashes.values()) > SAME_HASH:
-        raise Malformed(f"more than {SAME_HASH} keys with one hash")
-    return keys
-
-
 _CONSTANTS: dict[bytes, Any] = {b"N": None, b"T": True, b"F": False}
 _NUMBERS: dict[bytes, Callable[[str], Any]] = {b"i": _int, b"f": float.fromhex, b"c": _complex}
 _STRINGS: dict[bytes, Callable[[bytes], Any]] = {
     b"s": lambda data: data.decode("utf-8", "surrogatepass"),
     b"b": lambda data: data,
     b"y": lambda data: _TYPES.get(data) or Opaque("type"),
-    b"o": lambda data: Opaque(data.decode("utf-8", "replace")),
+    b"o": lambda data: Opaque(data[:100].decode("utf-8", "replace")),
 }
 _CONTAINERS: dict[bytes, Callable[[list[Any]], Any]] = {
     b"l": lambda items: items,
     b"t": tuple,
-    b"S": lambda items: set(_spread(items)),
-    b"Z": lambda items: frozenset(_spread(items)),
+}
+# How a member is read, and where it goes.
+_HASHED: dict[bytes, tuple[Callable[[_Reader, int], Any], Callable[[_Reader, list[Any]], Any]]] = {
+    b"S": (_Reader.value, _Reader.fill_set),
+    b"Z": (_Reader.value, _Reader.fill_frozenset),
+    b"d": (_Reader.pair, _Reader.fill_dict),
 }
 
 

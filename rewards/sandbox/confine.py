@@ -31,7 +31,8 @@ class Allowance:
     wall: float  # seconds, likewise
     total_cpu: float  # seconds
     memory: int  # bytes of address space
-    output: int  # bytes
+    files: int  # bytes of stdout and of stderr
+    value: int  # bytes of a reply
     threads: int
 
 
@@ -75,7 +76,7 @@ _SAME_FOR_ALL = {
 def _of_this_job(allowance: Allowance, count_threads: bool) -> dict[int, int]:
     limits = {
         resource.RLIMIT_CPU: int(allowance.total_cpu) + 2,  # a back-stop: the keeper's clock comes first
-        resource.RLIMIT_FSIZE: allowance.output + 1,  # one more, so that reaching it can be told from filling it
+        resource.RLIMIT_FSIZE: allowance.files + 1,  # one more, so that reaching it can be told from filling it
         resource.RLIMIT_NOFILE: OPEN_FILES,
         resource.RLIMIT_AS: allowance.memory,
     }

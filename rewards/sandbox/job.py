@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import os
+import resource
 import secrets
 import select
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from . import codec
-from .client import Client, memory_file
+from .client import Client, Died, memory_file
+from .clocks import PATIENCE
 from .codec import Malformed
 from .confine import Allowance
 from .ends import exit_code_of, reason_of
-from .types import End, Limits, Ran
+from .types import MIB, End, Limits, Ran, SandboxError
 
 STDERR_TAIL = 4096  # bytes
+FILES = 16 * MIB  # bytes of stdout and of stderr that the kernel takes; `Limits.output` is then for us to look at
+GRACE = 30.0  # seconds beyond all that a keeper may take; then it is killed
 
 
 class Job:
     """Started on construction.  `close` ends it if it has not ended, and leaves the keeper ready for the next.
+
+    Whatever is waited for here has a deadline, for a keeper that does not do its work: then `Died`, and it is killed.
 
     `calls`: how many calls it will get at most; 0 for a program with stdin and stdout.
     """
@@ -30,18 +37,17 @@ class Job:
         self, client: Client, kind: str, limits: Limits, entry: str, source: bytes, stdin: bytes = b"", calls: int = 0
     ) -> None:
         total = limits.cpu * (calls + 1)
-        allowance = Allowance(
-            kind, limits.cpu, limits.wall_seconds, total, limits.memory, limits.output, limits.threads
-        )
+        wall, files = limits.wall_seconds, _file_limit(limits.output)
+        allowance = Allowance(kind, limits.cpu, wall, total, limits.memory, files, limits.value, limits.threads)
         self._client = client
         self._limits = limits
         self._ended: Mapping[str, Any] | None = None
         self._files: list[int] = []
         self._channel: socket.socket | None = None
+        self._prints = kind == "program"
+        self._renew()
         try:
-            for data in (stdin, b"", b"", entry.encode() + b"\n" + source):
-                self._files.append(memory_file(data))
-            descriptors = list(self._files)
+            descriptors = self._open(stdin, entry.encode() + b"\n" + source)
             if kind == "program":
                 client.start(allowance, descriptors)
             else:
@@ -52,16 +58,39 @@ class Job:
             self._release()
             raise
 
+    def _open(self, stdin: bytes, payload: bytes) -> list[int]:
+        """stdin, stdout, stderr and the payload.  What a function prints is nobody's: as much as it likes."""
+        try:
+            for data in (stdin, b"", b"", payload):
+                self._files.append(memory_file(data))
+            if not self._prints:
+                os.close(self._files[1])
+                self._files[1] = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        except OSError as error:
+            most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            raise SandboxError(f"sandbox: no file for a job: {error.strerror} (`ulimit -n` is {most})") from None
+        return list(self._files)
+
+    def _renew(self) -> None:
+        self._deadline = time.monotonic() + (1 + PATIENCE) * self._limits.wall_seconds + GRACE
+
+    def _left(self) -> float:
+        return max(0.001, self._deadline - time.monotonic())
+
+    def _overdue(self) -> Died:
+        self._client.kill()
+        return Died("sandbox: its keeper did not end a job in time")
+
     def ended(self) -> Mapping[str, Any]:
         """How it ended, as the keeper tells it; waits for that."""
         if self._ended is None:
-            self._ended = self._client.wait()
+            self._ended = self._client.wait(self._left())
         return self._ended
 
     def reason(self) -> End:
         """Why it ended.  A program that filled stdout did not end for another reason, whatever it says."""
         reason = reason_of(self.ended())
-        full = os.fstat(self._files[1]).st_size > self._limits.output
+        full = self._prints and os.fstat(self._files[1]).st_size > self._limits.output
         return "output_limit" if full and reason in ("ok", "runtime_error") else reason
 
     def ran(self) -> Ran:
@@ -77,7 +106,10 @@ class Job:
         """A frame to the job; `EOFError` if it is gone."""
         assert self._channel is not None
         try:
+            self._channel.settimeout(self._left())  # for all of it
             self._channel.sendall(codec.frame(call, kind, body))
+        except TimeoutError:
+            raise self._overdue() from None
         except OSError:
             raise EOFError from None
 
@@ -88,7 +120,10 @@ class Job:
 
         def read(count: int) -> bytes:
             try:
+                channel.settimeout(self._left())
                 return channel.recv(count)
+            except TimeoutError:
+                raise self._overdue() from None
             except OSError:  # reset: it died with our words unread
                 return b""
 
@@ -100,7 +135,7 @@ class Job:
             raise Malformed("a reply before the call")
         call = secrets.randbits(63)  # so that a reply cannot be written ahead of its call
         self.send(call, b"C", request)
-        replied, kind, body = self.receive(self._limits.output)
+        replied, kind, body = self.receive(self._limits.value)
         if replied != call or kind not in (b"V", b"X"):
             raise Malformed("a reply to another call")
         return kind, body
@@ -119,18 +154,20 @@ class Job:
     @contextmanager
     def lap(self) -> Iterator[None]:
         """Clocks that start anew, for one call."""
-        self._client.say(b"c")
+        self._renew()
+        self._client.lap()
         try:
             yield
         finally:
-            self._client.say(b"r")
+            self._client.lap()
 
     def stop(self) -> None:
         """End it now."""
         if self._channel is not None:
             self._channel.close()
         if self._ended is None:
-            self._client.say(b"x")
+            self._client.stop()
+            self._deadline = min(self._deadline, time.monotonic() + GRACE)
 
     def close(self) -> None:
         """Leave the keeper without a job: stop it, wait for its end, give up its files."""
@@ -145,3 +182,11 @@ class Job:
             self._channel.close()
         while self._files:
             os.close(self._files.pop())
+
+
+def _file_limit(output: int) -> int:
+    """A job may read its limits, so this one must not tell how long the expected output is."""
+    limit = FILES
+    while limit < output:
+        limit *= 4
+    return limit

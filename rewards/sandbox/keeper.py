@@ -1,13 +1,14 @@
 """The keeper: a process of its own, started clean with the standard library loaded, that forks one job at a time.
 
-It is the parent of every job and the only one that can end it: it watches the job's CPU clock and the wall clock from
-outside and kills through a pidfd, so no handler, swallowed exception or loop in C matters.  A job cannot fork, so the
-kill is complete.  The keeper reads limits and hands on descriptors; it never reads a program, an input or an output,
-and so its memory, which the next job inherits, holds nothing of the last.
+It is the parent of every job and the only one that can end it: it watches the job's CPU clock, the wall clock and its
+threads from outside and kills through a pidfd, so no handler, swallowed exception or loop in C matters.  A job cannot
+fork, so the kill is complete.  The keeper reads limits and hands on descriptors; it never reads a program, an input or
+an output, and so its memory, which the next job inherits, holds nothing of the last.
 
     client ──▶ allowance + stdin, stdout, stderr, payload [, channel]        one message
-           ──▶ "c" a call begins, "r" its reply came, "x" stop it            while a job runs; read when convenient
+           ──▶ "x" stop it                                                   one message, at most
            ◀── how it ended                                                  one message
+           ◀─▶ calls and replies, jobs taken                                 counts in a file; see `tally`
 
 It ends with its client: the socket's end is seen at once, also while a job runs.  If it is killed itself, the kernel
 kills the job.
@@ -32,11 +33,12 @@ import time
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from . import landlock, namespaces, program
+from . import landlock, namespaces, program, streams, tally
+from .clocks import Clocks
 from .confine import STACK, Allowance, Confinement
+from .proc import Proc
 from .trees import trees
 
-TICK = 0.05  # seconds between looks at a job's clocks: the most by which a limit is overrun
 ORPHAN_CHECK = 1.0  # seconds; for a client that died while a fork of it holds the socket's other end
 THREAD_STACK = 16 << 20  # bytes of address space
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
@@ -58,18 +60,21 @@ class Orders:
     package_path: tuple[str, ...]  # where they come from
 
 
-def main(connection: int, orders: str) -> None:
-    """Prepare, say so or why not, then serve until the client is gone."""
-    control = socket.socket(fileno=fcntl.fcntl(connection, fcntl.F_DUPFD_CLOEXEC, landlock.HIGH))
+def main(connection: int, file: int, orders: str) -> None:
+    """Prepare, say so or why not, then serve until the client is gone.  `file`: the tally."""
+    high = [fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, landlock.HIGH) for one in (connection, file)]
     os.close(connection)
+    os.close(file)
+    control = socket.socket(fileno=high[0])
     try:
+        proc = Proc()
         confinement = _prepare(Orders(**json.loads(orders)), control)
     except (OSError, ImportError) as error:
         control.send(json.dumps({"refused": str(error)}).encode())
         return
     control.send(b"{}")
     try:
-        _serve(control, confinement)
+        _serve(control, high[1], confinement, proc)
     except ConnectionError:
         return
 
@@ -90,6 +95,7 @@ def _prepare(orders: Orders, control: socket.socket) -> Confinement:
         file.write("1000")
     if orders.namespaces:
         namespaces.enter(places, control)
+        streams.open_by_name()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     confinement = Confinement(orders.user, orders.abi, places)
     sys.path_importer_cache.clear()  # a job looks again, with its own rights
@@ -98,8 +104,8 @@ def _prepare(orders: Orders, control: socket.socket) -> Confinement:
     return confinement
 
 
-def _serve(control: socket.socket, confinement: Confinement) -> None:
-    parent = os.getppid()
+def _serve(control: socket.socket, file: int, confinement: Confinement, proc: Proc) -> None:
+    parent, jobs = os.getppid(), 0
     waiting = select.poll()
     waiting.register(control, select.POLLIN)
     while True:
@@ -110,16 +116,20 @@ def _serve(control: socket.socket, confinement: Confinement) -> None:
         message, descriptors, _, _ = socket.recv_fds(control, 1 << 16, 8)
         if not message:
             return
-        if not descriptors:  # word about a job that has ended meanwhile
+        if not descriptors:  # word to stop a job that has ended meanwhile
             continue
         allowance = Allowance(**json.loads(message))
-        keeper = os.getpid()
+        keeper, laps, jobs = os.getpid(), tally.read(file, tally.LAPS), jobs + 1
+        tally.write(file, tally.TAKEN, jobs)
         pid = os.fork()
         if pid == 0:
             _be_a_job(allowance, confinement, descriptors, control, keeper)
         for descriptor in descriptors:
             os.close(descriptor)
-        control.send(json.dumps(_watch(pid, control, allowance)).encode())
+        job = os.pidfd_open(pid)
+        ended = _watch(pid, job, control, Clocks(pid, job, allowance, laps, file, proc))
+        os.close(job)
+        control.send(json.dumps(ended).encode())
 
 
 def _be_a_job(
@@ -134,84 +144,30 @@ def _be_a_job(
     except BaseException as error:  # noqa: BLE001  # before any line of the program, so it is ours to answer for
         control.send(json.dumps({"refused": str(error)}).encode())
         os._exit(1)
-    program.run(allowance.kind, allowance.output)
+    program.run(allowance.kind, allowance.value)
 
 
-def _watch(pid: int, control: socket.socket, allowance: Allowance) -> dict[str, Any]:
+def _watch(pid: int, job: int, control: socket.socket, clocks: Clocks) -> dict[str, Any]:
     """Wait for the job's end, or make it."""
     started = time.monotonic()
-    job = os.pidfd_open(pid)
     waiting = select.poll()
     waiting.register(job, select.POLLIN)
-    waiting.register(control, select.POLLRDHUP)  # not POLLIN: word of calls does not wake us
-    clocks = _Clocks(pid, allowance, started)
+    waiting.register(control, select.POLLIN)  # word to stop it, or the client's end
     killed = ""
-    pause = clocks.pause()
     while True:
-        events = dict(waiting.poll(max(1, pause * 1000)))
+        events = dict(waiting.poll(max(1, clocks.pause() * 1000)))
         if job in events:
             break
-        if control.fileno() in events:
-            killed = "stopped"
-        else:
-            killed = clocks.look(control)
+        killed = "stopped" if control.fileno() in events else clocks.look()
         if killed:
             signal.pidfd_send_signal(job, signal.SIGKILL)
             break
-        pause = clocks.pause()
     _, status, used = os.wait4(pid, 0)
-    os.close(job)
+    if killed and not (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL):
+        killed = ""  # it was ending by itself
     wall = time.monotonic() - started
     cpu = used.ru_utime + used.ru_stime
     return {"status": status, "killed": killed, "cpu": cpu, "wall": wall, "rss": used.ru_maxrss * 1024}
-
-
-class _Clocks:
-    """A job's clocks.  Each call starts them anew; what lies between a reply and the next call costs CPU only."""
-
-    def __init__(self, pid: int, allowance: Allowance, now: float) -> None:
-        self._clock = (~pid << 3) | 2  # the CPU clock of a whole process, as clock_getcpuclockid(3) makes it
-        self._allowance = allowance
-        self._cpu_from, self._wall_from = 0.0, now
-        self._idle = False
-
-    def _cpu(self) -> float:
-        try:
-            return time.clock_gettime(self._clock)
-        except OSError:  # it has just ended
-            return 0.0
-
-    def pause(self) -> float:
-        """Seconds until a limit can be reached, by one thread."""
-        left = self._allowance.cpu - (self._cpu() - self._cpu_from)
-        return max(0.001, min(TICK, left, self._wall_from + self._allowance.wall - time.monotonic()))
-
-    def look(self, control: socket.socket) -> str:
-        """The limit that is passed, if one is."""
-        words = _drain(control)
-        cpu, now = self._cpu(), time.monotonic()
-        if "x" in words:
-            return "stopped"
-        if words:
-            self._cpu_from, self._wall_from = cpu, now
-            self._idle = words.endswith("r")
-        if cpu - self._cpu_from > self._allowance.cpu:
-            return "timeout_cpu"
-        if not self._idle and now - self._wall_from > self._allowance.wall:
-            return "timeout_wall"
-        return ""
-
-
-def _drain(control: socket.socket) -> str:
-    words = ""
-    while True:
-        try:
-            word = control.recv(16, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return words
-        if not word:
-            return words + "x"
-        words += word.decode()
 
 
 def raise_stack_limit() -> None:

@@ -18,7 +18,7 @@ from . import kernel
 
 READ_FILE, READ_DIR, WRITE_FILE = 1 << 2, 1 << 3, 1 << 1
 NEWEST = 7  # the newest ABI whose rights are listed here; a newer kernel is used as this one
-HIGH = 100  # descriptors from here on are out of the way of a job's own
+HIGH = 32  # descriptors from here on are out of the way of a job's own
 # Rights to files by ABI: 1 the first thirteen, 2 + refer (rename across), 3 + truncate, 5 + ioctl on devices
 _FILES = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
 _TCP = 3  # ABI 4: bind and connect

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import platform
 import pwd
+import resource
 import secrets
 import sys
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from .client import Client, Lost, Refused, interpreter
 from .keeper import Orders
 from .types import SandboxUnavailable
 
+LEAST_FILES = 64  # open at a time; a keeper holds about 10, and numbers up to 40
 _HOW = """\
 A container needs no privilege for L0: Landlock (kernel 5.13 or newer, in the list at /sys/kernel/security/lsm) and \
 seccomp filters, which Docker's and Kubernetes' default profiles allow.  For L1 run as root with CAP_SETUID and \
@@ -68,6 +70,8 @@ def find(packages: Sequence[str], forced: Forced) -> tuple[Grants, Client]:
             f"sandbox: no table of system calls for {sys.platform} on {platform.machine()}; "
             f"it runs on Linux on {' and '.join(syscalls.MACHINES)}"
         )
+    if lacking := _lacking_everywhere():
+        raise SandboxUnavailable(f"sandbox: {lacking}")
     abi = min(landlock.abi(), landlock.NEWEST if forced.abi is None else forced.abi)
     refused: list[tuple[str, str]] = []
     python = forced.python or interpreter()
@@ -107,6 +111,15 @@ def start(orders: Orders, python: str) -> Client:
 def _orders(level: str, abi: int, packages: Sequence[str]) -> Orders:
     user = _nobody() if level != "L0" and os.geteuid() == 0 else None
     return Orders(level == "L2", user, abi, tuple(packages), tuple(sys.path) if packages else ())
+
+
+def _lacking_everywhere() -> str:
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if files < LEAST_FILES:
+        return f"{files} files may be open at a time, and it needs {LEAST_FILES}; raise the limit with `ulimit -n 1024`"
+    if not os.path.exists("/proc/self/stat"):
+        return "/proc is not mounted, and it tells what jobs do; mount it with `mount -t proc proc /proc`"
+    return ""
 
 
 def _lacking(level: str, abi: int) -> str:

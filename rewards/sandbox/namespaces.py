@@ -41,6 +41,7 @@ def enter(trees: Trees, control: socket.socket) -> None:
 
 
 def _change_root(trees: Trees) -> None:
+    os.umask(0o022)  # the user of a job must enter the directories made here
     kernel.mount("", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
     kernel.mount("tmpfs", _WORKPLACE, "tmpfs", 0, "mode=0111")  # entered, not listed
     for path in (*trees.mounted, *DEVICES):

@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any, TypeVar
 
 from . import codec, levels
@@ -19,6 +19,7 @@ from .client import Client, Died, Lost, Refused
 from .codec import Malformed
 from .job import Job
 from .levels import Forced, Grants
+from .program import CLIP
 from .types import Checked, End, Limits, Ran, Reason, Returned, SandboxError
 
 DEFAULT = Limits()
@@ -32,18 +33,34 @@ class _Slot:
 
     def __init__(self, grants: Grants) -> None:
         self._grants = grants
+        self._closed = False
         self.keepers: dict[str, Client] = {}
 
     def keeper(self, purpose: str) -> Client:
         if purpose in self.keepers and self.keepers[purpose].jobs >= MOST_JOBS:
             self.keepers.pop(purpose).close()
         if purpose not in self.keepers:
+            self._check()
             self.keepers[purpose] = levels.start(self._grants.orders, self._grants.python)
+        self._check()
         return self.keepers[purpose]
 
-    def close(self) -> None:
-        while self.keepers:
-            self.keepers.popitem()[1].close()
+    def _check(self) -> None:
+        if self._closed:
+            self.give_up()
+            raise SandboxError("sandbox: closed while a program ran")
+
+    def give_up(self) -> None:
+        for keeper in list(self.keepers.values()):
+            keeper.hang_up()
+        with suppress(KeyError):  # another thread may give them up too
+            while True:
+                self.keepers.popitem()[1].close()
+
+    def hang_up(self) -> None:
+        self._closed = True
+        for keeper in list(self.keepers.values()):
+            keeper.hang_up()
 
 
 class Sandbox:
@@ -87,7 +104,9 @@ class Sandbox:
                 return
             self._closed = True
         for slot in self._slots:
-            slot.close()
+            slot.hang_up()
+        for slot in self._slots:
+            slot.give_up()
 
     def run_stdin(self, source: str, stdin: bytes, limits: Limits = DEFAULT) -> Ran:
         """Run a program once, with `stdin`, and return what it wrote and how it ended."""
@@ -125,13 +144,22 @@ class Sandbox:
             yield Returned("source_too_large")
             return
 
-        def start(slot: _Slot) -> Job:
-            return Job(slot.keeper("program"), "calls", limits, entry, payload, calls=len(calls))
+        def load(slot: _Slot) -> tuple[Job, Reason | None]:
+            job = Job(slot.keeper("program"), "calls", limits, entry, payload, calls=len(calls))
+            try:
+                return job, _not_loaded(job)
+            except BaseException:
+                job.close()
+                raise
 
         with self._slot() as slot:
             try:
-                with closing(self._twice(slot, start)) as job:
-                    yield from _lock_step(job, calls)
+                job, reason = self._twice(slot, load)
+                with closing(job):
+                    if reason:
+                        yield Returned(reason, error=job.stderr())
+                    else:
+                        yield from _lock_step(job, calls)
             except Died:
                 self._note_death(slot)
                 yield Returned("died")
@@ -155,10 +183,11 @@ class Sandbox:
             return Checked("source_too_large", 0)
 
         def check(slot: _Slot) -> Checked:
+            checker = slot.keeper("check")  # before the program's clocks run: it may have to be started
             with closing(Job(slot.keeper("program"), "objects", limits, entry, payload)) as job:
                 if reason := _not_loaded(job):
                     return Checked(reason, 0, job.stderr())
-                with closing(Job(slot.keeper("check"), "check", limits, entry, test_code.encode(), calls=1)) as tests:
+                with closing(Job(checker, "check", limits, entry, test_code.encode(), calls=1)) as tests:
                     return _relay(job, tests)
 
         with self._slot() as slot:
@@ -180,7 +209,7 @@ class Sandbox:
         except GeneratorExit:  # the caller has seen enough; the job is closed and the keeper ready
             raise
         except BaseException:
-            slot.close()
+            slot.give_up()
             raise
         finally:
             self._free.put(slot)
@@ -190,11 +219,11 @@ class Sandbox:
         try:
             return work(slot)
         except (Lost, Refused):
-            slot.close()
+            slot.give_up()
             return work(slot)
 
     def _note_death(self, slot: _Slot) -> None:
-        slot.close()
+        slot.give_up()
         if self._closed:
             raise SandboxError("sandbox: closed while a program ran")
         with self._lock:
@@ -202,9 +231,6 @@ class Sandbox:
 
 
 def _lock_step(job: Job, calls: Sequence[Sequence[Any]]) -> Iterator[Returned]:
-    if reason := _not_loaded(job):
-        yield Returned(reason, error=job.stderr())
-        return
     for arguments in calls:
         request = codec.encode([list(arguments), {}])
         returned = _call(job, request)
@@ -223,13 +249,19 @@ def _call(job: Job, request: bytes) -> Returned:
         wall = time.monotonic() - started
         if kind == b"V":
             return Returned("ok", value, wall=wall)
-        raised, words, place = (str(word) for word in value)
+        raised, words, place = (_text(word) for word in value)
         words = f"{words[:LONGEST]} (in `{place[:LONGEST]}`)" if place else words
     except EOFError:
         return Returned(_failed(job), error=job.stderr(), wall=time.monotonic() - started)
     except (Malformed, TypeError, ValueError) as error:
-        return Returned("protocol", error=str(error), wall=time.monotonic() - started)
+        return Returned("protocol", error=str(error)[:CLIP], wall=time.monotonic() - started)
     return Returned(_RAISED.get(raised, "runtime_error"), raised=raised, error=words, wall=wall)
+
+
+def _text(word: Any) -> str:
+    if not isinstance(word, str):
+        raise Malformed("an exception without words")
+    return word[:CLIP]
 
 
 _RAISED: dict[str, Reason] = {"MemoryError": "memory", "Malformed": "protocol"}
@@ -272,7 +304,7 @@ def _relay(job: Job, tests: Job) -> Checked:
         except EOFError:
             return Checked(_failed(job), calls, job.stderr())
         except Malformed as error:
-            return Checked("protocol", calls, str(error))
+            return Checked("protocol", calls, str(error)[:CLIP])
 
 
 def _outcome(kind: bytes, body: bytes, calls: int) -> Checked:
@@ -284,7 +316,7 @@ def _outcome(kind: bytes, body: bytes, calls: int) -> Checked:
         words = None
     if kind not in _OUTCOMES or not isinstance(words, str):
         return Checked("protocol", calls, "the tests ended in words that are none of ours")
-    return Checked(_OUTCOMES[kind], calls, words)
+    return Checked(_OUTCOMES[kind], calls, words[:CLIP])
 
 
 _OUTCOMES: dict[bytes, Reason] = {b"W": "wrong_answer", b"R": "runtime_error", b"M": "protocol"}

@@ -7,9 +7,15 @@ depends on what a pointer points to, so none can be fooled by a thread that chan
     open, openat   no truncation through a read-only descriptor, which Landlock's ABIs 1 and 2 let pass
     mmap           no anonymous executable memory, no huge pages
     ioctl fcntl    what Python and asyncio use; not TIOCSTI, not the settings that send signals, grow pipes or seal
-    sendto         without an address: a socket pair stays a pair
+    sendto         without an address: a socket pair stays a pair; no urgent data
+    recvfrom       likewise
+    getsockopt     what kind of socket it is and how much it holds; not who is at the far end
     socketpair     AF_UNIX and SOCK_STREAM; a datagram pair could send to any socket by name
-    clone          threads of this process, in these namespaces
+    clone          threads of this process, in these namespaces and with this table of descriptors: with tables of
+                   their own, threads could hold as many times 64 sockets, and with them memory that nobody limits
+    close_range    likewise not in a table of its own
+    pipe2          pipes; not queues of the kernel's notifications
+    preadv2 pwritev2, madvise, futex, arch_prctl    the flags, advice and operations that a C library uses
     kill tgkill    this process; its number is put in after the fork
     prctl          the thread's name
     prlimit64      this process
@@ -39,10 +45,19 @@ Instruction = tuple[int, int, int, int]  # opcode, jump if true, jump if false, 
 
 _ALLOWED_IOCTLS = (0x5401, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS FIONREAD FIONBIO FIONCLEX FIOCLEX
 _ALLOWED_FCNTLS = (0, 1, 2, 3, 4, 1030)  # DUPFD GETFD SETFD GETFL SETFL DUPFD_CLOEXEC
-_CLONE_THREAD, _CLONE_NEW = 0x10000, 0x7E020080  # the second: every namespace, and CLONE_NEWTIME
+_CLONE_THREAD, _CLONE_FILES = 0x10000, 0x400
+_CLONE_NEW = 0x7E020080  # every namespace, and CLONE_NEWTIME
 _O_ACCMODE, _O_TRUNC = 3, 0o1000
 _PROT_EXEC, _MAP_ANONYMOUS, _MAP_HUGETLB = 4, 0x20, 0x40000
 _SOCK_TYPE = 0xF  # below SOCK_NONBLOCK and SOCK_CLOEXEC
+_SEND_FLAGS = 0x40 | 0x80 | 0x4000 | 0x8000  # MSG_DONTWAIT MSG_EOR MSG_NOSIGNAL MSG_MORE
+_RECEIVE_FLAGS = 0x2 | 0x20 | 0x40 | 0x100  # MSG_PEEK MSG_TRUNC MSG_DONTWAIT MSG_WAITALL
+_SOL_SOCKET = 1
+_SOCKET_OPTIONS = (3, 4, 7, 8, 30, 38, 39)  # SO_TYPE _ERROR _SNDBUF _RCVBUF _ACCEPTCONN _PROTOCOL _DOMAIN
+_ADVICE = (0, 1, 2, 3, 4, 8, 14, 15, 16, 17)  # NORMAL to DONTNEED, FREE, [NO]HUGEPAGE, DONTDUMP, DODUMP
+_FUTEXES = (0, 1, 3, 4, 5, 9, 10)  # WAIT WAKE REQUEUE CMP_REQUEUE WAKE_OP WAIT_BITSET WAKE_BITSET; none with priorities
+_FUTEX_OPERATION = 0x7F  # below FUTEX_PRIVATE_FLAG and FUTEX_CLOCK_REALTIME
+_ARCH = (0x1001, 0x1002, 0x1003, 0x1004)  # ARCH_{SET,GET}_{FS,GS}
 
 
 def _load(argument: int, high: bool = False) -> Instruction:
@@ -53,16 +68,22 @@ def _return(action: int) -> Instruction:
     return (_RETURN, 0, 0, action)
 
 
-def _one_of(argument: int, values: Sequence[int]) -> list[Instruction]:
-    """Allow if the argument's low word is one of `values`."""
+def _one_of(argument: int, values: Sequence[int], mask: int = 0xFFFFFFFF) -> list[Instruction]:
+    """Allow if the bits of `mask` in the argument's low word are one of `values`."""
     tests = [(_EQUAL, len(values) - i, 0, value) for i, value in enumerate(values)]
-    return [_load(argument), *tests, _return(EPERM), _return(ALLOW)]
+    return [_load(argument), (_AND, 0, 0, mask), *tests, _return(EPERM), _return(ALLOW)]
+
+
+def _only(argument: int, bits: int) -> list[Instruction]:
+    """Go on with what follows if the argument's low word has no other bits than these, else refuse."""
+    return [_load(argument), (_ANY_BIT, 0, 1, ~bits & 0xFFFFFFFF), _return(EPERM)]
 
 
 _CLONE = [
     _load(0),
-    (_ANY_BIT, 2, 0, _CLONE_NEW),
-    (_ANY_BIT, 0, 1, _CLONE_THREAD),
+    (_ANY_BIT, 3, 0, _CLONE_NEW),
+    (_AND, 0, 0, _CLONE_THREAD | _CLONE_FILES),
+    (_EQUAL, 0, 1, _CLONE_THREAD | _CLONE_FILES),
     _return(ALLOW),
     _return(EPERM),
 ]
@@ -75,7 +96,8 @@ _MMAP = [
     _return(ALLOW),
     _return(EPERM),
 ]
-_SENDTO = [_load(4), (_EQUAL, 0, 3, 0), _load(4, high=True), (_EQUAL, 0, 1, 0), _return(ALLOW), _return(EPERM)]
+_NO_ADDRESS = [_load(4), (_EQUAL, 0, 3, 0), _load(4, high=True), (_EQUAL, 0, 1, 0), _return(ALLOW), _return(EPERM)]
+_GETSOCKOPT = [_load(1), (_EQUAL, 1, 0, _SOL_SOCKET), _return(EPERM), *_one_of(2, _SOCKET_OPTIONS)]
 _SOCKETPAIR = [
     _load(0),
     (_EQUAL, 0, 4, 1),  # AF_UNIX
@@ -104,7 +126,9 @@ _RULES: dict[str, list[Instruction]] = {
     "mmap": _MMAP,
     "ioctl": _one_of(1, _ALLOWED_IOCTLS),
     "fcntl": _one_of(1, _ALLOWED_FCNTLS),
-    "sendto": _SENDTO,
+    "sendto": [*_only(3, _SEND_FLAGS), *_NO_ADDRESS],
+    "recvfrom": [*_only(3, _RECEIVE_FLAGS), _return(ALLOW)],
+    "getsockopt": _GETSOCKOPT,
     "socketpair": _SOCKETPAIR,
     "clone": _CLONE,
     "kill": _one_of(0, [OWN_PID]),
@@ -112,6 +136,13 @@ _RULES: dict[str, list[Instruction]] = {
     "prctl": _one_of(0, [15, 16]),  # PR_SET_NAME, PR_GET_NAME
     "prlimit64": _one_of(0, [0]),
     "setrlimit": [_return(ALLOW)],  # lowers, or raises up to the hard limits
+    "close_range": [*_only(2, 0x4), _return(ALLOW)],  # CLOSE_RANGE_CLOEXEC
+    "pipe2": [*_only(1, 0x80800), _return(ALLOW)],  # O_CLOEXEC, O_NONBLOCK
+    "preadv2": [*_only(5, 0), _return(ALLOW)],
+    "pwritev2": [*_only(5, 0), _return(ALLOW)],
+    "madvise": _one_of(2, _ADVICE),
+    "futex": _one_of(1, _FUTEXES, _FUTEX_OPERATION),
+    "arch_prctl": _one_of(0, _ARCH),
 }
 
 

@@ -12,14 +12,19 @@ import socket
 import tempfile
 from contextlib import closing
 
-from .client import Client, memory_file
+from .client import START, Client, memory_file
 from .confine import Allowance
 from .ends import reason_of
 from .types import MIB
 
-_ALLOWANCE = Allowance("program", cpu=2, wall=20, total_cpu=2, memory=4096 * MIB, output=MIB, threads=8)
+_ALLOWANCE = Allowance("program", 2, wall=20, total_cpu=2, memory=4096 * MIB, files=MIB, value=MIB, threads=8)
 _WORKS = "import colorsys\nprint(colorsys.rgb_to_hsv(0, 0, 6 * 7)[2])"
 _KILLED = "import ctypes\nctypes.CDLL(None).ptrace(16, 1, 0, 0)\nprint('traced')"
+_THREADS = """
+import threading, time
+for _ in range(16): threading.Thread(target=time.sleep, args=(9,), daemon=True).start()
+time.sleep(9)
+"""
 _TRIES = """
 import ctypes, os, resource, signal, socket, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -74,15 +79,19 @@ def leaks(client: Client) -> list[str]:
             raise OSError(f"a plain program does not work there ({(stderr.splitlines() or [reason])[-1]})")
         reason, stdout, stderr = _run(client, tries)
         found = stdout.splitlines() + ([] if reason == "ok" else [f"the test itself ended with {reason} {stderr}"])
-    reason, stdout, _ = _run(client, _KILLED)
-    return found + ([] if reason == "blocked_syscall" else ["trace a process"])
+    for name, source, reasons in (
+        ("trace a process", _KILLED, ("blocked_syscall",)),
+        ("run more threads than it may (is /proc mounted with hidepid?)", _THREADS, ("thread_limit", "runtime_error")),
+    ):
+        found += [] if _run(client, source)[0] in reasons else [name]
+    return found
 
 
 def _run(client: Client, source: str) -> tuple[str, str, str]:
     files = [memory_file(), memory_file(), memory_file(), memory_file(b"\n" + source.encode())]
     try:
         client.start(_ALLOWANCE, files)
-        ended = client.wait()
+        ended = client.wait(_ALLOWANCE.wall + START)
         return reason_of(ended), os.pread(files[1], 1 << 16, 0).decode(), os.pread(files[2], 1 << 16, 0).decode()
     finally:
         for descriptor in files:

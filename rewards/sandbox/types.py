@@ -20,6 +20,7 @@ Reason = Literal[
     "timeout_cpu",
     "timeout_wall",
     "memory",
+    "thread_limit",
     "output_limit",
     "signal",  # crashed: SIGSEGV, SIGABRT …
     "blocked_syscall",  # asked the kernel for what no solution needs, and was killed for it
@@ -39,15 +40,17 @@ class Limits:
     """What one test may use.  In function tests `cpu` and `wall` count for each call, the rest for all of them."""
 
     cpu: float = 6.0  # seconds of CPU over all threads; LiveCodeBench's figure
-    wall: float | None = None  # seconds; None: 2 × cpu + 2, a back-stop only, so that a busy machine changes no reward
+    # Seconds, less those that the job was ready to run and others ran; None: 2 × cpu + 2, a back-stop for what sleeps.
+    wall: float | None = None
     memory: int = 4096 * MIB  # bytes of address space
-    output: int = MIB  # bytes on stdout, and as many on stderr; also the largest value a call may return
+    output: int = MIB  # bytes on stdout; more is `output_limit`.  On stderr, 16 MiB always, or this if it is more
+    value: int = 16 * MIB  # bytes of what a call may return; and 500,000 items
     source: int = 256 << 10  # bytes
     stdin: int = 64 * MIB  # bytes; more is a mistake of the caller, and raises ValueError
-    threads: int = 24  # enforced where the job has a user id of its own; elsewhere `memory` bounds them
+    threads: int = 80  # enough for two of Python's default pools, which grow to 32
 
     def __post_init__(self) -> None:
-        for name in ("cpu", "memory", "output", "source", "stdin", "threads"):
+        for name in ("cpu", "memory", "output", "value", "source", "stdin", "threads"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"Limits.{name}: must be above 0 (given {getattr(self, name)})")
         if self.wall is not None and not self.wall > 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rewards.sandbox import Limits
 from tests.sandbox.attacks import ASLEEP, QUICK, Attack
 
 SECRET = "secret-4711-expected"
@@ -241,7 +242,21 @@ CALLS = [
         limits=QUICK,
     ),
     Attack(148, "state_between_tests", "seen = []\ndef f(x):\n    seen.append(x)\n    return seen", "wrong_answer"),
-    Attack(149, "colliding_dict", "def f(x): return {i * (2**61 - 1): 0 for i in range(2000)}", "protocol"),
+    Attack(149, "colliding_dict", "def f(x): return {i * (2**61 - 1): 0 for i in range(2000)}", "wrong_answer"),
+    Attack(
+        149,
+        "colliding_dict_raw",  # written as bytes, since making it would take the program's own time
+        "import os, sys, struct\n"
+        "def f(x):\n"
+        "    frame = sys._getframe()\n"
+        "    while 'call' not in frame.f_locals: frame = frame.f_back\n"
+        "    body = b'd30000:' + b''.join(b'i%x;N' % (i * (2**61 - 1)) for i in range(30000))\n"
+        "    data = struct.pack('!IQc', len(body), frame.f_locals['call'], b'V') + body\n"
+        "    while data: data = data[os.write(4, data):]\n"
+        "    os._exit(0)",
+        "protocol",
+        limits=Limits(cpu=2),
+    ),
     Attack(
         150,
         "deep_json",

@@ -205,6 +205,29 @@ KERNEL = [
     Attack(105, "ldt_iopl", "reach(lambda: sc('modify_ldt', 0, bytes(16), 16))", "blocked_syscall wrong_answer"),
     Attack(105, "iopl", "reach(lambda: sc('iopl', 3))", "blocked_syscall wrong_answer"),
     Attack(
+        168,
+        "socket_flags",
+        "a, b = socket.socketpair()\n"
+        "b.send(b'xx')\n"
+        "reach(lambda: a.send(b'x', socket.MSG_OOB), lambda: a.recv(1, socket.MSG_OOB),\n"
+        "      lambda: a.getsockopt(1, 77, 4), lambda: a.getsockopt(1, socket.SO_PEERCRED, 12),\n"
+        "      lambda: a.send(b'x', 0x4000000),\n"
+        "      lambda: a.setsockopt(1, socket.SO_SNDBUF, 1 << 20))\n"
+        "assert a.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b'x' and a.getsockopt(1, socket.SO_TYPE) == 1",
+        "wrong_answer",
+        control=True,
+    ),
+    Attack(
+        169,
+        "unusual_flags",
+        "import mmap\n"
+        "m = mmap.mmap(-1, 1 << 16, mmap.MAP_PRIVATE)\n"
+        "m.madvise(mmap.MADV_DONTNEED)\n"
+        "word = ctypes.create_string_buffer(8)\n"
+        "reach(lambda: os.pipe2(0x80), lambda: m.madvise(12), lambda: sc('futex', word, 6, 0, None, None, 0))",
+        "wrong_answer",
+    ),
+    Attack(
         106,
         "ioctl_tiocsti",
         "for fd in (0, 1, 2):\n    reach(lambda: fcntl.ioctl(fd, 0x5412, b'x'))\n    if os.isatty(fd): print('PWNED')",

@@ -110,6 +110,15 @@ PROCESSES = [
     ),
 ]
 
+# The C library's `clone`, which runs `pause` on a stack of its own; no thread that Python knows of.
+CLONE = """
+libc.clone.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
+stacks = []
+def clone(flags):
+    stacks.append(ctypes.create_string_buffer(1 << 14))
+    top = (ctypes.addressof(stacks[-1]) + (1 << 14)) & ~63
+    return c(libc.clone, ctypes.cast(libc.pause, ctypes.c_void_p), top, flags, None)
+"""
 _THREADS = "[threading.Thread(target=spin).start() for _ in range(8)]"
 USAGE = [
     Attack(23, "infinite_loop", "while 1: pass", "timeout_cpu", waits=True),
@@ -215,5 +224,54 @@ USAGE = [
         waits=True,
     ),
     Attack(50, "stdin_never_read", "print('done')", stdin=bytes(50 << 20)),
+    Attack(
+        165,
+        "thread_bomb_raw",
+        CLONE + "import time\n"
+        "started = 0\n"
+        "try:\n"
+        "    while started < 3000: clone(0x50F00); started += 1\n"
+        "except OSError: pass\n"
+        "time.sleep(4 if started > 200 else 0)\n"
+        "os.write(1, b'PWNED' if started > 200 else b'%d' % started)\n"
+        "os._exit(0)",
+        "thread_limit wrong_answer",
+        limits=Limits(cpu=5, wall=10),
+        waits=True,
+    ),
+    Attack(
+        166,
+        "descriptor_tables",
+        CLONE + "reach(lambda: sc('close_range', 1000, 1000, 2), lambda: clone(0x50B00), lambda: clone(0x10B00))\n"
+        "os._exit(0)",
+        "wrong_answer",
+    ),
+    Attack(
+        167,
+        "socket_memory",
+        CLONE + "sent = 0\n"
+        "def fill():\n"
+        "    global sent\n"
+        "    kept = []\n"
+        "    try: sc('close_range', 1000, 1000, 2)\n"
+        "    except OSError: pass\n"
+        "    try:\n"
+        "        while len(kept) < 64: kept += socket.socketpair()\n"
+        "    except OSError: pass\n"
+        "    for one in kept:\n"
+        "        one.setblocking(False)\n"
+        "        try:\n"
+        "            while 1: sent += one.send(bytes(65536))\n"
+        "        except OSError: pass\n"
+        "    if sent > 32 << 20: os.write(1, b'PWNED')\n"
+        "    time.sleep(0.5)\n"
+        "threads = [threading.Thread(target=fill) for _ in range(16)]\n"
+        "for one in threads: one.start()\n"
+        "for one in threads: one.join()\n"
+        "os._exit(0)",
+        "wrong_answer",
+        control=True,
+        limits=Limits(cpu=5),
+    ),
 ]
 ATTACKS = [*PROCESSES, *USAGE]

@@ -1,4 +1,4 @@
-"""Runs the attacks of parts A to E at one level and says, as lines of JSON, what each came to.
+"""Runs the attacks of parts A to E at one level, tries the promises, and says, as lines of JSON, what each came to.
 
 A script of its own so that it can be run as another user and with fewer capabilities than the tests have:
 `python -m tests.sandbox.contain LEVEL ABI PYTHON`, where ABI is a number or "newest".
@@ -16,6 +16,7 @@ from rewards.sandbox.levels import Forced
 from tests.sandbox import attacks_kernel, attacks_machine
 from tests.sandbox.attacks import Attack
 from tests.sandbox.host import Host, descendants
+from tests.sandbox.promises import PROMISES
 
 ATTACKS = [*attacks_machine.ATTACKS, *attacks_kernel.ATTACKS]
 
@@ -54,6 +55,9 @@ def main(level: str, abi: str, python: str) -> None:
         keepers = sum(len(slot.keepers) for slot in sandbox._slots) * (2 if level == "L2" else 1)
         canary = 1
         say(label="processes", extra=len(descendants(os.getpid())) - keepers - canary)
+    for promise in PROMISES if abi == "newest" else ():
+        with Sandbox(1, _forced=forced) as sandbox:
+            say(label=promise.__name__, wrong=promise(sandbox))
     say(label="left", processes=descendants(os.getpid()))
 
 

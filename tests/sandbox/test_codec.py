@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import struct
-import time
 from contextlib import suppress
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rewards.sandbox import codec
 from rewards.sandbox.codec import DEEPEST, HEAD, Malformed, decode, encode, frame, read_frame
 from rewards.sandbox.types import Opaque
 
@@ -110,13 +110,59 @@ def test_deep_nesting_is_malformed_on_both_sides() -> None:
         decode(b"l1:" * (DEEPEST + 2) + b"N")
 
 
-def test_colliding_keys_are_malformed_before_they_cost_time() -> None:
-    prime = 2**61 - 1  # hash(i * prime) == 0 for every i
-    pairs = b"".join(b"i%x;N" % (i * prime) for i in range(20_000))
-    started = time.monotonic()
-    with pytest.raises(Malformed, match="one hash"):
-        decode(b"d20000:" + pairs)
-    assert time.monotonic() - started < 1  # 0.1 s here; putting them in a dict takes 2 s
+def one_hash(count: int) -> list[int]:
+    """Keys whose hash is 0."""
+    return [i * (2**61 - 1) for i in range(count)]
+
+
+def one_path(bits: int) -> list[int]:
+    """Keys with as many hashes as there are of them, which meet each other in a dict of 2**bits places.
+
+    Where `hash >> 5 * k` has come to 0, a dict tries place 5 i + 1 after place i.  Two thirds of the keys fill a
+    stretch of that path; each of the others gets to its beginning over places that are taken, and must walk it.
+    """
+    size = 1 << bits
+    path = [0]
+    while len(path) < size * 4 // 10:
+        path.append((5 * path[-1] + 1) % size)
+    position = {place: i for i, place in enumerate(path)}
+    walkers: list[int] = []
+    for key in range(size, size << 5):
+        place, rest = key % size, key
+        while rest and place in position:
+            rest >>= 5
+            place = (5 * place + rest + 1) % size
+        if not rest and position.get(place, len(path)) < len(path) // 4:
+            walkers.append(key)
+        if len(walkers) == size * 2 // 10:
+            break
+    return path + walkers
+
+
+def keys_cpu(keys: list[int]) -> float:
+    """Seconds that they take to be put in a dict."""
+    reader = codec._Reader(b"d%d:" % len(keys) + b"".join(b"i%x;N" % key for key in keys), codec.MOST_ITEMS)
+    reader.keys_cpu = 1e9
+    reader.value(0)
+    return 1e9 - reader.keys_cpu
+
+
+@pytest.mark.parametrize(
+    ("tag", "keys"),
+    [(b"d", one_path(14)), (b"d", one_hash(9_000)), (b"S", one_hash(9_000)), (b"Z", one_hash(9_000))],
+)
+def test_keys_that_get_in_each_others_way_are_malformed(tag: bytes, keys: list[int], monkeypatch: Any) -> None:
+    honest = min(keys_cpu(list(range(len(keys)))) for _ in range(3))
+    assert keys_cpu(keys) > 10 * honest
+    monkeypatch.setattr(codec, "KEYS_CPU", 4 * honest)
+    body = b"".join(b"i%x;" % key + (b"N" if tag == b"d" else b"") for key in keys)
+    with pytest.raises(Malformed, match="way"):
+        decode(tag + b"%d:" % len(keys) + body)
+
+
+def test_frozenset_is_small_because_it_is_filled_at_once() -> None:
+    with pytest.raises(Malformed, match="frozenset of more than"):
+        decode(encode(frozenset(range(codec.LARGEST_FROZENSET + 1))))
 
 
 def test_many_items_are_malformed() -> None:

@@ -13,16 +13,18 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rewards.sandbox import SandboxUnavailable, landlock, levels
+from rewards.sandbox import Sandbox, SandboxUnavailable, landlock, levels
 from rewards.sandbox.client import interpreter
 from tests.sandbox.attacks import Attack
 from tests.sandbox.contain import ATTACKS
 from tests.sandbox.host import Host, unconfined
+from tests.sandbox.promises import PROMISES
 
 HERE = Path(__file__).resolve().parents[2]
 NOBODY = 61_234  # owns nothing
@@ -98,6 +100,13 @@ def test_attack_is_contained(world: dict[str, Any], attack: Attack) -> None:
     assert line["reason"] != "ok"
 
 
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda one: one.__name__)
+def test_promise_is_kept(world: dict[str, Any], promise: Callable[[Sandbox], list[str]]) -> None:
+    if promise.__name__ not in world:
+        pytest.skip("no promise depends on Landlock's version; run with the newest")
+    assert world[promise.__name__]["wrong"] == []
+
+
 def test_nothing_is_left_behind(world: dict[str, Any]) -> None:
     assert world["processes"]["extra"] == 0
     assert world["left"]["processes"] == []
@@ -122,6 +131,40 @@ def test_a_machine_without_landlock_and_namespaces_is_refused_with_what_is_missi
     monkeypatch.setattr(levels, "start", lambda orders, python: (_ for _ in ()).throw(OSError("unshare: EPERM")))
     with pytest.raises(SandboxUnavailable, match=r"L2 not: unshare: EPERM; L1 not: Landlock is absent.*CAP_SETUID"):
         levels.find((), levels.Forced())
+
+
+_LEVEL_AND_RUN = """
+from rewards.sandbox import Sandbox
+with Sandbox(1) as box: ran = box.run_stdin("print(42)\\n1 / 0", b"")
+print(box.level, ran.reason, ran.stdout, "ZeroDivisionError" in ran.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    "condition", ["umask 027", "umask 077", "ulimit -n 64", "exec 2>&-", "exec <&- 2>&-", "exec 2>/dev/full"]
+)
+def test_strange_start_changes_neither_level_nor_verdict(sandbox: Sandbox, condition: str) -> None:
+    done = _started_under(condition)
+    assert done.stdout == f"{sandbox.level} runtime_error b'42\\n' True\n"
+
+
+@pytest.mark.parametrize(
+    ("condition", "words"),
+    [("ulimit -n 30", "30 files may be open"), ("mount -t tmpfs none /proc", "/proc is not mounted")],
+)
+def test_start_that_cannot_be_says_what_is_missing_and_what_to_do(condition: str, words: str) -> None:
+    if "mount" in condition and (os.geteuid() != 0 or subprocess.run(["unshare", "-m", "true"]).returncode):
+        pytest.skip("needs a namespace to hide /proc in")
+    last = _started_under(condition, *(["unshare", "-m"] if "mount" in condition else [])).stderr.splitlines()[-1]
+    assert words in last
+    assert "with `" in last
+
+
+def _started_under(condition: str, *prefix: str) -> subprocess.CompletedProcess[str]:
+    command = [*prefix, "sh", "-c", f'{condition}; exec "$0" -c "$1"', sys.executable, _LEVEL_AND_RUN]
+    return subprocess.run(
+        command, cwd=HERE, env={**os.environ, "PYTHONPATH": str(HERE)}, capture_output=True, text=True
+    )
 
 
 def test_a_kernel_that_claims_what_it_does_not_enforce_is_refused() -> None:

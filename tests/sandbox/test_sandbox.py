@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from rewards.sandbox import Limits, Sandbox, SandboxError
-from rewards.sandbox.keeper import TICK
+from rewards.sandbox.clocks import TICK
 from tests.sandbox.host import descendants
 
 HONEST = {
@@ -194,8 +194,8 @@ def test_program_that_does_not_load_gives_one_result_that_says_so(sandbox: Sandb
     assert [one.reason for one in sandbox.call_functions(source, "f", [[1], [2]])] == [reason]
 
 
-def test_reply_above_the_output_limit_is_a_failure_of_the_program(sandbox: Sandbox) -> None:
-    (returned,) = sandbox.call_functions("def f(): return 'x' * 10000", "f", [[]], Limits(output=5000))
+def test_reply_above_the_limit_is_a_failure_of_the_program(sandbox: Sandbox) -> None:
+    (returned,) = sandbox.call_functions("def f(): return 'x' * 10000", "f", [[]], Limits(value=5000))
     assert returned.reason == "protocol"
 
 

@@ -1,4 +1,4 @@
-"""The suite of 164 attacks is all there: each number is an attack in the lists, or a test by name."""
+"""The suite of 171 attacks is all there: each number is an attack in the lists, or a test by name."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ BY_TEST = {
     162: "test_containment:test_a_machine_without_landlock_and_namespaces_is_refused_with_what_is_missing",
     163: "test_containment:test_a_kernel_that_claims_what_it_does_not_enforce_is_refused",
     164: "test_sandbox:test_kernel_short_of_memory_takes_a_job_before_the_trainer",
+    170: "test_codec:test_keys_that_get_in_each_others_way_are_malformed",
+    171: "test_containment:test_promise_is_kept",  # keepers that are stopped, killed, or drowned in calls
 }
 
 
 def test_every_number_of_the_suite_is_there() -> None:
     numbers = {attack.number for attack in (*ATTACKS, *STDIN, *CALLS)} | set(BY_TEST)
-    assert sorted(set(range(1, 165)) - numbers) == []
+    assert sorted(set(range(1, 172)) - numbers) == []
 
 
 def test_no_two_attacks_have_one_name() -> None:
