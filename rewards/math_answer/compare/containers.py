@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import reduce
 
 from rewards.math_answer.compare import choices, forms, relations, values
@@ -117,10 +118,13 @@ def _spread(seq: Seq, count: int) -> Seq:
 
 
 def _items(c: Context, left: Seq, right: Seq) -> Equality:
-    """Items and their brackets, once labels are off."""
-    unordered = {_kind(left), _kind(right)} <= {"list", "set"}
-    if unordered and len(left.items) != len(right.items):
-        left, right = (_as_distinct(side) for side in (left, right))
+    """Items and their brackets, once labels are off.  {2, 2} is {2}, and points are a set of solutions; a list of
+    numbers counts each of them."""
+    kinds = {_kind(left), _kind(right)}
+    unordered = kinds <= {"list", "set"}
+    points = all(isinstance(item, Seq) for item in (*left.items, *right.items))
+    if unordered and ("set" in kinds or points) and len(left.items) != len(right.items):
+        left, right = (replace(side, items=tuple(dict.fromkeys(side.items))) for side in (left, right))
     if len(left.items) != len(right.items):
         return Equality(False, "container", f"{len(left.items)} items against {len(right.items)}")
     if unordered:
@@ -128,12 +132,6 @@ def _items(c: Context, left: Seq, right: Seq) -> Equality:
     if _same_brackets(c, left, right):
         return in_order(c, left.items, right.items)
     return Equality(False, "container", "other brackets")
-
-
-def _as_distinct(seq: Seq) -> Seq:
-    """{2, 2} as the set of 2, and points each once; but the list `2, 2` is not `2`."""
-    points = all(isinstance(item, Seq) for item in seq.items)
-    return Seq(tuple(dict.fromkeys(seq.items)), seq.open, seq.close) if points or _kind(seq) == "set" else seq
 
 
 def _one_answer(c: Context, gold: Node, pred: Node) -> Equality | None:
