@@ -22,6 +22,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 PositiveOrOff = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 Share = Annotated[float, Field(gt=0, le=1, strict=True)]
 ShareOrNone = Annotated[float, Field(ge=0, le=1, strict=True)]
+Text = Annotated[str, Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]  # what every random generator takes
 
 
@@ -40,7 +41,7 @@ class _Settings(BaseModel):
 
 
 class Model(_Settings):
-    name: str
+    name: Text
     """Hugging Face id, directory in Hugging Face format, or "builtin:tiny" (made on the spot, for "quickstart")."""
     revision: str | None = None
     """Branch, tag or commit on the Hub.  Ignored for directories."""
@@ -53,7 +54,7 @@ class Model(_Settings):
 
 
 class Data(_Settings):
-    source: str
+    source: Text
     """Hugging Face id, a .jsonl, .json, .csv or .parquet file, or a generated task: "builtin:arithmetic" or
     "builtin:functions"."""
     subset: str | None = None
@@ -86,7 +87,7 @@ class Sampling(_Settings):
     """Longest completion, in tokens.  Too short a limit is the most common reason for a run that learns nothing."""
     temperature: Annotated[float, Field(ge=0.01, allow_inf_nan=False, strict=True)] = 1.0
     """Of sampling while training; the policy's log-probabilities use the same.  vLLM has nothing between 0 and 0.01."""
-    stop: tuple[str, ...] = ()
+    stop: tuple[Text, ...] = ()
     """Texts that end a completion besides the model's own end token; for base models, "</answer>" say."""
     max_num_gen_batches: Count = 1
     """Dynamic sampling (DAPO, arXiv 2503.14476): rounds of sampling in a step at most.  Each after the first asks new

@@ -38,6 +38,8 @@ def load_config(
     """
     path = _find(source)
     tree = _read(path)
+    for given in (data or "", *rewards):
+        _refuse_bytes(given, given)
     if data is not None and isinstance(tree.setdefault("data", {}), dict):
         of_the_old = ("subset", "split", "problem", "answer", "limit")
         tree["data"] = {key: value for key, value in tree["data"].items() if key not in of_the_old} | {"source": data}
@@ -97,9 +99,9 @@ def validate(
 
 def _blamed(sentence: str, changes: Sequence[str], place: str) -> str:
     """The last change whose setting the first clause speaks of: it won over the file.  Otherwise the file."""
-    clause = re.sub(r"\breward\.\d+\.", "reward.", sentence.partition(";")[0])
+    clause = re.sub(r"\.\d+\b", "", sentence.partition(";")[0])  # of a list's item, the list
     for change in reversed(changes):
-        key = re.sub(r"^reward\.\d+\.", "reward.", change.partition("=")[0].strip())
+        key = re.sub(r"\.\d+\b", "", change.partition("=")[0].strip())
         named = (key, key.partition(".")[0])  # an unknown group is complained of as a whole
         if any(re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.])", clause) for name in named):
             return f"--set {change if len(change) <= 80 else change[:79] + '…'}"
@@ -131,6 +133,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _apply(tree: dict[str, Any], change: str) -> None:
     """Put `group.key=value` into the tree; the value is TOML, or text where it is not."""
+    _refuse_bytes(change, f"--set {change}")
     key, equals, text = change.partition("=")
     names = key.strip().split(".")
     if not equals or not all(names):
@@ -153,6 +156,12 @@ def _apply(tree: dict[str, Any], change: str) -> None:
         if not isinstance(node, dict | list):
             raise ConfigError(f"--set {change}: {'.'.join(names[: depth + 1])} is a setting, not a group of settings")
     node[last] = value
+
+
+def _refuse_bytes(given: str, place: str) -> None:
+    """Python hides bytes of the command line that are no UTF-8 in halves of surrogate pairs, which no file can hold."""
+    if any("\ud800" <= character <= "\udfff" for character in given):
+        raise ConfigError(f"{place}: is not UTF-8 text; write it as UTF-8, or give the file another name")
 
 
 def _value(text: str) -> Any:
@@ -234,6 +243,7 @@ _WORDS = {
     "Input should be": "must be",
     "a valid dictionary or instance of": "a table of settings for",
     "a valid tuple": "a list",
+    "String should have at least 1 character": "must not be empty",
 }
 
 

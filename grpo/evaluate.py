@@ -84,7 +84,7 @@ def evaluate(
     arrived: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
     """Sample `n` completions per prompt and measure.  `by` names columns for the breakdown; default: the usual ones."""
-    _check_columns([prompt.problem for prompt in prompts], by or ())
+    check_columns([prompt.problem for prompt in prompts], by or ())
     futures = {}
     for index, group in engine.sample(prompts, n, params):
         futures[index] = scorer.submit(group)
@@ -117,7 +117,7 @@ def score_completions(
 
     A problem without any counts as wrong: left out, it would flatter the result.  `ks`: powers of two by default.
     """
-    _check_columns(problems, by or ())
+    check_columns(problems, by or ())
     unknown = sorted(set(texts) - {problem.id for problem in problems})
     if unknown:
         raise DataError(
@@ -214,7 +214,7 @@ def _breakdown(
     return tables
 
 
-def _check_columns(problems: Sequence[Problem], by: Sequence[str]) -> None:
+def check_columns(problems: Sequence[Problem], by: Sequence[str]) -> None:
     """Before anything is sampled, because afterwards the samples would be lost."""
     there = dict.fromkeys(name for problem in problems for name in problem.facts)
     for column in by:

@@ -132,12 +132,13 @@ def _sample(config: EvalConfig, options: EvalOptions, say: Say) -> _Result:
     if options.n > 1 and config.eval.temperature == 0:
         raise ConfigError(f"--n {options.n} with --temperature 0: is {options.n} times the same; leave one of them out")
     from grpo import assemble
-    from grpo.evaluate import evaluate
+    from grpo.evaluate import check_columns, evaluate
     from grpo.run.console import Console
     from grpo.scoring import declarations
     from grpo.types import SamplingParams
 
     problems = assemble.load_judgeable(config.data, config.reward, declarations(config.reward), say)
+    check_columns(problems, options.by or ())
     made = Path("runs", f"tiny-model-{config.run.seed}")
     files = assemble.find_model(config.model, made, seed=config.run.seed)
     prompts = assemble.prompts_for(problems, files, config.data, max_tokens=options.max_tokens or 1)

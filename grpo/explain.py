@@ -27,7 +27,7 @@ from grpo.errors import DataError
 from grpo.learning.batch import Batch
 from grpo.metrics import gold_of
 from grpo.objectives import Objective, zero_variance
-from grpo.replay import OpenStep, opened, recorded_samples
+from grpo.replay import OpenStep, opened, recorded_config, recorded_samples
 
 Say = Callable[[str], None]
 LONGEST_QUESTION = 100  # characters
@@ -60,6 +60,7 @@ class Explanation:
 
 def explain(run: Path, step: int, problem: str | None, say: Say, show: Callable[[Table], None]) -> None:
     """Print the arithmetic of `problem`'s group in step `step`; by default of the first group that carries a signal."""
+    recorded_config(run)  # refuses what is no run
     recorded = recorded_samples(run, step)
     names = list(dict.fromkeys(row["problem"] for row in recorded))
     if problem is not None and problem not in names:  # known before anything is opened

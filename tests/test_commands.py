@@ -294,6 +294,11 @@ def test_one_sample_is_greedy_and_several_are_not_by_default(n, temperature, use
     assert settings("m", "d", n=n, temperature=temperature).eval.temperature == used
 
 
+def test_a_column_that_is_not_there_is_refused_before_any_model_is_opened():
+    with pytest.raises(DataError, match=r"^--by nope: there is no such column; there are id, problem, answer, level"):
+        commands.evaluate(["no/such-model", "data.jsonl"], options(by=["nope"]))
+
+
 def test_several_greedy_samples_are_refused_for_being_one():
     with pytest.raises(ConfigError, match=r"^--n 4 with --temperature 0: is 4 times the same"):
         commands.evaluate(["builtin:tiny", "data.jsonl"], options(n=4, temperature=0.0))

@@ -147,7 +147,7 @@ def test_a_copy_of_a_configuration_differs_in_what_is_named_and_nothing_else(loa
 numbers = st.floats(1e-9, 1e9, allow_nan=False)
 
 
-@given(lr=numbers, steps=st.integers(1, 10**12), system=st.text(), stop=st.lists(st.text(), max_size=3))
+@given(lr=numbers, steps=st.integers(1, 10**12), system=st.text(), stop=st.lists(st.text(min_size=1), max_size=3))
 def test_a_configuration_that_is_written_down_reads_back_as_the_same(lr, steps, system, stop):
     config = Config(
         model={"name": "m"},
@@ -329,6 +329,9 @@ def test_an_unknown_setting_of_a_reward_is_refused_with_the_nearest(refusal):
         ("sampling.group_size=1", "sampling.group_size = 1: must be greater than or equal to 2"),
         ("model.dtype=fp16", "model.dtype = 'fp16': must be 'auto', 'float32' or 'bfloat16'"),
         ("model.name=5", "model.name = 5: must be a valid string"),
+        ("model.name=", "model.name = '': must not be empty"),
+        ("data.source=", "data.source = '': must not be empty"),
+        ('sampling.stop=[""]', "sampling.stop.0 = '': must not be empty"),
         ("data.chat=maybe", "data.chat = 'maybe': must be a valid boolean"),
         ("optim=5", "optim = 5: must be a table of settings for Optim"),
         ("optim.tokens_per_microbatch=0", 'optim.tokens_per_microbatch = 0: must be "auto" or a whole number from 1'),
@@ -358,6 +361,13 @@ def test_a_setting_without_a_default_must_be_there(refusal):
 
 def test_a_huge_value_is_cut_where_it_is_quoted(refusal):
     assert len(refusal(MINIMAL, f"run.steps={'x' * 5000}")) < 200
+
+
+def test_bytes_that_are_no_text_are_refused_wherever_they_are_given(refusal):
+    said = "is not UTF-8 text; write it as UTF-8, or give the file another name"
+    assert refusal(MINIMAL, "data.system=\udcff") == f"--set data.system=\udcff: {said}"
+    assert refusal(MINIMAL, data="\udcff.jsonl") == f"\udcff.jsonl: {said}"
+    assert refusal(MINIMAL, rewards=["\udcff.py:f"]) == f"\udcff.py:f: {said}"
 
 
 @pytest.mark.parametrize(

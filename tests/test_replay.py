@@ -12,7 +12,7 @@ import pytest
 
 from grpo.config import Config
 from grpo.errors import DataError
-from grpo.explain import explained, footing, heading, table
+from grpo.explain import explain, explained, footing, heading, table
 from grpo.replay import differences, opened, replay, rescore
 from grpo.train import train
 from tests import runs
@@ -81,6 +81,11 @@ def test_a_step_that_differs_from_its_record_is_told_where_first(
     said: list[str] = []
     assert not replay(changed(recorded[1], tmp_path, file, 4, **values), 4, said.append)
     assert any(line.startswith("step 4: differs from what was recorded, first in " + first) for line in said)
+
+
+def test_nothing_can_be_explained_of_a_folder_without_a_run(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"holds no run \(no config.toml\)"):
+        explain(tmp_path, 1, None, lambda line: None, lambda table: None)
 
 
 def test_a_record_from_before_the_gold_answer_was_in_it_is_as_good() -> None:

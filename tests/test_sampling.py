@@ -541,6 +541,16 @@ def test_a_draw_follows_the_probabilities_and_never_takes_what_has_none() -> Non
     assert drawn_B.bincount(minlength=6)[[0, 2, 5]].tolist() == [0, 0, 0]
 
 
+def test_a_processor_without_memory_is_told_what_to_lower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory")
+
+    sampler = start("transformers", save_model(tmp_path))
+    monkeypatch.setattr(sampler, "_complete", full)
+    with pytest.raises(SamplerError, match=r"out of memory with 1 prompts of 2 completions; lower sampling.max_tokens"):
+        list(sampler.sample(PROMPTS[:1], 2, SamplingParams(4, 1.0, seed=0)))
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_logits_that_are_not_numbers_stop_the_sampling(tmp_path: Path, backend: str) -> None:
     with closing(start(backend, save_model(tmp_path))) as broken:

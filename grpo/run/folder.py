@@ -3,7 +3,7 @@
     runs/<name>/
         config.toml      every setting, resolved; the run can be repeated from this file alone
         metrics.jsonl    one flat row per step, and one per evaluation
-        samples.jsonl    one row per completion: text, reward, advantage, and every reward's reason
+        samples.jsonl    one row per completion: gold answer, text, reward, advantage, every reward's reason
         checkpoints/     models in Hugging Face format, and what exact resume needs
         eval/<label>/    results.json and samples.jsonl of each evaluation
         report.html      the whole run on one page

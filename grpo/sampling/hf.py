@@ -84,7 +84,9 @@ class TransformersSampler:
             batch = [prompts[i] for i in indices]
             try:
                 completions = self._complete(batch, n, params, draws)
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:  # torch has an OutOfMemoryError for GPUs, and for processors only a text
+                if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+                    raise
                 raise SamplerError(
                     f"{self.name}: out of memory with {len(batch)} prompts of {n} completions; "
                     "lower sampling.max_tokens or sampling.group_size"
