@@ -21,7 +21,7 @@ Covered, on every machine where a `Sandbox` can be made (a test for each: tests/
     processes     a program starts no other, signals none, traces none, and none of it outlives its test
     files         it reads the standard library, shared libraries and time zones; it writes, creates and alters nothing
     network       no socket of any family; a socket pair speaks to itself only
-    kernel        about 120 system calls of 350, 22 of them for some arguments; asking for the hostile ones is fatal
+    kernel        about 130 system calls of 350, 22 of them for some arguments; asking for the hostile ones is fatal
     CPU, time     watched from outside; over the limit, SIGKILL at the keeper's next look, every 20 ms, whatever the
                   program catches.  Time that it was ready to run and others ran is no wall time, up to ten times
                   the limit
