@@ -21,15 +21,15 @@ Covered, on every machine where a `Sandbox` can be made (a test for each: tests/
     processes     a program starts no other, signals none, traces none, and none of it outlives its test
     files         it reads the standard library, shared libraries and time zones; it writes, creates and alters nothing
     network       no socket of any family; a socket pair speaks to itself only
-    kernel        about 120 system calls of 350, 22 of them for some arguments; asking for the hostile ones is fatal
+    kernel        about 130 system calls of 350, 22 of them for some arguments; asking for the hostile ones is fatal
     CPU, time     watched from outside; over the limit, SIGKILL at the keeper's next look, every 20 ms, whatever the
                   program catches.  Time that it was ready to run and others ran is no wall time, up to ten times
                   the limit
     memory        address space, with no way round it (no files in memory, no shared memory) but its 64 descriptors:
-                  what pipes and socket pairs buffer, 14 MiB with Linux's default for sockets, and what stdout and
-                  stderr hold.  The kernel, when short of memory, takes a job first
-    threads       more than `Limits.threads` at a look is fatal; where jobs have a user of their own the kernel refuses
-                  them first
+                  what pipes and socket pairs buffer, 14 MiB with Linux's default for sockets, and what stdin, stdout
+                  and stderr hold, 16 MiB each.  The kernel, when short of memory, takes a job first
+    threads       more than `Limits.threads` at a look is fatal; where jobs have a user or a user namespace of their
+                  own the kernel refuses them first
     output        bytes of stdout, of stderr, and of what a call returns
     secrets       empty environment, no descriptors but its own, no trace of another program or of what is expected
     values        plain data only; reading them runs no code of the program's and takes bounded time
@@ -45,7 +45,7 @@ A machine is tried when the sandbox starts, each keeper tests its own confinemen
     the kernel    is shared: a hole in one of the allowed calls is a way out.  For programs of strangers, run the whole
                   trainer, or just this, in gVisor, Kata or a virtual machine
     names         stat is not seen by Landlock: below L2 a program learns whether a file exists, and its size
-    threads       between two looks, where jobs have no user of their own: some hundreds for 20 ms
+    threads       between two looks at L0: some hundreds for 20 ms
     all together  memory is limited per program, not over the pool: `workers` × `Limits.memory` is address space that
                   programs may fill
     side channels such as timing between programs that run at the same time

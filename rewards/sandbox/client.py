@@ -106,14 +106,12 @@ class Client:
         try:
             return self._receive(seconds)
         except Lost as error:
-            self.kill()
-            if self.taken() < self.jobs:
-                raise
-            raise Died(*error.args) from None
+            raise self.give_up(str(error)) from None
 
-    def kill(self) -> None:
-        """End the keeper without its help, and with it its job."""
+    def give_up(self, why: str) -> Lost | Died:
+        """End the keeper without its help, and with it its job.  `Lost` if it never had that, and `Died` if it had."""
         self._process.kill()
+        return Lost(why) if self.taken() < self.jobs else Died(why)
 
     def hang_up(self) -> None:
         """Ask the keeper to end; also wakes a thread that waits for its job."""

@@ -37,10 +37,14 @@ class Allowance:
 
 
 class Confinement:
-    """`user`: the number that jobs run under, or None to keep the keeper's.  `abi`: 0 for no Landlock."""
+    """`user`: the number that jobs run under, or None to keep the keeper's.  `abi`: 0 for no Landlock.
 
-    def __init__(self, user: int | None, abi: int, trees: Trees) -> None:
-        self._user = user
+    `others`: how many processes the kernel counts with a job's threads against its limit; None where it counts all of
+    the user's, so that it cannot be used.
+    """
+
+    def __init__(self, user: int | None, abi: int, trees: Trees, others: int | None) -> None:
+        self._user, self._others = user, others
         _limit(_SAME_FOR_ALL)  # the keeper's own, which jobs inherit
         os.nice(NICE)  # likewise; a change in each job would cost a look at the scheduler's queue
         self._rules = landlock.ruleset(abi, trees.readable, DEVICES, trees.listable) if abi else None
@@ -48,7 +52,9 @@ class Confinement:
 
     def enter(self, allowance: Allowance, parent: int, keep_below: int) -> None:
         """Confine this process for good; descriptors from `keep_below` on are closed."""
-        _limit(_of_this_job(allowance, count_threads=self._user is not None))
+        _limit(_of_this_job(allowance))
+        if self._others is not None:
+            _limit({resource.RLIMIT_NPROC: allowance.threads + self._others})
         if self._user is not None:
             os.setgroups([])
             os.setresgid(self._user, self._user, self._user)
@@ -73,16 +79,13 @@ _SAME_FOR_ALL = {
 }
 
 
-def _of_this_job(allowance: Allowance, count_threads: bool) -> dict[int, int]:
-    limits = {
+def _of_this_job(allowance: Allowance) -> dict[int, int]:
+    return {
         resource.RLIMIT_CPU: int(allowance.total_cpu) + 2,  # a back-stop: the keeper's clock comes first
         resource.RLIMIT_FSIZE: allowance.files + 1,  # one more, so that reaching it can be told from filling it
         resource.RLIMIT_NOFILE: OPEN_FILES,
         resource.RLIMIT_AS: allowance.memory,
     }
-    if count_threads:  # the kernel counts per user over the whole machine: only for a user who is nobody else
-        limits[resource.RLIMIT_NPROC] = allowance.threads
-    return limits
 
 
 def _limit(limits: dict[int, int]) -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from . import codec
-from .client import Client, Died, memory_file
+from .client import Client, memory_file
 from .clocks import PATIENCE
 from .codec import Malformed
 from .confine import Allowance
@@ -28,7 +28,7 @@ GRACE = 30.0  # seconds beyond all that a keeper may take; then it is killed
 class Job:
     """Started on construction.  `close` ends it if it has not ended, and leaves the keeper ready for the next.
 
-    Whatever is waited for here has a deadline, for a keeper that does not do its work: then `Died`, and it is killed.
+    Whatever is waited for here has a deadline; a keeper that misses it is killed, and the job has `Died`.
 
     `calls`: how many calls it will get at most; 0 for a program with stdin and stdout.
     """
@@ -77,9 +77,8 @@ class Job:
     def _left(self) -> float:
         return max(0.001, self._deadline - time.monotonic())
 
-    def _overdue(self) -> Died:
-        self._client.kill()
-        return Died("sandbox: its keeper did not end a job in time")
+    def _overdue(self) -> SandboxError:
+        return self._client.give_up("sandbox: its keeper did not end a job in time")
 
     def ended(self) -> Mapping[str, Any]:
         """How it ended, as the keeper tells it; waits for that."""

@@ -23,6 +23,7 @@ import gc
 import importlib
 import json
 import os
+import re
 import resource
 import select
 import signal
@@ -97,11 +98,20 @@ def _prepare(orders: Orders, control: socket.socket) -> Confinement:
         namespaces.enter(places, control)
         streams.open_by_name()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    confinement = Confinement(orders.user, orders.abi, places)
+    confinement = Confinement(orders.user, orders.abi, places, _counted_with_a_job(orders))
     sys.path_importer_cache.clear()  # a job looks again, with its own rights
     gc.collect()
     gc.freeze()  # shared with every job, so not to be touched by their collections
     return confinement
+
+
+def _counted_with_a_job(orders: Orders) -> int | None:
+    """The kernel counts threads by user: over the whole machine, or since Linux 5.14 over a user namespace."""
+    if orders.user is not None:
+        return 0
+    release = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    recent = release is not None and (int(release[1]), int(release[2])) >= (5, 14)
+    return 2 if orders.namespaces and recent else None  # the keeper's own two processes
 
 
 def _serve(control: socket.socket, file: int, confinement: Confinement, proc: Proc) -> None:

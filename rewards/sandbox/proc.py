@@ -36,7 +36,10 @@ class Proc:
             return 0
 
     def waited(self, number: int) -> float:
-        """Seconds that its living threads, taken together, were ready to run while others ran."""
+        """Seconds that one of its living threads was ready to run while others ran: the one that waited longest.
+
+        Their sum would be a program's to raise: of many threads that want the processor by turns all but one wait.
+        """
         try:
             tasks = os.open(f"{number}/task", _DIRECTORY, dir_fd=self._root)
         except (FileNotFoundError, ProcessLookupError):
@@ -47,7 +50,7 @@ class Proc:
             return 0.0
         finally:
             os.close(tasks)
-        return sum(int(one[1]) for one in figures if len(one) == 3) / 1e9  # nanoseconds: running, waiting; slices
+        return max((int(one[1]) for one in figures if len(one) == 3), default=0) / 1e9  # nanoseconds
 
     @staticmethod
     def _read(path: str, directory: int) -> str:

@@ -81,7 +81,11 @@ def leaks(client: Client) -> list[str]:
         found = stdout.splitlines() + ([] if reason == "ok" else [f"the test itself ended with {reason} {stderr}"])
     for name, source, reasons in (
         ("trace a process", _KILLED, ("blocked_syscall",)),
-        ("run more threads than it may (is /proc mounted with hidepid?)", _THREADS, ("thread_limit", "runtime_error")),
+        (
+            "run more threads than it may (does hidepid hide jobs in /proc?)",
+            _THREADS,
+            ("thread_limit", "runtime_error"),
+        ),
     ):
         found += [] if _run(client, source)[0] in reasons else [name]
     return found

@@ -111,9 +111,9 @@ def test_limits_must_be_above_zero(setting: dict[str, int]) -> None:
         Limits(**setting)  # type: ignore[arg-type]
 
 
-def test_cpu_limit_is_overrun_by_two_looks_at_the_clock_at_most(sandbox: Sandbox) -> None:
+def test_cpu_limit_is_overrun_by_few_looks_at_the_clock(sandbox: Sandbox) -> None:
     over = [sandbox.run_stdin("while 1: pass", b"", Limits(cpu=0.2)).cpu - 0.2 for _ in range(3)]
-    assert min(over) <= 2 * TICK
+    assert min(over) <= 5 * TICK
 
 
 def test_cpu_limit_counts_every_thread(sandbox: Sandbox) -> None:
