@@ -38,6 +38,7 @@ from rewards.math_answer.read.words import normal_text
 
 MAX_CHARS = 2048
 MAX_FILLED = 1000  # items that `…` may stand for
+_JOINING = frozenset(("and", "or", "∧", "∨"))
 _SET_OPS = frozenset(("cup", "cap", "setminus"))
 _CHOICE = re.compile(r"(?:\\text(?:bf)?\{)?\(?([A-H])[).:]\)?\s*\}?[\s~]+(?!(?:or|and)\b)([^=<>].*)", re.DOTALL)
 _OPTION = re.compile(r"(?:\\text(?:bf)?\{\s*)?(?:option|choice)\s*:?\s*\(?([A-J])\)?\s*\}?", re.IGNORECASE)
@@ -67,6 +68,8 @@ class AnswerParser(UnitParser):
             separators = set()
             while self.token.kind == "sep":
                 separators.add(self.next().text)
+            if self.finished(closers) and separators & _JOINING:
+                raise ParseError("nothing after the last word")  # `42 or`
             if self.finished(closers) or not (separators or self.starts_item(closers)):
                 break
             between |= separators

@@ -358,6 +358,8 @@ def _difference(terms: list[Node]) -> Node:
 
 
 def _negated(node: Node) -> Node:
+    if is_op(node, "cut"):
+        return Op("cut", (_negated(node.args[0]),))
     return Num(-node.value, node.places) if isinstance(node, Num) else Op("neg", (node,))
 
 
