@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 
 from rewards.math_answer.compare import choices, forms, relations, values
 from rewards.math_answer.compare.context import Context
@@ -11,6 +12,7 @@ from rewards.math_answer.compare.items import in_any_order, in_order
 from rewards.math_answer.compute import sets
 from rewards.math_answer.nodes import EMPTY, REALS, Cases, Matrix, Node, Op, Relation, Seq
 
+_JOINED = {"∨": "cup", "∧": "cap"}
 _SETS = frozenset(("cup", "cap", "setminus"))
 
 
@@ -40,6 +42,17 @@ def _sets(c: Context, gold: Node, pred: Node) -> Equality | None:
     return None
 
 
+def _alternatives(c: Context, gold: Node, pred: Node) -> Equality | None:
+    """`x = 1 or y = 2`, `p ∧ q`: joined in the same way, in any order."""
+    joined = [node.name in _JOINED if isinstance(node, Op) else False for node in (gold, pred)]
+    if not all(joined):
+        return Equality(False, "relation", "joined in another way") if any(joined) else None
+    assert isinstance(gold, Op) and isinstance(pred, Op)
+    if gold.name != pred.name:
+        return Equality(False, "relation", "joined in another way")
+    return in_any_order(c, gold.args, pred.args, "relation")
+
+
 def _relations(c: Context, gold: Node, pred: Node) -> Equality | None:
     if isinstance(gold, Relation) or isinstance(pred, Relation):
         return relations.relations(c, gold, pred)
@@ -55,6 +68,8 @@ def _conditions(c: Context, gold: Node, pred: Node) -> Equality | None:
 
 
 def _lists(c: Context, gold: Node, pred: Node) -> Equality | None:
+    if EMPTY in (gold, pred) and (isinstance(gold, Seq) or isinstance(pred, Seq)):
+        return Equality(False, "set", "the empty set against what has members")
     left, right = _expanded(gold), _expanded(pred)
     return sequences(c, left, right) if isinstance(left, Seq) or isinstance(right, Seq) else None
 
@@ -165,7 +180,13 @@ def _members(node: Op) -> tuple[Node, ...]:
 
 
 def _spelt_out(node: Node) -> Node:
-    """`ℝ ∖ {±1}` with both signs in the set, `{x | x < 0} ∪ {4}` with an interval in it."""
+    """`ℝ ∖ {±1}` with both signs in the set, `{x | x < 0} ∪ {4}` with an interval in it, `x < 1 or x > 5` as a union;
+    other joined statements as a list."""
+    if isinstance(node, Op) and node.name in _JOINED and all(isinstance(part, Relation) for part in node.args):
+        found = [sets.solution_set(part) for part in node.args if isinstance(part, Relation)]
+        if all(found) and len({part[0] for part in found if part}) == 1:
+            return reduce(lambda one, other: Op(_JOINED[node.name], (one, other)), [part[1] for part in found if part])
+        return Seq(node.args) if node.name == "∧" else node
     if isinstance(node, Op) and node.name in _SETS:
         return Op(node.name, tuple(map(_spelt_out, node.args)))
     if isinstance(node, Seq) and node.open == "{":
@@ -205,6 +226,7 @@ def _kind(seq: Seq) -> str:
 # Ways to read both answers as collections, in the order in which they are tried.
 _READINGS: tuple[Callable[[Context, Node, Node], Equality | None], ...] = (
     _sets,
+    _alternatives,
     _relations,
     _conditions,
     choices.several,

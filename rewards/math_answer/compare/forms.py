@@ -25,6 +25,7 @@ from rewards.math_answer.nodes import (
 )
 from rewards.math_answer.read.measures import UNIT_LETTERS, UNITS
 
+_SYMMETRIC = frozenset(("add", "mul", "gcd", "lcm", "min", "max", "∧", "∨"))
 _UNIT_LETTERS = UNIT_LETTERS | {"Omega"}
 
 
@@ -131,6 +132,7 @@ def sorted_terms(node: Node) -> Node:
             for part in parts
             for inner in (part.args if isinstance(part, Op) and part.name == node.name else (part,))
         ]
+    if node.name in _SYMMETRIC:
         parts.sort(key=repr)
     return Op(node.name, tuple(parts))
 

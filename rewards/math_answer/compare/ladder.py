@@ -48,6 +48,8 @@ def _ladder(c: Context, gold: Node, pred: Node) -> Equality:
         return values.rationals(c, gold, pred, gold.value, pred.value)
     if is_op(gold, "given") or is_op(pred, "given"):
         return measures.conditions(c, gold, pred)
+    if choices.letter_in_relation(gold, pred):
+        return Equality(False, "choice", "a formula about a letter")
     left, right = _unchained(c, gold), _unchained(c, pred)
     if isinstance(left, Equality):
         return left
@@ -142,7 +144,8 @@ def _renamed(label: Node, other: forms.Labelled) -> Node | None:
         (name, *ours), (other_name, *theirs) = label.args, right.args
         if name == other_name and len(ours) == len(theirs) == 1:
             ours_only, theirs_only = ours[0], theirs[0]
-            if isinstance(ours_only, Sym) and isinstance(theirs_only, Sym):
+            free = isinstance(ours_only, Sym) and ours_only.name not in symbols(other.value) - symbols(theirs_only)
+            if free and isinstance(ours_only, Sym) and isinstance(theirs_only, Sym):
                 return substitute(other.value, theirs_only.name, ours_only)
         return None
     for one, two in ((label, right), (right, label)):

@@ -227,6 +227,10 @@ def _concluded(text: str) -> Extracted | None:
     before, after = _IS_THE_ANSWER.search(last), _THE_SOLUTION_IS.search(last)
     if before is not None and math:
         return read(text[slice(*math[-1])], "announced") if not NEGATED.search(last) else None
+    if before is not None:
+        number = last_match(NUMBER, last[: before.start()])
+        ends = number is not None and number.end() == before.start()
+        return read(number[0], "announced") if number and ends and not NEGATED.search(last) else None
     return announced(last[after.end() :]) if after is not None else None
 
 

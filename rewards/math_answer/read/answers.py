@@ -39,6 +39,7 @@ from rewards.math_answer.read.words import normal_text
 
 MAX_CHARS = 2048
 MAX_FILLED = 1000  # items that `…` may stand for
+_JOINING = frozenset(("and", "or", "∧", "∨"))
 _SET_OPS = frozenset(("cup", "cap", "setminus"))
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _DECIMAL_COMMA = re.compile(r"(?<![\d,])(-?\d+),(\d+)(?![\d,])")
@@ -66,6 +67,8 @@ class AnswerParser(UnitParser):
             separators = set()
             while self.token.kind == "sep":
                 separators.add(self.next().text)
+            if self.finished(closers) and separators & _JOINING:
+                raise ParseError("nothing after the last word")  # `42 or`
             if self.finished(closers) or not (separators or self.starts_item(closers)):
                 break
             between |= separators
@@ -120,6 +123,8 @@ class AnswerParser(UnitParser):
             side = self.measured()
             if is_op(side, "cut"):  # `π = 3.14…`
                 sign, side = "~", side.args[0]
+            if sign == "≅" and isinstance(side, Num):  # of figures it is congruence
+                sign = "~"
             if sign == "≡" and is_op(side, "mod"):
                 side = Op("residue", children(side))
             signs.append("=" if sign == "≡" else sign)
@@ -139,7 +144,10 @@ class AnswerParser(UnitParser):
         bars, self.bars = self.bars, 0
         conditions = self.items("\\}")
         self.bars = bars
-        return Op("setof any" if self.separators in ({"or"}, {"∨"}) else "setof", (head, *conditions))
+        alternatives = self.separators in ({"or"}, {"∨"})
+        if isinstance(conditions[0], Op) and conditions[0].name in ("∧", "∨"):
+            conditions = conditions[0].args
+        return Op("setof any" if alternatives else "setof", (head, *conditions))
 
     def side(self) -> Node:
         parts = [self.setwise()]
@@ -182,13 +190,24 @@ def _grouped(groups: list[list[Node]], between: set[str]) -> tuple[Node, ...]:
     """The items, given the separators between them.  `∧` and `∨` join statements, and make one of anything else."""
     flat = [item for group in groups for item in group]
     strong = not between.isdisjoint((";", "or", "∨"))
-    if between in ({"∧"}, {"∨"}) and not all(isinstance(item, Relation) for item in flat):
-        return (Op(between.pop(), tuple(flat)),)
+    if logic := _connective(between, flat):
+        return (Op(logic, tuple(flat)),)
     sizes = {len(group) for group in groups}
     labelled = all(isinstance(item, Relation) for item in flat)
     if len(groups) > 1 and sizes and min(sizes) > 1 and (labelled or (strong and len(sizes) == 1)):
         return tuple(Seq(tuple(group)) for group in groups)
     return _continued(tuple(flat)) if DOTS in flat else tuple(flat)
+
+
+def _connective(between: set[str], items: list[Node]) -> str:
+    """What joins items to one statement: `p ∧ q`, `x < 1 or x > 5`, `x = 1 or y = 2`; nothing where they are a list."""
+    if between not in ({"∧"}, {"∨"}, {"or"}):
+        return ""
+    relations = [item for item in items if isinstance(item, Relation)]
+    alternatives = "∧" not in between and len({relation.sides[0] for relation in relations}) > 1
+    inequality = any(sign not in ("=", "~") for relation in relations for sign in relation.signs)
+    statement = alternatives or inequality if len(relations) == len(items) else not relations and "or" not in between
+    return "" if not statement else "∧" if "∧" in between else "∨"
 
 
 def _continued(items: tuple[Node, ...]) -> tuple[Node, ...]:

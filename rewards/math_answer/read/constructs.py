@@ -84,6 +84,8 @@ class ConstructParser(ExpressionParser):
         letters = "".join(token.text for token in self.tokens[start : self.at] if token.text not in "{}")
         if not letters:
             raise ParseError("a geometric sign without a name")
+        if mark in ("", "→") and not (len(letters) > 1 and letters.isupper()):
+            mark = "" if mark else "‾"  # a vector's name; a mean or a conjugate.  Over two points it is a figure
         return Sym(mark + letters)
 
     def colored(self, name: str) -> Node:

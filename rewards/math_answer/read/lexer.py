@@ -33,6 +33,7 @@ _BLACKBOARD = re.compile(r"\\(?:mathbb|Bbb|mathbf|mathds)\s*\{?\s*([RZNQC])(?![A
 _SYSTEM = re.compile(
     r"\\left\s*\\\{\s*\\begin\{(array|aligned|matrix)\}(?:\{[clr|]*\})?(.*?)\\end\{\1\}\s*\\right\s*\.?", re.DOTALL
 )
+_FROM_TO = re.compile(r"\\vec\s?\{\s?([A-Z]{2})\s?\}")  # `\vec{AB}` leads from A to B, `\vec v` is only a name
 _ORDINAL = re.compile(r"(?<=\d)\s?(?:\^\s*\{?)?(?:\\(?:text|mathrm|textrm)\{)?(?:st|nd|rd|th)\b\}*")
 
 
@@ -41,6 +42,8 @@ def tokenize(text: str, *, plain_commas: bool = True) -> list[Token]:
     text = join_thousands(text, plain_commas)
     if "\\begin" in text:
         text = _SYSTEM.sub(r"\\begin{cases}\2\\end{cases}", text)
+    if "\\vec" in text:
+        text = _FROM_TO.sub(r"\\overrightarrow{\1}", text)
     if "\\math" in text or "\\Bbb" in text:
         text = _BLACKBOARD.sub(r"\\\1\1 ", text)
     if "th" in text or "st" in text or "nd" in text or "rd" in text:

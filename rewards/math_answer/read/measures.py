@@ -27,8 +27,8 @@ _UNIT_WORDS = {
     "kelvin": "K", "pascal": "Pa pa", "mole": "mol", "electronvolt": "ev", "hertz": "hz", "ampere": "A amp",
     "ohm": "Omega Ω",
     "radian": "rad 弧度", "kilojoule": "kj", "kilowatt": "kw", "kilopascal": "kpa", "farad": "", "coulomb": "",
-    "tesla": "", "henry": "", "erg": "", "parsec": "", "angstrom": "", "calorie": "", "knot": "", "bit": "", "byte": "",
-    "decibel": "db",
+    "tesla": "", "henry": "", "erg": "", "parsec": "", "angstrom": "", "calorie": "calory", "knot": "",
+    "bit": "", "byte": "", "decibel": "db",
     "percent": "pct percentage",
 }  # fmt: skip
 UNITS: dict[str, dict[str, int]] = {}
@@ -49,19 +49,23 @@ tomatoe potato potatoe carrot onion vegetable pizza pie py cake cupcake muffin c
 doughnut sandwich sandwiche candy sweet chocolate lollipop cracker pancake burger slice serving meal snack flower rose
 daisy tree plant branch branche leaf leave seed nut book page notebook magazine novel chapter word letter question
 problem answer solution root value number digit integer prime divisor factor multiple term pair triple triangle square
-rectangle circle line point vertex vertice edge side face corner diagonal region intersection way method outcome
-possibility arrangement permutation combination subset set element function pattern sequence token unit item object
-thing piece part bag box boxe basket bottle cup glass glasse plate bowl jar can pack package packet container carton
-crate case bucket barrel tank bar block brick tile stick pencil pen crayon marker eraser paper sheet card sticker
-stamp photo picture ticket coin bill nickel dime game toy doll ball balloon marble puzzle lego car bus buse truck bike
-bicycle wheel tire boat vehicle train plane trip lap mile step jump round turn chair table desk bed seat room house
-home building floor door window wall shelf shelve shirt shoe sock hat dress dresse coat pant jean scarf scarve towel
-button bead necklace bracelet ring stone rock shell seashell pebble bone candle bulb lamp machine phone computer video
-movy movie song show episode message email call vote goal score shot win match matche run pill tablet tablespoon
-teaspoon loaf loave roll scoop bushel batch batche load day night morning dinner lunch job task test lesson mistake
-error red blue green yellow white black pink purple brown gold silver big small large little new old full whole empty
-distinct different possible such real right equal same total left remaining altogether positive ordered lattice
-regular 个 個 개 명 只 人 本 张 块 次 种 条 名 位 件 支 棵 辆 页 箱 袋 瓶 盒
+rectangle circle line point vertex vertice edge side face corner diagonal region way method outcome possibility
+arrangement permutation combination subset set element function pattern sequence token unit item object thing piece
+part bag box boxe basket bottle cup glass glasse plate bowl jar pack package packet container carton crate case bucket
+barrel tank bar block brick tile stick pencil pen crayon marker eraser paper sheet card sticker stamp photo picture
+ticket coin bill nickel dime game toy doll ball balloon marble puzzle lego car bus buse truck bike bicycle wheel tire
+boat vehicle train plane trip lap mile step jump round turn chair table desk bed seat room house home building door
+window wall shelf shelve shirt shoe sock hat dress dresse coat pant jean scarf scarve towel button bead necklace
+bracelet ring stone rock shell seashell pebble bone candle bulb lamp machine phone computer video movy movie song show
+episode message email call vote goal score shot win match matche run pill tablet tablespoon teaspoon loaf loave roll
+scoop bushel batch batche load day night morning dinner lunch job task test lesson mistake error red blue green yellow
+white black pink purple brown gold silver big small large little new old full whole empty distinct different possible
+such real right same total left remaining altogether positive ordered lattice regular female male pet jellybean gift
+painting baby key dishe fence nail log envelope hotdog text popsicle chip petal eye spot marshmallow gnome star peanut
+present meatball acorn biscuit parent cricket decoration firework gumball bouquet oyster comic newspaper spoon hole
+sunflower gemstone flight tube session tent section portion mushroom stair school copy apartment earring lamb follower
+minnow ear pillow tulip dessert additional stuffed wooden extra
+个 個 개 명 只 人 本 张 块 次 种 条 名 位 件 支 棵 辆 页 箱 袋 瓶 盒
 """.split()
 )
 _OPERATORS = (

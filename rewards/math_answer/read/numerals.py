@@ -23,7 +23,7 @@ FRACTIONS = {word: value for value, word in enumerate(_PARTS, 2)} | {"hundredth"
 FRACTIONS |= {f"{word}s": value for word, value in FRACTIONS.items()} | {"halves": 2}
 _HYPHEN = re.compile("(?<=[a-z])-(?=[a-z])")
 _DIGITS = re.compile(r"\d{1,15}(?:\.\d{1,15})?")
-_MAX_WORDS = 16
+_MAX_WORDS = 24
 
 
 def numeral(words: str) -> Fraction | None:

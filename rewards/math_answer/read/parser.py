@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from functools import reduce
 
-from rewards.math_answer.nodes import CONSTANTS, DOTS, REALS, BaseN, Node, Num, Op, Seq, Sym, is_op, num
+from rewards.math_answer.nodes import CONSTANTS, DOTS, REALS, BaseN, Node, Num, Op, Relation, Seq, Sym, is_op, num
 from rewards.math_answer.read.measures import UNIT_LETTERS
 from rewards.math_answer.read.numbers import NumberParser, literal
 from rewards.math_answer.read.numerals import CARDINALS
@@ -297,6 +297,8 @@ class ExpressionParser(NumberParser):
 
     def applied(self, name: Sym) -> Node:
         """`f(x)`, `f'(2)`, `a_n(3)`: application where the name is one of a function."""
+        if name == Sym("Gamma") and self.token.text == "(":
+            return Op("gamma", (self.group(),))
         if self.token.text == "(" and name.name[0] in _APPLIED and name not in CONSTANTS and not self.is_weight():
             arguments = self.group()
             return Op("call", (name, *(arguments.items if isinstance(arguments, Seq) else (arguments,))))
@@ -339,7 +341,7 @@ class ExpressionParser(NumberParser):
             raise ParseError(f"{start!r} is not closed")
         if start == "\\{" and is_op(items[0], "setof any"):  # `{x | x < 0 or x > 3}` is a union
             head, *conditions = items[0].args
-            parts: list[Node] = [Seq((Op("setof", (head, condition)),), "{", "}") for condition in conditions]
+            parts: list[Node] = [Seq((_condition(head, condition),), "{", "}") for condition in conditions]
             return reduce(lambda one, other: Op("cup", (one, other)), parts)
         if start == "\\{":
             return Seq(items, "{", "}")
@@ -359,7 +361,16 @@ def _difference(terms: list[Node]) -> Node:
     return node
 
 
+def _condition(head: Node, condition: Node) -> Node:
+    """The only member of `{x | x = 1}`, or what describes the members."""
+    if isinstance(condition, Relation) and condition.signs == ("=",) and condition.sides[0] == head:
+        return condition.sides[1]
+    return Op("setof", (head, condition))
+
+
 def _negated(node: Node) -> Node:
+    if is_op(node, "cut"):
+        return Op("cut", (_negated(node.args[0]),))
     return Num(-node.value, node.places) if isinstance(node, Num) else Op("neg", (node,))
 
 

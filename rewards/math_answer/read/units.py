@@ -36,7 +36,7 @@ class UnitParser(ConstructParser):
             value = Op("residue", (value, modulus))
         found = self.unit()
         units, nouns = found or ({}, frozenset())
-        if nouns and value == Sym("a"):
+        if nouns and value in (Sym("a"), Sym("A")):
             raise ParseError("an article before words")
         node = quantity(value, units or currency, nouns)
         return Op("neg", (node,)) if negative else node

@@ -17,7 +17,6 @@ CANONICAL |= {
     "surd": "sqrt",
     "bmod": "mod",
     "cosec": "csc",
-    "Gamma": "gamma",
 }
 CANONICAL |= {"widebar": "overline", "bar": "overline", "lvert": "|", "rvert": "|", "vert": "|", "mid": "|"}
 CANONICAL |= {"lVert": "|", "rVert": "|", "Vert": "|", "|": "|"}
@@ -41,7 +40,7 @@ CONSTANTS |= {
 CONSTANTS |= {"imath": "i", "jmath": "j", "e": "e", "i": "i", "infin": "oo"}
 RELATIONS = {"=": "=", "<": "<", ">": ">", "<=": "<=", ">=": ">=", "!=": "!=", "==": "=", "le": "<=", "leq": "<="}
 RELATIONS |= {"leqslant": "<=", "leqq": "<=", "ge": ">=", "geq": ">=", "geqslant": ">=", "geqq": ">=", "lt": "<"}
-RELATIONS |= {"gt": ">", "ne": "!=", "neq": "!=", "approx": "~", "simeq": "~", "sim": "~", "doteq": "~", "cong": "~"}
+RELATIONS |= {"gt": ">", "ne": "!=", "neq": "!=", "approx": "~", "simeq": "~", "sim": "~", "doteq": "~", "cong": "≅"}
 RELATIONS |= {"in": "in", "notin": "notin", "equiv": "≡", "subset": "sub", "subseteq": "sub", "coloneqq": "="}
 RELATIONS |= {"to": "->", "mapsto": "->", "rightarrow": "->", "propto": "prop", "parallel": "par", "perp": "perp"}
 OPS = {"times": "*", "cdot": "*", "ast": "*", "cdotp": "*", "div": "/", "pm": "pm", "mp": "mp", "cup": "cup"}
@@ -75,7 +74,7 @@ UNWRAPPED = frozenset("boxed fbox mathbb ensuremath mathop underline displayline
 TEXTUAL = frozenset(
     "text textbf textit textrm textnormal textsf texttt mbox hbox mathrm operatorname emph textsc".split()
 )
-VECTORS = frozenset("mathbf vec hat boldsymbol bm overrightarrow widehat tilde bold pmb".split())
+VECTORS = frozenset("mathbf vec hat boldsymbol bm widehat tilde bold pmb".split())
 
 # Commands that the parser knows by name, and those that may be run together with a letter after them (`\\cotx`).
 COMMANDS = FUNCTIONS | frozenset(

@@ -36,7 +36,7 @@ def singular(word: str) -> str:
         return word[:-3] + "y"
     if word.endswith("es") and word[:-2] in UNITS:
         return word[:-2]
-    return word[:-1] if word.endswith("s") and not word.endswith("ss") else word
+    return word[:-1] if word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
 
 
 def normal_text(text: str) -> str:

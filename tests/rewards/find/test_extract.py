@@ -58,6 +58,7 @@ ANNOUNCED = [
     r"Thus the final answer is \(\boxed{5}\).",
     "x" * 100_000 + r"\boxed{5}",
     "The answer is equal to 5.",
+    "So 5 is the answer.",
     "The answer to the question is 5.",
     "The answer to $2+3$ is 5.",
     "The answer we are looking for is 5.",
