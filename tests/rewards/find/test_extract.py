@@ -71,6 +71,8 @@ ANNOUNCED = [
     "One might think that the answer is 4, but this forgets a case. The answer is 5.",
     "The answer would be 4 if it were fair, but it is not; so the answer is 5.",
     r"\boxed{\text{The answer is }5}",
+    r"\boxed{\text{The answer is 5}}",
+    r"\boxed{\text{Answer: }\frac{10}{2}}",
     r"\boxed{4}? No, \boxed{5}.",
     r"maybe \boxed{4}... no, \boxed{5}",
     r"First \boxed{4}, on reflection \boxed{5}.",
