@@ -169,7 +169,10 @@ def test_what_is_not_announced_as_the_answer_earns_nothing(completion: str) -> N
         assert not verify("5", completion, policy).ok, verify("5", completion, policy)
 
 
-@pytest.mark.parametrize("completion", ["We add and get 2 + 3 = 5.", "So it costs 5 dollars.", "Hence there are $5$."])
+@pytest.mark.parametrize(
+    "completion",
+    ["We add and get 2 + 3 = 5.", "So it costs 5 dollars.", "Solution: We add.\nIt is $5$.", "Hence there are $5$."],
+)
 def test_only_evaluation_reads_an_answer_that_nothing_announces(completion: str) -> None:
     assert not verify("5", completion, "train").ok
     assert verify("5", completion, "eval").ok
