@@ -18,7 +18,20 @@ PIECES = (
     *r"\boxed{ boxed{ A) A. (A) #### ** <answer> </answer> <think> \frac \sqrt \text{ \left \pm 1, x= \in".split(),
     *r"\\ ~~ Q: $$".split(),
     *(" ", "\t", "answer is ", "the answer to ", "Answer: ", "I hope ", "or ", "not ", "no, ", "wait ", "if ", "mod "),
-    *("答案", "Antwort ", "Ответ", "final ", "option A ", "and ", "\\quad ", "\\cup ", "\\begin{cases}", "is "),
+    *(
+        "答案",
+        "Antwort ",
+        "Ответ",
+        "final ",
+        "option A ",
+        "and ",
+        "选项",
+        "正确",
+        "\\quad ",
+        "\\cup ",
+        "\\begin{cases}",
+        "is ",
+    ),
 )
 AROUND = (
     *(
@@ -72,16 +85,17 @@ def test_twice_the_text_takes_twice_the_time(unit: str, around: tuple[str, str])
 @settings(max_examples=40, deadline=None)
 @given(units)
 @example("A) ")
+@example("选项")
 @example(r"\pm1")
 @example(" mod 3")
 def test_an_answer_that_repeats_itself_is_judged_in_no_time(unit: str) -> None:
     text = unit * (2048 // len(unit))
 
     def both_ways() -> None:
-        for gold, answer in (("42", text), (text, "42"), (text, text + unit)):
+        for gold, answer in (("42", text), (text, "42"), (text, text + unit), ("42", f"A{text[:-2]}x")):
             verify_answer(gold, answer, "eval")
 
-    assert cpu_seconds(both_ways) < 3 * 0.5, unit  # seconds, for three verdicts
+    assert cpu_seconds(both_ways) < 4 * 0.5, unit  # seconds, for four verdicts
 
 
 @pytest.mark.parametrize("count", [200, 50_000])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rewards.math_answer.compare.context import Context
 from rewards.math_answer.compare.equality import Equality
-from rewards.math_answer.nodes import Node, Op, Seq, Sym, is_op
+from rewards.math_answer.nodes import Node, Op, Relation, Seq, Sym, is_op
 from rewards.math_answer.read.choices import LETTERS
 
 
@@ -24,6 +24,15 @@ def choices(c: Context, gold: Node, pred: Node) -> Equality:
         named = same_letter(c, letter, other)
         return Equality(named, "choice", "same letter" if named else "another letter")
     return c.compare(value, other) if labelled is gold else c.compare(other, value)
+
+
+def letter_in_relation(gold: Node, pred: Node) -> bool:
+    """A letter against `x ∈ C` or `A = C`: a formula about C, which names no choice; `x = C` may."""
+    for letter, other in ((gold, pred), (pred, gold)):
+        if isinstance(letter, Sym) and letter.name in LETTERS and isinstance(other, Relation):
+            named = any(isinstance(side, Sym) and side.name in LETTERS for side in other.sides[:-1])
+            return named or set(other.signs) != {"="}
+    return False
 
 
 def same_letter(c: Context, gold: Node, pred: Node) -> bool:

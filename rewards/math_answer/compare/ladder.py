@@ -46,6 +46,8 @@ def _ladder(c: Context, gold: Node, pred: Node) -> Equality:
         return Equality(True, "normal form", "same normal form")
     if isinstance(gold, Num) and isinstance(pred, Num):
         return values.rationals(c, gold, pred, gold.value, pred.value)
+    if choices.letter_in_relation(gold, pred):
+        return Equality(False, "choice", "a formula about a letter")
     family = families.families(c, gold, pred)
     if family is not None:
         return family

@@ -115,7 +115,7 @@ def _phrase(text: str, start: int, end: int, words: str, language: Language | No
         return None
     final = (
         words == "####"
-        or (words[-1] == ":" and before.rstrip("*_# ")[-1:] in ("", "\n"))
+        or (words.startswith("answer") and words[-1] == ":" and before.rstrip("*_# ")[-1:] in ("", "\n"))
         or "final" in words
         or "final" in before[-12:].lower()
     )

@@ -58,6 +58,9 @@ _THE_SOLUTION_IS = re.compile(r"\b(?:the|our) (?:final )?(?:solution|result)s? (
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 _SUPPOSED = re.compile(r"\b(?:suppose|assume|if the answer)\b", re.IGNORECASE)
 _VERB = re.compile(r"\b(?:is|are|equals|equal to|be|gives|get|was)\b|[=:≈]", re.IGNORECASE)
+_IN_BOX = re.compile(
+    r"(\\text\w* ?\{)?\s*(?:the )?(?:final )?(?:correct )?answer(?: is\b|:)\s*(?(1)([^{}]*)\})", re.IGNORECASE
+)
 _PERCENT_AFTER = re.compile(r"\s*(?:\$\s*)?(?:\\?%|percent\b|pct\b|percentage\b)", re.IGNORECASE)
 
 
@@ -187,9 +190,9 @@ def _rounded(exact: Extracted, decimal: Extracted) -> Extracted:
 
 def _in_box(payload: str) -> Extracted:
     """A box, which may announce once more: `\\boxed{\\text{The answer is }5}`."""
-    inner = phrases_in(payload.replace("\\text", "").strip("{}")) if "nswer" in payload else []
-    found = announced(inner[0].payload.strip("{} ")) if len(inner) == 1 else None
-    return found if found is not None and found.node is not None else read(payload, "box")
+    if prefix := _IN_BOX.match(payload):
+        payload = (prefix[2] or "") + payload[prefix.end() :]
+    return read(payload, "box")
 
 
 def _with_unit(text: str, box: Anchor) -> str:
@@ -227,6 +230,10 @@ def _concluded(text: str) -> Extracted | None:
     before, after = _IS_THE_ANSWER.search(last), _THE_SOLUTION_IS.search(last)
     if before is not None and math:
         return read(text[slice(*math[-1])], "announced") if not NEGATED.search(last) else None
+    if before is not None:
+        number = last_match(NUMBER, last[: before.start()])
+        ends = number is not None and number.end() == before.start()
+        return read(number[0], "announced") if number and ends and not NEGATED.search(last) else None
     return announced(last[after.end() :]) if after is not None else None
 
 

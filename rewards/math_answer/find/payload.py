@@ -73,7 +73,8 @@ def announced(text: str, language: Language | None = None) -> Extracted | None:
         return None
     if NEGATED.match(text) or (NEGATED.search(text) and len(text.split()) > 3):
         return DENIED
-    text = _FILLER.sub("", text, count=1) or text
+    if filler := _FILLER.match(text):
+        text = text[filler.end() :] or text
     found = read(text, "announced")
     if found.node is not None and not (isinstance(found.node, Words) and len(found.node.text.split()) > MAX_WORDS):
         return found

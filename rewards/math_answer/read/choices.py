@@ -29,10 +29,11 @@ _LABEL = re.compile(
 )
 _ABOUT = (
     r"(?:(?:the|my|our|final|correct|right|best|is|answer|option|choice|alternative|letter)(?![a-z])"
-    r"|项正确|正确(?=答案|选项)|答案|应选|故选|选项|选择|选|是|为|项|[\s:,.])"
+    r"|选?项正确|正确(?=答案|选项)|答案|应选|故选|选项|选择|选|是|为|项|[\s:,.])"
 )
-_BEFORE = re.compile(_ABOUT + "+", re.IGNORECASE)
-_LETTER = re.compile(rf"\(?([A-J])\)?{_ABOUT}*", re.IGNORECASE)
+# Possessive: 选项 is one word or two, and trying both in each place would take for ever.
+_BEFORE = re.compile(_ABOUT + "++", re.IGNORECASE)
+_LETTER = re.compile(rf"\(?([A-J])\)?{_ABOUT}*+", re.IGNORECASE)
 # `A, C`, `A and C`, `\\text{A}\\text{C}`; but `AC` is read as a product, which it may be.
 _SEVERAL = re.compile(r"\(?[A-J]\)?(?:(?:[\s,;]|and|or|或|和|及)+\(?[A-J]\)?)+")
 _BETWEEN = " \t\n,;~$"

@@ -58,6 +58,7 @@ ANNOUNCED = [
     r"Thus the final answer is \(\boxed{5}\).",
     "x" * 100_000 + r"\boxed{5}",
     "The answer is equal to 5.",
+    "So 5 is the answer.",
     "The answer to the question is 5.",
     "The answer to $2+3$ is 5.",
     "The answer we are looking for is 5.",
@@ -70,6 +71,8 @@ ANNOUNCED = [
     "One might think that the answer is 4, but this forgets a case. The answer is 5.",
     "The answer would be 4 if it were fair, but it is not; so the answer is 5.",
     r"\boxed{\text{The answer is }5}",
+    r"\boxed{\text{The answer is 5}}",
+    r"\boxed{\text{Answer: }\frac{10}{2}}",
     r"\boxed{4}? No, \boxed{5}.",
     r"maybe \boxed{4}... no, \boxed{5}",
     r"First \boxed{4}, on reflection \boxed{5}.",
@@ -166,7 +169,10 @@ def test_what_is_not_announced_as_the_answer_earns_nothing(completion: str) -> N
         assert not verify("5", completion, policy).ok, verify("5", completion, policy)
 
 
-@pytest.mark.parametrize("completion", ["We add and get 2 + 3 = 5.", "So it costs 5 dollars.", "Hence there are $5$."])
+@pytest.mark.parametrize(
+    "completion",
+    ["We add and get 2 + 3 = 5.", "So it costs 5 dollars.", "Solution: We add.\nIt is $5$.", "Hence there are $5$."],
+)
 def test_only_evaluation_reads_an_answer_that_nothing_announces(completion: str) -> None:
     assert not verify("5", completion, "train").ok
     assert verify("5", completion, "eval").ok

@@ -94,7 +94,9 @@ def test_an_article_is_no_choice(text: str) -> None:
     assert verify_answer(text, text).ok
 
 
-@pytest.mark.parametrize("text", ["(A) + (B)", "(B)^2", r"A \cup B", "A:B", "f(A) = 3", "(a)(b)", "(x) y"])
+@pytest.mark.parametrize(
+    "text", ["(A) + (B)", "(B)^2", r"A \cup B", "A:B", "f(A) = 3", "(a)(b)", "(x) y", r"x\in C", "D=A", r"B\subset A"]
+)
 def test_letters_in_mathematics_are_no_choices(text: str) -> None:
     assert verify_answer(text, text).stage != "choice"
     assert accepted(tuple(LETTERS), text) == []
