@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewards.math_answer import verify, verify_answer
+from tests.conftest import ROOT
 from tests.rewards.fuzzing import TOKENS
 from tests.rewards.pairs import DIFFERENT, EQUAL
 
@@ -86,6 +90,15 @@ WORST = {
 @pytest.mark.parametrize("name", WORST)
 def test_the_work_on_one_pair_is_bounded(name: str) -> None:
     answer = WORST[name]
-    verdict = verify_answer(answer, answer.replace("x", "(x+0)").replace("k", "(k+0)") + "+1", "eval")
-    assert not verdict.ok
-    assert verdict.ms < 1500  # milliseconds, on a busy machine; a third of it on an idle one
+    start = time.process_time()
+    assert not verify_answer(answer, answer.replace("x", "(x+0)").replace("k", "(k+0)") + "+1", "eval").ok
+    assert time.process_time() - start < 1.5  # seconds of computing; about a third where nobody else computes
+
+
+def test_neither_importing_nor_judging_plain_answers_loads_what_computes() -> None:
+    code = (
+        "import sys, rewards.math_answer as m; assert 'mpmath' not in sys.modules;"
+        "assert m.verify('1/2', r'\\boxed{0.5}').ok; assert m.verify('sqrt(8)', r'\\boxed{2\\sqrt2}').ok;"
+        "assert not {'sympy', 'torch', 'vllm', 'grpo'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

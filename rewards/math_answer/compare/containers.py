@@ -9,7 +9,7 @@ from rewards.math_answer.compare.context import Context
 from rewards.math_answer.compare.equality import Equality
 from rewards.math_answer.compare.items import in_any_order, in_order
 from rewards.math_answer.compute import sets
-from rewards.math_answer.nodes import EMPTY, REALS, Cases, Matrix, Node, Op, Relation, Seq, Sym, is_op
+from rewards.math_answer.nodes import EMPTY, REALS, Cases, Matrix, Node, Op, Relation, Seq, Sym, children, is_op
 
 _CHOICES = frozenset("ABCDEFGHIJ")
 _SETS = frozenset(("cup", "cap", "setminus"))
@@ -20,7 +20,7 @@ def collections(c: Context, gold: Node, pred: Node) -> Equality:
     gold, pred = forms.with_matrices_computed(gold), forms.with_matrices_computed(pred)
     if isinstance(gold, Matrix) or isinstance(pred, Matrix):
         return matrices(c, gold, pred)
-    gold, pred = _as_set(c, gold, pred), _as_set(c, pred, gold)
+    gold, pred = (_expanded(_as_set(c, node, other)) for node, other in ((gold, pred), (pred, gold)))
     for step in _READINGS:
         same = step(c, gold, pred)
         if same is not None:
@@ -50,9 +50,22 @@ def _relations(c: Context, gold: Node, pred: Node) -> Equality | None:
 def _conditions(c: Context, gold: Node, pred: Node) -> Equality | None:
     """`x > 1, x < 2` against `(1, 2)`."""
     for one, other in ((gold, pred), (pred, gold)):
-        if _is_set(other) and isinstance(one, Seq) and (described := sets.described_by_all(one, c.budget)):
+        if _is_set(other) and isinstance(one, Seq | Op) and (described := sets.described_by_all(one, c.budget)):
             return collections(c, *((described, other) if one is gold else (other, described)))
-    return None
+    return _joined(c, gold, pred)
+
+
+def _joined(c: Context, gold: Node, pred: Node) -> Equality | None:
+    """Conditions joined by "or" or "and", against others: as the sets that they describe, or one by one."""
+    ways = [node.name if isinstance(node, Op) and node.name in ("or", "and") else "" for node in (gold, pred)]
+    if not any(ways):
+        return None
+    described = [sets.described_by_all(node, c.budget) for node in (gold, pred) if isinstance(node, Seq | Op)]
+    if len(described) == 2 and described[0] and described[1]:
+        return collections(c, described[0], described[1])
+    if "or" in ways and ways[0] != ways[1]:
+        return Equality(False, "relation", "one of several against all of them")
+    return sequences(c, *(Seq(children(node)) if way else node for node, way in zip((gold, pred), ways, strict=True)))
 
 
 def _letters(c: Context, gold: Node, pred: Node) -> Equality | None:
@@ -62,8 +75,7 @@ def _letters(c: Context, gold: Node, pred: Node) -> Equality | None:
 
 
 def _lists(c: Context, gold: Node, pred: Node) -> Equality | None:
-    left, right = _expanded(gold), _expanded(pred)
-    return sequences(c, left, right) if isinstance(left, Seq) or isinstance(right, Seq) else None
+    return sequences(c, gold, pred) if isinstance(gold, Seq) or isinstance(pred, Seq) else None
 
 
 def matrices(c: Context, gold: Node, pred: Node) -> Equality:
@@ -83,6 +95,8 @@ def matrices(c: Context, gold: Node, pred: Node) -> Equality:
 
 
 def sequences(c: Context, gold: Node, pred: Node) -> Equality:
+    if EMPTY in (gold, pred):
+        return Equality(False, "container", "nothing against something")
     if repeated := _one_answer(c, gold, pred):
         return repeated
     left, right = (node if isinstance(node, Seq) else Seq((node,)) for node in (gold, pred))
@@ -111,6 +125,8 @@ def _spread(seq: Seq, count: int) -> Seq:
 def _items(c: Context, left: Seq, right: Seq) -> Equality:
     """Items and their brackets, once labels are off."""
     unordered = {_kind(left), _kind(right)} <= {"list", "set"}
+    if sum(map(_is_listed, left.items)) != sum(map(_is_listed, right.items)):
+        return Equality(False, "container", "sets in a set against other things")
     if unordered and len(left.items) != len(right.items):
         left, right = (_as_distinct(side) for side in (left, right))
     if len(left.items) != len(right.items):
@@ -120,6 +136,10 @@ def _items(c: Context, left: Seq, right: Seq) -> Equality:
     if _same_brackets(c, left, right):
         return in_order(c, left.items, right.items)
     return Equality(False, "container", "other brackets")
+
+
+def _is_listed(node: Node) -> bool:
+    return node == EMPTY or (isinstance(node, Seq) and node.open == "{")
 
 
 def _as_distinct(seq: Seq) -> Seq:
@@ -168,7 +188,7 @@ def _row(row: tuple[Node, ...]) -> Node:
 
 def _as_set(c: Context, node: Node, other: Node) -> Node:
     """The set that an inequality beside something else, or a set-builder, describes; any other node unchanged."""
-    describes = (isinstance(node, Relation) and not isinstance(other, Relation)) or isinstance(node, Seq)
+    describes = (isinstance(node, Relation) and not isinstance(other, Relation)) or isinstance(node, Seq | Op)
     return sets.labelled_interval(node, c.budget) if describes else node
 
 
@@ -190,6 +210,10 @@ def _expanded(node: Node) -> Node:
     """`±` spelt out, in a list or a set or alone; in a point as two points."""
     if isinstance(node, Seq) and node.open in ("", "{"):
         return Seq(forms.flattened(node.items), node.open, node.close)
+    if isinstance(node, Op) and node.name in _SETS:
+        return Op(node.name, tuple(map(_expanded, node.args)))
+    if isinstance(node, Relation):
+        return node
     both = forms.variants(node)
     return Seq(both) if len(both) > 1 else node
 
@@ -223,8 +247,8 @@ def _kind(seq: Seq) -> str:
 # Ways to read both answers as collections, in the order in which they are tried.
 _READINGS: tuple[Callable[[Context, Node, Node], Equality | None], ...] = (
     _sets,
-    _relations,
     _conditions,
+    _relations,
     _letters,
     _lists,
 )

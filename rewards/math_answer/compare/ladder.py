@@ -19,7 +19,21 @@ from rewards.math_answer.compare import containers, families, forms, measures, r
 from rewards.math_answer.compare.context import Context, Step
 from rewards.math_answer.compare.equality import Equality
 from rewards.math_answer.leniency import Leniency
-from rewards.math_answer.nodes import Cases, Node, Num, Op, Quantity, Relation, Seq, Sym, Time, Words, is_op, substitute
+from rewards.math_answer.nodes import (
+    Cases,
+    Node,
+    Num,
+    Op,
+    Quantity,
+    Relation,
+    Seq,
+    Sym,
+    Time,
+    Words,
+    is_op,
+    substitute,
+    symbols,
+)
 
 
 def compare(gold: Node, pred: Node, leniency: Leniency) -> Equality:
@@ -117,7 +131,10 @@ def _inconsistent(c: Context, form: forms.Labelled) -> Equality | None:
 
 
 def _both_labelled(c: Context, gold: Node, pred: Node, left: forms.Labelled, right: forms.Labelled) -> Equality:
-    if left.label == right.label:
+    common = forms.common_value(gold)
+    if common != forms.common_value(pred):
+        return Equality(False, "relation", "other variables")
+    if common or left.label == right.label:
         return c.compare(left.value, right.value)
     renamed = _renamed(left.label, right)
     if renamed is not None:
@@ -135,6 +152,8 @@ def _renamed(label: Node, other: forms.Labelled) -> Node | None:
         if name == other_name and len(ours) == len(theirs) == 1:
             ours_only, theirs_only = ours[0], theirs[0]
             if isinstance(ours_only, Sym) and isinstance(theirs_only, Sym):
+                if ours_only.name in symbols(other.value):  # f(y) = x² + 1
+                    return None
                 return substitute(other.value, theirs_only.name, ours_only)
         return None
     for one, two in ((label, right), (right, label)):

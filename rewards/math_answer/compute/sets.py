@@ -193,6 +193,8 @@ class _Points:
 
 def labelled_interval(node: Node, budget: Budget) -> Node:
     """`node` with an inequality or a membership replaced by the set it describes."""
+    if isinstance(node, Op) and node.name in ("cup", "cap", "setminus"):
+        return Op(node.name, tuple(labelled_interval(part, budget) for part in node.args))
     if isinstance(node, Relation):
         found = solution_set(node)
         return node if found is None else found[1]
@@ -203,9 +205,12 @@ def labelled_interval(node: Node, budget: Budget) -> Node:
     return node
 
 
-def described_by_all(seq: Seq, budget: Budget) -> Node | None:
+def described_by_all(answer: Seq | Op, budget: Budget) -> Node | None:
     """The set that several conditions on one variable describe (`2 < x < 5`, `x = 7`, `x ≠ 1, 2`): what satisfies all
-    of them; where nothing does (`x < 1, x > 2`), what satisfies any."""
+    of them; any, where they are joined by "or", or by nothing and nothing satisfies all (`x < 1, x > 2`)."""
+    if isinstance(answer, Op) and answer.name not in ("or", "and"):
+        return None
+    seq = answer if isinstance(answer, Seq) else Seq(answer.args)
     items = _excluded_one_by_one(seq.items)
     found = [_solutions(item) for item in items if isinstance(item, Relation)]
     parts = [item[1] for item in found if item is not None]
@@ -214,6 +219,8 @@ def described_by_all(seq: Seq, budget: Budget) -> Node | None:
     if all(isinstance(item, Relation) and item.signs == ("=",) for item in items):
         return None  # a list of numbers
     both = _fold("cap", parts)
+    if isinstance(answer, Op):
+        return _fold("cup", parts) if answer.name == "or" else both
     return _fold("cup", parts) if same_set(both, EMPTY, budget) else both
 
 
@@ -250,5 +257,6 @@ def set_builder(node: Op, budget: Budget) -> Node | None:
         found = solution_set(conditions[0])
         described = found[1] if found is not None and found[0] == head.name else None
     else:
-        described = described_by_all(Seq(tuple(conditions)), budget)
+        only = conditions[0]
+        described = described_by_all(only if isinstance(only, Op) else Seq(tuple(conditions)), budget)
     return None if described is None else Op("cap", (domain, described))

@@ -55,11 +55,14 @@ _DECIMAL_COMMA = re.compile(r"(?<![\d,])(-?\d+),(\d+)(?![\d,])")
 
 
 class AnswerParser(ConstructParser):
+    joints: set[str]  # what stands between the items read last
+
     def answer(self) -> Node:
+        self.joints = set()
         items = self.items("")
         if self.token.kind != "end":
             raise ParseError(f"unexpected {self.token.text!r}")
-        return items[0] if len(items) == 1 else Seq(items)
+        return items[0] if len(items) == 1 else joined(items, self.joints)
 
     def items(self, closers: str) -> tuple[Node, ...]:
         """Items up to a closing bracket (not consumed) or the end.  Where `;`, `or` or `and` separate groups of
@@ -72,6 +75,7 @@ class AnswerParser(ConstructParser):
             separators = set()
             while self.token.kind == "sep":
                 separators.add(self.next().text)
+            self.joints |= separators
             if self.finished(closers) or not separators:
                 break
             if separators & {";", "or", "and", "\\\\"} and not ("," in separators and separators & {"and", "or"}):
@@ -162,7 +166,10 @@ class AnswerParser(ConstructParser):
 
     def set_builder(self, head: Node) -> Node:
         bars, self.bars = self.bars, 0
+        self.joints = set()
         conditions = self.items("\\}")
+        if isinstance(both := joined(conditions, self.joints), Op):
+            conditions = (both,)
         self.bars = bars
         return Op("setof", (head, *conditions))
 
@@ -251,6 +258,18 @@ class AnswerParser(ConstructParser):
         if not isinstance(exponent, Num) or exponent.value.denominator != 1 or abs(exponent.value) > 9:
             raise ParseError("a unit to a power that is no small integer")
         return int(exponent.value)
+
+
+def joined(items: tuple[Node, ...], joints: set[str]) -> Node:
+    """Items of a list; conditions joined by "or" are no list, unless they are values of one name."""
+    ways = joints & {"or", "and"}
+    relations = [item for item in items if isinstance(item, Relation)]
+    if len(ways) != 1 or len(relations) < len(items):
+        return Seq(items)
+    values = all(set(item.signs) <= {"=", "~"} for item in relations)
+    if values and (ways == {"and"} or len({item.sides[0] for item in relations}) == 1):
+        return Seq(items)
+    return Op(ways.pop(), items)
 
 
 def quantity(value: Node, units: dict[str, int], nouns: frozenset[str]) -> Node:
