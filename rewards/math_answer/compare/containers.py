@@ -100,7 +100,7 @@ def sequences(c: Context, gold: Node, pred: Node) -> Equality:
     if repeated := _one_answer(c, gold, pred):
         return repeated
     left, right = (node if isinstance(node, Seq) else Seq((node,)) for node in (gold, pred))
-    left, right = _spread(left, len(right.items)), _spread(right, len(left.items))
+    left, right = _spread(left), _spread(right)
     for one, other in ((left, right), (right, left)):  # the set of one pair is that pair
         if _kind(one) == "set" and len(one.items) == 1 and _kind(other) == "tuple":
             return c.compare(one.items[0], other) if one is left else c.compare(other, one.items[0])
@@ -111,15 +111,13 @@ def sequences(c: Context, gold: Node, pred: Node) -> Equality:
     return _items(c, left, right)
 
 
-def _spread(seq: Seq, count: int) -> Seq:
-    """`x = y = 1, z = 2` with each of so many names beside its value."""
-    if seq.open != "" or len(seq.items) == count:
-        return seq
+def _spread(seq: Seq) -> Seq:
+    """`x = y = 1, z = 2` with each name beside its value."""
     flat: list[Node] = []
     for item in seq.items:
         parts = forms.spread(item, len(item.sides) - 1) if isinstance(item, Relation) else item
         flat.extend(parts.items if isinstance(item, Relation) and isinstance(parts, Seq) else (item,))
-    return Seq(tuple(flat)) if len(flat) == count else seq
+    return Seq(tuple(flat), seq.open, seq.close)
 
 
 def _items(c: Context, left: Seq, right: Seq) -> Equality:

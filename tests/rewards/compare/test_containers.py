@@ -30,6 +30,7 @@ def test_a_point_with_equal_coordinates(count: int, value: str) -> None:
     assert told(point, "=".join([*NAMES[: count + 1], value])) == {count == 4}  # w is the last name
     assert told(point, "=".join([*NAMES[:count], f"{value}+1"])) == {False}
     assert told(chain, f"x={value}") == {False}
+    assert told(f"({value}, 7)", f"{'='.join([*NAMES[:count], value])}, v=7") == {False}
     assert told(chain, "=".join([NAMES[0], NAMES[1] + NAMES[2], value])) == {False}
 
 
