@@ -4,8 +4,8 @@ What a bound name is called says nothing, nor does the number or point from whic
 in a whole name are a grid, an offset and a period; grids are brought to a common period and compared as offsets, so
 that `\pm\frac{\pi}{2} + 2k\pi` is `\frac{\pi}{2} + n\pi`.  Points that are linear in a real name are a line.
 
-A name is bound where its answer says so (`k \in \mathbb{Z}`); where it does not, only in what can hardly be a formula in
-a given number: angles `a + k b`, points in t or s.
+A name is bound where its answer says so (`k \in \mathbb{Z}`); where it does not, only in what can hardly be a formula
+in a given number: angles `a + k b`, points in t or s.
 """
 
 from __future__ import annotations
