@@ -2,7 +2,7 @@
 
     scripts/bench verifier [--data FOLDER] [--policy eval] [--sample N] [--no-second]
 
-One process, sympy on Python integers.  Accuracy is over rows of the scored tiers; speed and the stress rows over all.
+One process.  Accuracy is over rows of the scored tiers; speed and the stress rows over all.
 Set BENCH_PYTHON to a Python that has Math-Verify to measure both in one run.
 """
 
@@ -114,11 +114,7 @@ def main() -> None:
         print(f"\n{title}: {len(rows)} rows, policy {arguments.policy}")
         for name, judge in judges.items():
             print("  " + measure(rows, judge).line(name), flush=True)
-    own, children = (
-        resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    children = max(children, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
-    print(f"\npeak memory: this process {own:.0f} MiB, largest child {children:.0f} MiB")
+    print(f"\npeak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -10,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rewards.math_answer import verify, verify_answer
+from tests.conftest import ROOT
 from tests.rewards.fuzzing import TOKENS
 from tests.rewards.pairs import DIFFERENT, EQUAL
 
@@ -204,3 +207,12 @@ def test_the_work_on_one_pair_is_bounded(name: str) -> None:
     start = time.process_time()
     assert not verify_answer(answer, answer.replace("x", "(x+0)").replace("k", "(k+0)") + "+1", "eval").ok
     assert time.process_time() - start < 2  # seconds of computing; a quarter of it on an idle machine
+
+
+def test_neither_importing_nor_judging_plain_answers_loads_what_computes() -> None:
+    code = (
+        "import sys, rewards.math_answer as m; assert 'mpmath' not in sys.modules;"
+        "assert m.verify('1/2', r'\\boxed{0.5}').ok; assert m.verify('sqrt(8)', r'\\boxed{2\\sqrt2}').ok;"
+        "assert not {'sympy', 'torch', 'vllm', 'grpo'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

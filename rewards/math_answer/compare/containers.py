@@ -22,7 +22,7 @@ def collections(c: Context, gold: Node, pred: Node) -> Equality:
     gold, pred = (_spelt_out(c, forms.with_matrices_computed(node)) for node in (gold, pred))
     if isinstance(gold, Matrix) or isinstance(pred, Matrix):
         return matrices(c, gold, pred)
-    gold, pred = _as_set(c, gold, pred), _as_set(c, pred, gold)
+    gold, pred = (_expanded(_as_set(c, node, other)) for node, other in ((gold, pred), (pred, gold)))
     for step in _READINGS:
         same = step(c, gold, pred)
         if same is not None:
@@ -69,10 +69,7 @@ def _conditions(c: Context, gold: Node, pred: Node) -> Equality | None:
 
 
 def _lists(c: Context, gold: Node, pred: Node) -> Equality | None:
-    if EMPTY in (gold, pred) and (isinstance(gold, Seq) or isinstance(pred, Seq)):
-        return Equality(False, "set", "the empty set against what has members")
-    left, right = _expanded(gold), _expanded(pred)
-    return sequences(c, left, right) if isinstance(left, Seq) or isinstance(right, Seq) else None
+    return sequences(c, gold, pred) if isinstance(gold, Seq) or isinstance(pred, Seq) else None
 
 
 def matrices(c: Context, gold: Node, pred: Node) -> Equality:
@@ -92,10 +89,12 @@ def matrices(c: Context, gold: Node, pred: Node) -> Equality:
 
 
 def sequences(c: Context, gold: Node, pred: Node) -> Equality:
+    if EMPTY in (gold, pred):
+        return Equality(False, "container", "nothing against something")
     if repeated := _one_answer(c, gold, pred):
         return repeated
     left, right = (node if isinstance(node, Seq) else Seq((node,)) for node in (gold, pred))
-    left, right = _spread(left, len(right.items)), _spread(right, len(left.items))
+    left, right = _spread(left), _spread(right)
     for one, other in ((left, right), (right, left)):  # the set of one pair is that pair
         if _kind(one) == "set" and len(one.items) == 1 and _kind(other) == "tuple":
             return c.compare(one.items[0], other) if one is left else c.compare(other, one.items[0])
@@ -106,20 +105,20 @@ def sequences(c: Context, gold: Node, pred: Node) -> Equality:
     return _items(c, left, right)
 
 
-def _spread(seq: Seq, count: int) -> Seq:
-    """`x = y = 1, z = 2` with each of so many names beside its value."""
-    if seq.open != "" or len(seq.items) == count:
-        return seq
+def _spread(seq: Seq) -> Seq:
+    """`x = y = 1, z = 2` with each name beside its value."""
     flat: list[Node] = []
     for item in seq.items:
         parts = forms.spread(item, len(item.sides) - 1) if isinstance(item, Relation) else item
         flat.extend(parts.items if isinstance(item, Relation) and isinstance(parts, Seq) else (item,))
-    return Seq(tuple(flat)) if len(flat) == count else seq
+    return Seq(tuple(flat), seq.open, seq.close)
 
 
 def _items(c: Context, left: Seq, right: Seq) -> Equality:
     """Items and their brackets, once labels are off.  {2, 2} is {2}, and points are a set of solutions; a list of
     numbers counts each of them."""
+    if sum(map(_is_listed, left.items)) != sum(map(_is_listed, right.items)):
+        return Equality(False, "container", "sets in a set against other things")
     kinds = {_kind(left), _kind(right)}
     unordered = kinds <= {"list", "set"}
     points = all(isinstance(item, Seq) for item in (*left.items, *right.items))
@@ -132,6 +131,10 @@ def _items(c: Context, left: Seq, right: Seq) -> Equality:
     if _same_brackets(c, left, right):
         return in_order(c, left.items, right.items)
     return Equality(False, "container", "other brackets")
+
+
+def _is_listed(node: Node) -> bool:
+    return node == EMPTY or (isinstance(node, Seq) and node.open == "{")
 
 
 def _one_answer(c: Context, gold: Node, pred: Node) -> Equality | None:
@@ -174,7 +177,7 @@ def _row(row: tuple[Node, ...]) -> Node:
 
 def _as_set(c: Context, node: Node, other: Node) -> Node:
     """The set that an inequality beside something else, or a set-builder, describes; any other node unchanged."""
-    describes = (isinstance(node, Relation) and not isinstance(other, Relation)) or isinstance(node, Seq)
+    describes = (isinstance(node, Relation) and not isinstance(other, Relation)) or isinstance(node, Seq | Op)
     return sets.labelled_interval(node, c.budget) if describes else node
 
 
@@ -211,6 +214,10 @@ def _expanded(node: Node) -> Node:
     """`±` spelt out, in a list or a set or alone; in a point as two points."""
     if isinstance(node, Seq) and node.open in ("", "{"):
         return Seq(forms.flattened(node.items), node.open, node.close)
+    if isinstance(node, Op) and node.name in _SETS:
+        return Op(node.name, tuple(map(_expanded, node.args)))
+    if isinstance(node, Relation):
+        return node
     both = forms.variants(node)
     return Seq(both) if len(both) > 1 else node
 
@@ -237,8 +244,8 @@ def _kind(seq: Seq) -> str:
 _READINGS: tuple[Callable[[Context, Node, Node], Equality | None], ...] = (
     _sets,
     _alternatives,
-    _relations,
     _conditions,
+    _relations,
     choices.several,
     _lists,
 )

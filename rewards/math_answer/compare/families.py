@@ -4,8 +4,8 @@ What a bound name is called says nothing, nor does the number or point from whic
 in a whole name are a grid, an offset and a period; grids are brought to a common period and compared as offsets, so
 that `\pm\frac{\pi}{2} + 2k\pi` is `\frac{\pi}{2} + n\pi`.  Points that are linear in a real name are a line.
 
-A name is bound where the answer says so (`k \in \mathbb{Z}`), in one of the two answers at least.  Where neither does,
-only what cannot well be a formula in a given number counts: angles with a period of π, points in t or s.
+A name is bound where its answer says so (`k \in \mathbb{Z}`); where it does not, only in what can hardly be a formula
+in a given number: angles `a + k b`, points in t or s.
 """
 
 from __future__ import annotations
@@ -63,15 +63,19 @@ def families(c: Context, gold: Node, pred: Node) -> Equality | None:
     if symbols(one) and symbols(other):
         left, right = _family(one, ours), _family(other, theirs)
         names = _bound(left.names, right.names) if len(left.labels | right.labels) < 2 else None
-        same = None if names is None else _same_family(c, left, _renamed(right, names), names)
+        same = None if names is None else _same_family(c, left, right, names)
     if same is not None:
         return Equality(same, "family", "same family" if same else "another family")
     return c.compare(one, other) if ours or theirs else None
 
 
 def _same_family(c: Context, left: Family, right: Family, names: tuple[str, str]) -> bool | None:
-    domain, points = left.domain or right.domain, (left.point(), right.point())
-    if domain == _WHOLE or (not domain and _are_angles(left, right, names)):
+    domain = left.domain or right.domain
+    if not all(side.domain or _is_no_formula(side, name) for side, name in zip((left, right), names, strict=True)):
+        return None
+    right = _renamed(right, names)
+    points = left.point(), right.point()
+    if domain == _WHOLE or not domain and "k" in names:
         grids = _grids(c, left.heads, names[0]), _grids(c, right.heads, names[0])
         if grids[0] and grids[1]:
             return _same_offsets(c, *grids)
@@ -79,23 +83,18 @@ def _same_family(c: Context, left: Family, right: Family, names: tuple[str, str]
         same = _same_line(c, points[0], points[1], names[0])
         if same is not None:
             return same
-    answers = [right.answer] if names[0] != names[1] and _is_only_a_name(left, right, names) else []
+    answers = [right.answer] if names[0] != names[1] and (points[0] or domain not in ("", _REAL)) else []
     if domain == _WHOLE:
         answers = [substitute(right.answer, names[0], Op("add", (Sym(names[0]), num(by)))) for by in (0, 1, -1)]
     return True if any(c.compare(left.answer, answer) for answer in answers) else None
 
 
-def _are_angles(left: Family, right: Family, names: tuple[str, str]) -> bool:
-    """`a + k b` with angles a and b; neither `n b` nor `(n - 2) b`, which may be formulas in a given n."""
-    heads = (*left.heads, *right.heads)
-    return "k" in names and set(names) <= _COUNTING and all(_has_angle(head) and _is_offset(head) for head in heads)
-
-
-def _is_only_a_name(left: Family, right: Family, names: tuple[str, str]) -> bool:
-    """Whether the name may be another one, though it need not be whole and not be real."""
-    if left.point():
-        return "RR" in (left.domain, right.domain) or set(names) <= _PARAMETERS
-    return left.domain == right.domain not in ("", _REAL)  # f(x) = x² for all real x is a function of x
+def _is_no_formula(family: Family, name: str) -> bool:
+    """Whether it is a family though it does not say so: points in t or s, angles `a + k b`; neither `(a, 2a)` nor `n b`
+    nor `(n - 2) b`, which may be formulas in a given number."""
+    if family.point():
+        return name in _PARAMETERS
+    return name in _COUNTING and all(_has_angle(head) and _is_offset(head) for head in family.heads)
 
 
 def _is_offset(head: Node) -> bool:

@@ -68,10 +68,17 @@ def spread(node: Node, count: int) -> Node:
     """`x = y = z = 1` as `x = 1, y = 1, z = 1`, where so many values are asked for."""
     if not isinstance(node, Relation) or set(node.signs) != {"="} or len(node.sides) != count + 1 or count < 2:
         return node
-    *names, value = node.sides
-    if not all(isinstance(name, Sym) and is_label(name) for name in names) or len(set(names)) < count:
+    if len(common_value(node)) < count:
         return node
+    *names, value = node.sides
     return Seq(tuple(Relation(("=",), (name, value)) for name in names))
+
+
+def common_value(node: Node) -> frozenset[Node]:
+    """The variables of `x = y = z = 1`; none where there are not several."""
+    names = node.sides[:-1] if isinstance(node, Relation) and set(node.signs) == {"="} else ()
+    several = len(names) > 1 and all(isinstance(name, Sym) and len(name.name) == 1 and is_label(name) for name in names)
+    return frozenset(names) if several else frozenset()
 
 
 def _named(side: Node) -> Node:

@@ -136,7 +136,10 @@ def _inconsistent(c: Context, form: forms.Labelled) -> Equality | None:
 
 
 def _both_labelled(c: Context, gold: Node, pred: Node, left: forms.Labelled, right: forms.Labelled) -> Equality:
-    if left.label == right.label:
+    common = forms.common_value(gold)
+    if common != forms.common_value(pred):
+        return Equality(False, "relation", "other variables")
+    if common or left.label == right.label:
         return c.compare(left.value, right.value)
     renamed = _renamed(left.label, right)
     if renamed is not None:

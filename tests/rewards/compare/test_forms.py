@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from rewards.math_answer import verify_answer
 from rewards.math_answer.compare.forms import (
     constant_chain,
     labelled,
@@ -86,3 +87,43 @@ def test_terms_are_sorted_and_flat() -> None:
     assert sorted_terms(parse("(1+x)^{5000}")) == sorted_terms(parse("(x+1)^{5000}"))
     assert sorted_terms(parse("a(bc)")) == sorted_terms(parse("cba"))
     assert sorted_terms(parse("a-b")) != sorted_terms(parse("b-a"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "f^{-1}(x)",
+        "P(X>2)",
+        "P(X = 3)",
+        r"P(A \cap B)",
+        r"\Delta p",
+        r"\frac{dy}{dx}",
+        r"\cos A",
+        r"\sin \theta",
+        "f(2)",
+        "f'(2)",
+        "a_n",
+        "E(X)",
+        r"\angle ABC",
+    ],
+)
+@pytest.mark.parametrize("value", ["2n+1", r"\frac12", r"\rho g h"])
+def test_a_definition_is_worth_its_right_hand_side(name: str, value: str) -> None:
+    for sign in ("=", r"\approx"):
+        for pair in ((value, f"{name} {sign} {value}"), (f"{name} {sign} {value}", value)):
+            assert verify_answer(*pair).ok, pair
+    assert verify_answer(f"{name} = {value}", f"{name} = {value} + 0").ok
+    assert not verify_answer(value, f"{name} = {value} + 1").ok
+
+
+@pytest.mark.parametrize(
+    "equation", ["x + y = 5", "2x = 5", "x^2 = 5", r"\sin x = 5", "5 < x", "xy = 5", r"\ln x = 5", "P x = 5"]
+)
+def test_an_equation_is_not_worth_its_right_hand_side(equation: str) -> None:
+    assert not verify_answer("5", equation).ok
+
+
+def test_the_argument_of_a_definition_is_bound() -> None:
+    assert verify_answer("f(x) = x^2 + 1", "f(t) = t^2 + 1").ok
+    assert not verify_answer("f(x) = x^2 + 1", "f(y) = x^2 + 1").ok
+    assert not verify_answer("f(y) = x^2 + 1", "f(x) = x^2 + 1").ok
