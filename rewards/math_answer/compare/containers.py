@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import reduce
 
 from rewards.math_answer.compare import choices, forms, relations, values
 from rewards.math_answer.compare.context import Context
@@ -115,15 +114,12 @@ def _spread(seq: Seq) -> Seq:
 
 
 def _items(c: Context, left: Seq, right: Seq) -> Equality:
-    """Items and their brackets, once labels are off.  {2, 2} is {2}, and points are a set of solutions; a list of
-    numbers counts each of them."""
+    """Items and their brackets, once labels are off."""
     if sum(map(_is_listed, left.items)) != sum(map(_is_listed, right.items)):
         return Equality(False, "container", "sets in a set against other things")
-    kinds = {_kind(left), _kind(right)}
-    unordered = kinds <= {"list", "set"}
-    points = all(isinstance(item, Seq) for item in (*left.items, *right.items))
-    if unordered and ("set" in kinds or points) and len(left.items) != len(right.items):
-        left, right = (replace(side, items=tuple(dict.fromkeys(side.items))) for side in (left, right))
+    unordered = {_kind(left), _kind(right)} <= {"list", "set"}
+    if unordered and len(left.items) != len(right.items):
+        left, right = (_as_distinct(side) for side in (left, right))
     if len(left.items) != len(right.items):
         return Equality(False, "container", f"{len(left.items)} items against {len(right.items)}")
     if unordered:
@@ -131,6 +127,12 @@ def _items(c: Context, left: Seq, right: Seq) -> Equality:
     if _same_brackets(c, left, right):
         return in_order(c, left.items, right.items)
     return Equality(False, "container", "other brackets")
+
+
+def _as_distinct(seq: Seq) -> Seq:
+    """{2, 2} as the set of 2, and points each once; but the list `2, 2` is not `2`."""
+    points = all(isinstance(item, Seq) for item in seq.items)
+    return replace(seq, items=tuple(dict.fromkeys(seq.items))) if points or _kind(seq) == "set" else seq
 
 
 def _is_listed(node: Node) -> bool:
@@ -198,11 +200,9 @@ def _members(node: Op) -> tuple[Node, ...]:
 def _spelt_out(c: Context, node: Node) -> Node:
     """`ℝ ∖ {±1}` with both signs in the set, `{x | x < 0} ∪ {4}` with an interval in it, `x < 1 or x > 5` as a union;
     other joined statements as a list."""
-    if isinstance(node, Op) and node.name in _JOINED and all(isinstance(part, Relation) for part in node.args):
-        found = [sets.solution_set(part) for part in node.args if isinstance(part, Relation)]
-        if all(found) and len({part[0] for part in found if part}) == 1:
-            return reduce(lambda one, other: Op(_JOINED[node.name], (one, other)), [part[1] for part in found if part])
-        return Seq(node.args) if node.name == "∧" else node
+    if isinstance(node, Op) and node.name in _JOINED:
+        listed = Seq(node.args) if node.name == "∧" and all(isinstance(part, Relation) for part in node.args) else node
+        return sets.described(node.args, _JOINED[node.name]) or listed
     if isinstance(node, Op) and node.name in _SETS:
         return Op(node.name, tuple(_spelt_out(c, part) for part in node.args))
     if isinstance(node, Seq) and node.open == "{":

@@ -209,14 +209,20 @@ def described_by_all(seq: Seq, budget: Budget) -> Node | None:
     """The set that several conditions on one variable describe (`2 < x < 5`, `x = 7`, `x ≠ 1, 2`): what satisfies all
     of them; where nothing does (`x < 1, x > 2`), what satisfies any."""
     items = _excluded_one_by_one(seq.items)
-    found = [_solutions(item) for item in items if isinstance(item, Relation)]
+    both = described(items, "cap") if seq.open == "" else None
+    return both if both is None or not same_set(both, EMPTY, budget) else described(items, "cup")
+
+
+def described(conditions: tuple[Node, ...], way: str) -> Node | None:
+    """The intersection ("cap") or union ("cup") of what conditions on one variable describe; None where they are no
+    such conditions, or `x = 1, x = 2`, which is a list of numbers."""
+    found = [_solutions(item) for item in conditions if isinstance(item, Relation)]
     parts = [item[1] for item in found if item is not None]
-    if seq.open != "" or len(parts) != len(items) or len({item[0] for item in found if item}) != 1:
+    if len(parts) != len(conditions) or len({item[0] for item in found if item}) != 1:
         return None
-    if all(isinstance(item, Relation) and item.signs == ("=",) for item in items):
-        return None  # a list of numbers
-    both = _fold("cap", parts)
-    return _fold("cup", parts) if same_set(both, EMPTY, budget) else both
+    if all(isinstance(item, Relation) and item.signs == ("=",) for item in conditions):
+        return None
+    return _fold(way, parts)
 
 
 def _excluded_one_by_one(items: tuple[Node, ...]) -> tuple[Node, ...]:

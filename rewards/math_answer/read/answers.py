@@ -39,7 +39,7 @@ from rewards.math_answer.read.words import normal_text
 
 MAX_CHARS = 2048
 MAX_FILLED = 1000  # items that `…` may stand for
-_JOINING = frozenset(("and", "or", "∧", "∨"))
+_CONNECTIVES = {"and": "∧", "∧": "∧", "or": "∨", "∨": "∨"}
 _SET_OPS = frozenset(("cup", "cap", "setminus"))
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _DECIMAL_COMMA = re.compile(r"(?<![\d,])(-?\d+),(\d+)(?![\d,])")
@@ -67,7 +67,7 @@ class AnswerParser(UnitParser):
             separators = set()
             while self.token.kind == "sep":
                 separators.add(self.next().text)
-            if self.finished(closers) and separators & _JOINING:
+            if self.finished(closers) and separators & _CONNECTIVES.keys():
                 raise ParseError("nothing after the last word")  # `42 or`
             if self.finished(closers) or not (separators or self.starts_item(closers)):
                 break
@@ -201,13 +201,13 @@ def _grouped(groups: list[list[Node]], between: set[str]) -> tuple[Node, ...]:
 
 def _connective(between: set[str], items: list[Node]) -> str:
     """What joins items to one statement: `p ∧ q`, `x < 1 or x > 5`, `x = 1 or y = 2`; nothing where they are a list."""
-    if between not in ({"∧"}, {"∨"}, {"or"}):
-        return ""
+    sign = next(iter(between)) if len(between) == 1 else ""
+    logic = _CONNECTIVES.get(sign, "")
     relations = [item for item in items if isinstance(item, Relation)]
-    alternatives = "∧" not in between and len({relation.sides[0] for relation in relations}) > 1
+    alternatives = logic == "∨" and len({relation.sides[0] for relation in relations}) > 1
     inequality = any(sign not in ("=", "~") for relation in relations for sign in relation.signs)
-    statement = alternatives or inequality if len(relations) == len(items) else not relations and "or" not in between
-    return "" if not statement else "∧" if "∧" in between else "∨"
+    statement = alternatives or inequality if len(relations) == len(items) else not relations and sign == logic
+    return logic if statement else ""
 
 
 def _continued(items: tuple[Node, ...]) -> tuple[Node, ...]:
