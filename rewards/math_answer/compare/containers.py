@@ -100,6 +100,8 @@ def sequences(c: Context, gold: Node, pred: Node) -> Equality:
     if all(isinstance(item, Relation) for item in left.items + right.items):
         return in_any_order(c, left.items, right.items, "relation")
     if any(isinstance(item, Relation) for item in left.items + right.items):
+        if any(_goes_on(one) and len(_labels(other)) > 1 for one, other in ((left, right), (right, left))):
+            return Equality(False, "relation", "other variables")
         left, right = _unlabelled(left), _unlabelled(right)
     return _items(c, left, right)
 
@@ -111,6 +113,15 @@ def _spread(seq: Seq) -> Seq:
         parts = forms.spread(item, len(item.sides) - 1) if isinstance(item, Relation) else item
         flat.extend(parts.items if isinstance(item, Relation) and isinstance(parts, Seq) else (item,))
     return Seq(tuple(flat), seq.open, seq.close)
+
+
+def _labels(seq: Seq) -> set[Node]:
+    return {form.label for item in seq.items if (form := forms.labelled(item)) is not None}
+
+
+def _goes_on(seq: Seq) -> bool:
+    """`m = 5 or 6`: two values of m, which are not m = 5 and n = 6."""
+    return len(_labels(seq)) == 1 and not isinstance(seq.items[-1], Relation)
 
 
 def _items(c: Context, left: Seq, right: Seq) -> Equality:

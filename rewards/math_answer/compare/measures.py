@@ -15,6 +15,14 @@ _RADIAN = (("radian", 1),)
 _ANGULAR = (_RADIAN, (("celsius", 1),), (("fahrenheit", 1),))  # what is measured in degrees, and radians
 
 
+_UNLIKE = Equality(False, "quantity", "units differ")
+
+
+def _is_marked(node: Node) -> bool:
+    """A mark may be left out, but stands for no other mark: 72 % is neither 72° nor 72 cm."""
+    return isinstance(node, Quantity) or is_op(node, "percent") or is_op(node, "deg")
+
+
 def words(c: Context, gold: Node, pred: Node) -> Equality:
     left, right = _text(gold), _text(pred)
     if left and right:
@@ -36,7 +44,8 @@ def residues(c: Context, gold: Node, pred: Node) -> Equality:
     """`2 (mod 7)` is `9 (mod 7)`; beside a plain number only the number counts."""
     left, right = (node.args if isinstance(node, Op) and node.name == "residue" else (node,) for node in (gold, pred))
     if len(left) < 2 or len(right) < 2:
-        return c.compare(left[0], right[0])
+        other = right[0] if len(left) > 1 else left[0]
+        return _UNLIKE if _is_marked(other) else c.compare(left[0], right[0])
     if not c.compare(left[1], right[1]):
         return Equality(False, "residue", "another modulus")
     turns = rational(Op("div", (Op("add", (left[0], Op("neg", (right[0],)))), left[1])))
@@ -83,6 +92,10 @@ def percents(c: Context, gold: Node, pred: Node) -> Equality:
         return c.compare(gold.args[0], pred.args[0])
     percent, other = (gold, pred) if is_op(gold, "percent") else (pred, gold)
     assert isinstance(percent, Op)
+    if isinstance(other, Quantity) and is_op(other.value, "percent"):  # `25 % of students`
+        return c.compare(percent.args[0], other.value.args[0])
+    if _is_marked(other):
+        return _UNLIKE
     share = c.compare(Op("div", (percent.args[0], num(100))), other)
     if share:
         return share
@@ -109,14 +122,6 @@ def degrees(c: Context, gold: Node, pred: Node) -> Equality:
     if isinstance(other, Num | Sym | Op) and same_value(angle, other, c.budget):
         return Equality(True, "angle", "degrees and radians")
     return Equality(False, "angle", "another angle")
-
-
-def conditions(c: Context, gold: Node, pred: Node) -> Equality:
-    """`2πk, k ∈ ℤ` against `2πk`: a domain may be left out, another one is another answer."""
-    sides = [node.args if is_op(node, "given") else (node,) for node in (gold, pred)]
-    if len(sides[0]) == len(sides[1]) == 2 and sides[0][1] != sides[1][1]:
-        return Equality(False, "condition", "another domain")
-    return c.compare(sides[0][0], sides[1][0])
 
 
 def has_letter_units(gold: Node, pred: Node) -> bool:

@@ -65,7 +65,7 @@ painting baby key dishe fence nail log envelope hotdog text popsicle chip petal 
 present meatball acorn biscuit parent cricket decoration firework gumball bouquet oyster comic newspaper spoon hole
 sunflower gemstone flight tube session tent section portion mushroom stair school copy apartment earring lamb follower
 minnow ear pillow tulip dessert additional stuffed wooden extra
-个 個 개 명 只 人 本 张 块 次 种 条 名 位 件 支 棵 辆 页 箱 袋 瓶 盒
+个 個 개 명 只 人 本 张 块 次 种 条 名 位 件 支 棵 辆 页 箱 袋 瓶 盒 岁 歲
 """.split()
 )
 _OPERATORS = (

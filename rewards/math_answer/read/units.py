@@ -127,8 +127,8 @@ def _product(parts: list[tuple[dict[str, int], int]]) -> dict[str, int]:
 
 
 def quantity(value: Node, units: dict[str, int], nouns: frozenset[str]) -> Node:
-    if units == {"percent": 1} and not nouns:
-        return Op("percent", (value,))
+    if units == {"percent": 1}:
+        value, units = Op("percent", (value,)), {}
     if nouns == {"degree"} and not units:
         return Op("deg", (value,))
     kept = tuple(sorted((name, power) for name, power in units.items() if power))

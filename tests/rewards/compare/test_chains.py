@@ -58,7 +58,7 @@ def test_members_with_variables_of_the_question_are_believed(radius: int) -> Non
         ("5", "5, 5", False),
         ("5", "5 5 5", False),
         (r"\{1,2\}", r"\{1,1,2\}", True),  # a set does not
-        (r"\{1,2\}", "1, 1, 2", True),
+        (r"\{1,2\}", "1, 1, 2", False),
         ("(1,2),(3,4)", "(3,4),(1,2),(3,4)", True),  # points are solutions
         ("3/5", "3/5 or 0.6", True),  # one answer, written twice
         ("(1,1,2)", "(1,2)", False),
