@@ -88,6 +88,7 @@ _WRAPPERS = (
     ('"', '"'),
     ("__", "__"),
 )
+_STARTS = tuple(start for start, _ in _WRAPPERS)
 _TRAILING = (".", ",", ";", ":", "\\", "\\ ", "\\,", "\\;", "\\!", "~", "\\checkmark", "\\blacksquare", "\\square")
 
 
@@ -99,10 +100,10 @@ def unwrap(text: str) -> str:
     while before != text:
         before = text
         text = text.strip()
-        for tail in _TRAILING:
+        for tail in _TRAILING if text.endswith(_TRAILING) else ():
             if text.endswith(tail) and len(text) > len(tail) and not text.endswith(("\\\\", "..")):
                 text = text[: -len(tail)].rstrip()
-        for start, end in _WRAPPERS:
+        for start, end in _WRAPPERS if text.startswith(_STARTS) else ():
             inner = text[len(start) : len(text) - len(end)]
             wrapped = len(text) > len(start) + len(end) and text.startswith(start) and text.endswith(end)
             if wrapped and start not in inner and not inner.endswith("\\"):
