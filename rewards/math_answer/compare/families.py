@@ -10,6 +10,7 @@ in a given number: angles `a + k b`, points in t or s.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -209,36 +210,29 @@ def _grid(c: Context, head: Node, name: str) -> Grid | None:
 
 def _same_offsets(c: Context, left: list[Grid], right: list[Grid]) -> bool | None:
     """Whether two lists of grids have the same numbers: their offsets within one common period."""
-    digits = digits_needed(*(node for grid in (*left, *right) for node in grid))
+    grids = [*left, *right]
+    digits = digits_needed(*(node for grid in grids for node in grid))
     evaluator = Evaluator(digits + 20, c.budget)
     try:
-        numbers = [[tuple(evaluator.value(node, {}) for node in grid) for grid in side] for side in (left, right)]
+        numbers = [(evaluator.value(offset, {}), evaluator.value(period, {})) for offset, period in grids]
     except (Undefined, Unsupported):
         return None
-    ctx = evaluator.ctx
+    ctx, unit = evaluator.ctx, numbers[0][1]
     tiny = ctx.mpf(10) ** -digits
-    unit = numbers[0][0][1]
-    if any(ctx.im(value) for side in numbers for grid in side for value in grid) or not unit:
+    if any(map(ctx.im, itertools.chain(*numbers))) or not unit:
         return None
-    periods = [[_fraction(ctx, period / unit, tiny) for _, period in side] for side in numbers]
-    flat = [period for side in periods for period in side]
-    if not all(flat):
+    periods = [found for _, period in numbers if (found := _fraction(ctx, period / unit, tiny))]
+    if len(periods) < len(numbers):
         return False  # periods without a common one, or one that is no number
-    common = Fraction(
-        lcm(*(period.numerator for period in flat if period)), gcd(*(period.denominator for period in flat if period))
-    )
-    if sum(common / period for period in flat if period) > MAX_OFFSETS:
+    common = Fraction(lcm(*(period.numerator for period in periods)), gcd(*(period.denominator for period in periods)))
+    if sum(common / period for period in periods) > MAX_OFFSETS:
         return None
-    found = [
-        [
-            _turned(ctx, (offset / unit + step * ctx.mpf(period.numerator) / period.denominator) / common, tiny)
-            for (offset, _), period in zip(side, side_periods, strict=True)
-            if period
-            for step in range(int(common / period))
-        ]
-        for side, side_periods in zip(numbers, periods, strict=True)
+    offsets = [
+        [_turned(ctx, (offset / unit + step * period) / common, tiny) for step in range(int(common / period))]
+        for (offset, _), period in zip(numbers, periods, strict=True)
     ]
-    return _covers(found[0], found[1], tiny) and _covers(found[1], found[0], tiny)
+    ours, theirs = itertools.chain(*offsets[: len(left)]), itertools.chain(*offsets[len(left) :])
+    return _same_places(list(ours), list(theirs), tiny)
 
 
 def _fraction(ctx: Any, value: Any, tiny: Any) -> Fraction | None:
@@ -256,8 +250,8 @@ def _turned(ctx: Any, value: Any, tiny: Any) -> Any:
     return ctx.zero if 1 - rest < tiny else rest
 
 
-def _covers(one: list[Any], other: list[Any], tiny: Any) -> bool:
-    return all(any(abs(value - known) < tiny for known in other) for value in one)
+def _same_places(one: list[Any], other: list[Any], tiny: Any) -> bool:
+    return all(any(abs(a - b) < tiny for b in there) for here, there in ((one, other), (other, one)) for a in here)
 
 
 # -- lines
