@@ -29,7 +29,7 @@ from rewards import Declaration, Score
 if TYPE_CHECKING:
     from grpo.config import Reward
 
-LOAD_TIMEOUT = 60.0  # seconds, for the import of one reward; sympy on a busy machine takes five
+LOAD_TIMEOUT = 60.0  # seconds, for the import of one reward and of what it needs
 LARGEST_REPLY = 1 << 20  # bytes; texts are clipped by the worker, so more than this is not a reply
 BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); socket = int(sys.argv[2]); sys.argv[1:] = []; "
