@@ -299,10 +299,14 @@ def test_a_reward_that_never_answers_is_no_run_that_cannot_solve(config: Config,
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_terminal_that_goes_away_is_a_request_to_stop(number: signal.Signals) -> None:
-    with StopRequest() as stop:
-        os.kill(os.getpid(), number)
-        with pytest.raises(Interrupted, match=number.name) as stopped:
-            stop.check()
+    before = signal.signal(number, signal.SIG_DFL)  # the tests may run under nohup, where SIGHUP stays ignored
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), number)
+            with pytest.raises(Interrupted, match=number.name) as stopped:
+                stop.check()
+    finally:
+        signal.signal(number, before)
     assert stopped.value.exit_code == 128 + number
 
 
