@@ -184,7 +184,8 @@ def _item(rewards: list[Any], name: str, change: str) -> Any:
 
 def _in_words(error: ValidationError, kind: type[BaseModel]) -> str:
     """The first of pydantic's complaints as one sentence in our form."""
-    first = error.errors()[0]
+    # Whoever brings another trainer's file hears of its names first, and then of what it lacks.
+    first = min(error.errors(), key=lambda complaint: complaint["type"] == "missing")
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden" and where in Config.model_fields:
         read = ", ".join(group for group in GROUPS if group in kind.model_fields)
@@ -192,8 +193,8 @@ def _in_words(error: ValidationError, kind: type[BaseModel]) -> str:
     if first["type"] == "extra_forbidden":
         path = [*(str(part) for part in first["loc"] if not isinstance(part, int)), *_first_inside(first["input"])]
         known = _REFUSED.get(".".join(path)) or migration.advice(path)
-        unknown = ".".join([where, *path[len(first["loc"]) :]]) if known else where
-        return f"{unknown} is not a setting{known or _nearest_setting(first['loc'], kind)}"
+        unknown = ".".join([where, *path[len(first["loc"]) :]])
+        return f"{unknown} is not a setting{known or _nearest_setting(first['loc'], path[-1], kind)}"
     if first["type"] == "missing":
         return f"{where} is missing; it has no default"
     if where == "reward":
@@ -247,21 +248,26 @@ _WORDS = {
 }
 
 
-def _nearest_setting(loc: tuple[int | str, ...], kind: type[BaseModel]) -> str:
-    """The setting closest to an unknown one: a name in its own group first, then in any other."""
+def _nearest_setting(loc: tuple[int | str, ...], last: str, kind: type[BaseModel]) -> str:
+    """The setting closest to an unknown one at `loc`: a name in its own group first, then in any other.
+
+    Where a whole group is unknown, `loc` ends with the group and `last` is the first setting in it.
+    """
     group: Any = kind
     path = [str(part) for part in loc if not isinstance(part, int)]
     for name in path[:-1]:
         group = _settings_class(group, name)
     siblings = [name for name in GROUPS if name in kind.model_fields] if group is kind else list(group.model_fields)
     prefix = ".".join([*path[:-1], ""])
-    close = difflib.get_close_matches(path[-1], siblings, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean {prefix}{close[0]}?"
     everywhere = {
         key: f"{name}.{key}" for name in reversed(kind.model_fields) for key in _settings_class(kind, name).model_fields
     }
-    close = difflib.get_close_matches(path[-1], list(everywhere), n=1, cutoff=0.6)
+    if last != path[-1] and last in everywhere:
+        return f"; did you mean {everywhere[last]}?"
+    close = difflib.get_close_matches(path[-1], siblings, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {prefix}{close[0]}?"
+    close = difflib.get_close_matches(last, list(everywhere), n=1, cutoff=0.6)
     if close:
         return f"; did you mean {everywhere[close[0]]}?"
     return f"; there are {', '.join(prefix + name for name in siblings)}"

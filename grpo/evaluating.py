@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -212,7 +213,7 @@ def _read_completions(path: Path, problems: Sequence[Problem]) -> dict[str, list
         name = next((name for name in (*ID_COLUMNS, "problem") if name in row), None)
         if name is None or not isinstance(row.get("completion"), str):
             place = place_of(str(path), index)
-            raise DataError(f"{path} {place}: must have `id` and `completion` (text); it has {', '.join(row)}")
+            raise DataError(f"{path} {place}: must have `id` and `completion` (text); it has {reprlib.repr(row)}")
         given[str(row[name])].append(row["completion"])
     # One meaning for all rows: were each looked up by itself, "1" could be a problem's own id and "0" a row's number.
     known = max(_ways_to_name(problems), key=lambda way: sum(name in way for name in given))

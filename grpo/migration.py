@@ -36,7 +36,6 @@ _OUT = "the place is --out of the command"
 _RESUME = "it is --resume of the command"
 _BOTH = "one bound for both sides there: set objective.clip_high as well (0.2 → 0.28)"
 _TOKENS = "in tokens, not completions; it changes memory and speed, never the gradient"
-_BATCH = "in problems, each with sampling.group_size completions"
 _STEPS = "in steps, one round of sampling each: passes over the data × problems / sampling.problems_per_step"
 _WARM = "in steps, not a share of them"
 _REWARD = "one [[reward]] table each; reward functions of TRL and verl are called as they are"
@@ -406,7 +405,7 @@ def look_up(path: Sequence[str]) -> list[Foreign]:
     Whoever writes another trainer's name may put a group of ours or any other before it, or leave out groups of its
     own ("rollout.n"), so the longest part that is found counts.  A last word like "name" or "type" alone is no part.
     """
-    names = [name.lstrip("+").replace("-", "_") for name in path]  # Hydra's + and the dashes of a command line
+    names = [name.lstrip("+-").replace("-", "_") for name in path]  # Hydra's + and the dashes of a command line
     for start in range(len(names)):
         tail = names[start:]
         whole = [row for row in rows() if row.name == ".".join(tail)]

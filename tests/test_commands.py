@@ -139,6 +139,11 @@ def test_a_row_that_is_no_completion_is_refused_with_its_number(row):
         score({"id": 1, "completion": "2"}, row)
 
 
+def test_a_completion_that_is_no_text_is_shown():
+    with pytest.raises(DataError, match=r"it has .*'completion': \['2'\]"):
+        score({"id": 1, "completion": ["2"]})
+
+
 def test_a_reward_that_needs_no_answer_scores_data_without_one():
     rows("tasks.jsonl", {"task_id": "T/0", "prompt": "def f():"}, {"task_id": "T/1", "prompt": "def g():"})
     Path("mine.py").write_text("def short(completion, problem):\n    return float(len(completion) < 5)\n")

@@ -68,7 +68,7 @@ def test_what_trainers_call_alike_is_one_thing_to_us():
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.trainer}-{row.name}")
-@pytest.mark.parametrize("prefix", ["", "trainer_args.", "+"])
+@pytest.mark.parametrize("prefix", ["", "trainer_args.", "+", "--"])
 def test_every_name_is_found_whatever_stands_before_it(row: Foreign, prefix: str):
     [found] = look_up(f"{prefix}{row.name}".split("."))
     assert (found.name, found.ours) == (row.name, row.ours)
@@ -99,6 +99,11 @@ def test_another_trainers_name_in_a_change_is_answered_with_ours(tmp_path, name,
 def test_another_trainers_name_in_a_file_is_answered_with_ours(tmp_path, name, said):
     text = MINIMAL if name.startswith("data.") else f"{MINIMAL}[grpo]\n"
     assert f"{name} is not a setting; {said}" in refusal(tmp_path, f"{text}{name.removeprefix('data.')} = 1\n")
+
+
+def test_another_trainers_file_is_answered_with_its_names_before_what_it_lacks(tmp_path):
+    said = refusal(tmp_path, "num_generations = 8\n")
+    assert said == "mine.toml: num_generations is not a setting; TRL's num_generations is sampling.group_size here"
 
 
 def test_a_name_of_several_things_is_answered_with_all_of_them(tmp_path):

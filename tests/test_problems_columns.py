@@ -181,6 +181,7 @@ ok = {"problem": "1+1?", "answer": "2"}
         ([ok, {"problem": "1+1?"}], {}, r"mine/1: no answer in column"),
         ([ok], {"needs": ("solution",)}, r'no column "solution" \(columns: problem, answer\)'),
         ([ok, ok | {"problem": " "}], {}, r"problem mine/1: column 'problem' is empty; complete or remove this row"),
+        ([ok, {"answer": "3"}], {}, r"column 'problem' is empty"),
         ([ok | {"problem": 7}], {}, r"neither text nor a list of chat messages \(7\)"),
         ([ok | {"problem": []}], {}, r"column 'problem' is empty"),
         ([ok | {"problem": [{"role": "user", "content": ""}]}], {}, r"column 'problem' is empty"),

@@ -157,8 +157,8 @@ def _ids(rows: Sequence[Row], columns: Sequence[str], stem: str) -> list[str]:
 
 def _messages(asked: Any, data: Data, *, where: Callable[[], str]) -> tuple[Message, ...]:
     """The conversation that asks: a text becomes the user's message; a list of messages stays what it is."""
-    if isinstance(asked, str):
-        asked = [{"role": "user", "content": asked}]
+    if isinstance(asked, str | None):
+        asked = [{"role": "user", "content": asked or ""}]
     if not (isinstance(asked, list) and all(map(_is_message, asked))):
         raise DataError(f"{where()} is neither text nor a list of chat messages ({_shorten(asked)})")
     if not asked or not asked[-1]["content"].strip():
