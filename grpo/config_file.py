@@ -218,6 +218,7 @@ _SUPPORT = (
     "ratios would be wrong at every token (TRL issue 6789); sharpen with sampling.temperature"
 )
 _RENAMED = {
+    "sampling.n": "sampling.group_size",  # vLLM's word; the nearest of ours would be eval.n
     "sampling.memory": "sampling.gpu_memory_utilization",
     "sampling.canary": "sampling.sync_tolerance",
     "reward.deadline": "reward.timeout",

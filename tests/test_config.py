@@ -303,6 +303,7 @@ def test_a_curriculum_is_on_where_anything_of_it_is_set(load, changes, on):
         ("optim.group_size=4", "optim.group_size is not a setting; did you mean sampling.group_size?"),
         ("objektive.kl_coef=1", "objektive.kl_coef is not a setting; did you mean objective.kl_coef?"),
         ("optimizer.lr=1e-6", "optimizer.lr is not a setting; did you mean optim.lr?"),
+        ("sampling.n=8", "sampling.n is not a setting; it is called sampling.group_size"),
         ("loss.ratio=1", "loss.ratio is not a setting; did you mean objective.ratio?"),
         ("a.b.max_tokens=1", "a.b.max_tokens is not a setting; did you mean sampling.max_tokens?"),
         ("eval.[red]=1", "eval.[red] is not a setting; there are eval.source, "),
