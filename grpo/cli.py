@@ -15,9 +15,9 @@ from typing import Annotated
 import typer
 
 from grpo import commands
+from grpo.commands_eval import EvalOptions
 from grpo.config_file import recipes
 from grpo.errors import GrpoError
-from grpo.evaluating import EvalOptions
 
 app = typer.Typer(
     no_args_is_help=True,

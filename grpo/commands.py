@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from grpo import evaluating
+from grpo import commands_eval
 from grpo.config import JudgeConfig
 from grpo.config_file import apply_changes, change, load_config, validate
 from grpo.errors import ConfigError, DataError
@@ -44,12 +44,12 @@ def sft(recipe: str, model: str | None, data: str | None, changes: Sequence[str]
     sft(config, target, say=say)
 
 
-def evaluate(places: Sequence[str], options: evaluating.EvalOptions) -> None:
-    evaluating.evaluate(places, options, say)
+def evaluate(places: Sequence[str], options: commands_eval.EvalOptions) -> None:
+    commands_eval.evaluate(places, options, say)
 
 
 def compare(a: str, b: str) -> None:
-    evaluating.compare(a, b, say)
+    commands_eval.compare(a, b, say)
 
 
 def check_rewards(spec: str, source: str, changes: Sequence[str]) -> int:

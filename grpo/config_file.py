@@ -122,11 +122,15 @@ def _find(source: str) -> Path:
     raise ConfigError(f"{source} is neither a file nor a recipe; {advice}")
 
 
+_FOREIGN = (".yaml", ".yml", ".json")  # what other trainers keep their settings in
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not TOML ({error})") from None
+        hint = "; docs/migration.md has our names for TRL's, verl's, OpenRLHF's and prime-rl's"
+        raise ConfigError(f"{path}: not TOML ({error}){hint if path.suffix in _FOREIGN else ''}") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from grpo import commands, evaluating
+from grpo import commands, commands_eval
+from grpo.commands_eval import EvalOptions
 from grpo.config import EvalConfig
 from grpo.config_file import validate
 from grpo.errors import ConfigError, DataError
-from grpo.evaluating import EvalOptions
 from grpo.problems.files import read_file
 
 ROWS = [{"id": n, "problem": f"{n} + {n} = ?", "answer": str(2 * n), "level": n % 2} for n in range(1, 5)]
@@ -237,7 +237,7 @@ limit = 3
 
 def settings(model: str, data: str, **given: Any) -> EvalConfig:
     """What `grpo eval MODEL DATA` takes these options to mean."""
-    return validate(evaluating._eval_tree([model, data], options(**given), EvalConfig), place="x", kind=EvalConfig)
+    return validate(commands_eval._eval_tree([model, data], options(**given), EvalConfig), place="x", kind=EvalConfig)
 
 
 def asked(recipe: str, data: str, **given: Any) -> EvalConfig:
@@ -320,8 +320,8 @@ def test_a_model_and_data_may_have_any_name(name):
 
 def test_models_that_differ_have_results_in_different_places():
     names = ["Qwen/Qwen2.5-0.5B", "Qwen/Qwen2.5-1.5B", "runs/a/checkpoints/best", "runs/b/checkpoints/best"]
-    assert len({evaluating._slug(name) for name in names}) == 4
-    assert evaluating._slug("Qwen/Qwen2.5-0.5B") == "Qwen-Qwen2.5-0.5B"
+    assert len({commands_eval._slug(name) for name in names}) == 4
+    assert commands_eval._slug("Qwen/Qwen2.5-0.5B") == "Qwen-Qwen2.5-0.5B"
 
 
 def test_earlier_results_are_not_overwritten_unless_their_place_is_named():

@@ -84,7 +84,7 @@ def evaluate(places: Sequence[str], options: EvalOptions, say: Say) -> None:
     recipe = {"grpo": version("grpo"), **how, "config": settings.model_dump(mode="json")}
     write(result.evaluation, out, recipe, result.texts)
     if settings.data.limit:
-        say(f"limited to the first {plural(settings.data.limit, 'problem')} of {settings.data.source}")
+        say(f"limited to the first {plural(len(result.evaluation.solved), 'problem')} of {settings.data.source}")
     say(report_lines(result.evaluation))
     say(f"results: {out / 'results.json'}")
 
