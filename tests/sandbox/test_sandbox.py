@@ -299,6 +299,39 @@ def test_killed_client_takes_keepers_and_jobs_along(kill: Callable[[int], None])
     assert wait_until(lambda: not any(_lives(pid) for pid in family))
 
 
+_WITH_A_FORK = """
+import os, sys, time
+from rewards.sandbox import Sandbox
+from rewards.sandbox.levels import Forced
+box = Sandbox(1, _forced=Forced(sys.argv[1]))
+print(os.fork(), flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("level", ["L2", "L1", "L0"])
+def test_killed_client_takes_keepers_along_though_a_fork_of_it_holds_their_sockets(level: str) -> None:
+    command = [sys.executable, "-c", _WITH_A_FORK, level]
+    client = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert client.stdout and client.stderr
+    try:
+        lines = {client.stdout.readline(), client.stdout.readline()} - {"0\n"}
+        if lines == {""}:
+            pytest.skip(client.stderr.read().splitlines()[-1])
+        fork = int(lines.pop())
+        keepers = set(descendants(client.pid)) - {fork}
+        assert keepers
+        client.kill()
+        client.wait(20)
+        try:
+            assert wait_until(lambda: not any(_lives(pid) for pid in keepers))
+            assert _lives(fork)
+        finally:
+            os.kill(fork, signal.SIGKILL)
+    finally:
+        client.kill()
+
+
 def test_killed_keeper_takes_its_job_along_and_is_replaced() -> None:
     with Sandbox(1) as box:
         keeper = box._slots[0].keepers["program"]._process
