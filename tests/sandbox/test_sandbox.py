@@ -49,6 +49,9 @@ HONEST = {
     "main": "if __name__ == '__main__': print(42)",
     "a pickle of its own class": "import pickle\nclass A: x = 42\nprint(pickle.loads(pickle.dumps(A())).x)",
     "a dataclass": "from dataclasses import dataclass\n@dataclass\nclass A:\n    x: int\nprint(A(42).x)",
+    "another stdout": "import io, sys\nsys.stdout = io.StringIO()\nprint(42)\n"
+    "sys.__stdout__.write(sys.stdout.getvalue())",
+    "stdout detached": "import io, sys\nsys.stdout = io.TextIOWrapper(sys.stdout.detach())\nprint(42)",
     "what exits print": "import atexit\natexit.register(print, 42)",
 }
 
@@ -287,7 +290,9 @@ def wait_until(true: Callable[[], bool], seconds: float = 10) -> bool:
     "kill", [lambda p: os.killpg(p, 9), lambda p: os.kill(p, 9), lambda p: os.kill(p, signal.SIGINT)]
 )
 def test_killed_client_takes_keepers_and_jobs_along(kill: Callable[[int], None]) -> None:
-    script = "from rewards.sandbox import *\nSandbox(1).run_stdin('while 1: pass', b'', Limits(cpu=600))"
+    # A shell that starts the tests behind it has them ignore Ctrl-C.
+    script = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    script += "from rewards.sandbox import *\nSandbox(1).run_stdin('while 1: pass', b'', Limits(cpu=600))"
     client = subprocess.Popen([sys.executable, "-c", script], start_new_session=True, stderr=subprocess.DEVNULL)
     try:
         assert wait_until(lambda: any(_spins(pid) for pid in descendants(client.pid)), 60)
