@@ -85,11 +85,12 @@ def _end(status: int) -> NoReturn:
     except BaseException as error:
         status = status or _status(error)
     # The first two may have been replaced, or detached by what has replaced them, which is then no failure.
-    for stream, broken in ((sys.stdout, 120), (sys.stderr, 120), (sys.__stdout__, 0), (sys.__stderr__, 0)):
+    streams: list[tuple[Any, int]] = [(sys.stdout, 120), (sys.stderr, 120), (sys.__stdout__, 0), (sys.__stderr__, 0)]
+    for stream, broken in streams:  # 120: as Python
         try:
             stream.flush()
         except BaseException as error:  # closed, full, replaced
-            status = status or (TOO_MUCH_OUTPUT if getattr(error, "errno", 0) == _EFBIG else broken)  # 120: as Python
+            status = status or (TOO_MUCH_OUTPUT if getattr(error, "errno", 0) == _EFBIG else broken)
     _exit(status)
 
 
