@@ -7,8 +7,8 @@
 
 A completion earns 1 only where every test passes; everything that it can cause is a 0 with a reason:
 
-    wrong_answer  runtime_error  compile_error  timeout_cpu  timeout_wall  memory  output_limit  signal
-    blocked_syscall  protocol  not_called  died  source_too_large
+    wrong_answer  runtime_error  compile_error  timeout_cpu  timeout_wall  memory  thread_limit  output_limit
+    signal  blocked_syscall  protocol  not_called  died  source_too_large
 
 `rewards.sandbox` says what holds the program, and what it does not cover.
 """

@@ -125,7 +125,7 @@ def _stdin(jail: Jail, tests: StdinTests, source: str, mode: Mode, limits: Limit
 
 
 def _calls(jail: Jail, tests: CallTests, source: str, mode: Mode, limits: Limits) -> Outcomes:
-    source = f"{source}\n\n{tests.glue}" if tests.glue else source
+    source = with_header(tests.glue, source)  # before it, because a program may end with `sys.exit()`
     returns = jail.call_functions(source, tests.entry, [case.args for case in tests.cases], limits)
     for case, returned in zip(tests.cases, returns, strict=False):  # it may end early
         if returned.reason != "ok":

@@ -47,7 +47,7 @@ class CallTest:
 class CallTests:
     """`entry` is a function, or a method of `class Solution`.
 
-    `glue` is code of ours that is put behind the program and defines `entry`, and `called` what it calls of the
+    `glue` is code of ours that is put before the program and defines `entry`, and `called` what it calls of the
     program's (`rewards.code_tests.expressions`).
     `json`: the expected values were written in JSON, which has no tuples.
     """

@@ -27,9 +27,9 @@ from .types import Opaque
 
 Handle = int | str  # a number or a name that the far end has for an object which stays where it is
 DEEPEST = 100  # nested containers
-MOST_ITEMS = 500_000  # 0.5 s to read, at most
+MOST_ITEMS = 500_000  # a second or two to read if they are the dearest: small containers, dates
 KEYS_AT_ONCE = 32  # of a dict or set, between looks at the clock; so few meet 200,000 others in 0.1 s
-KEYS_CPU = 0.3  # seconds of CPU for all keys of a value; honest ones take 0.05 s
+KEYS_CPU = 0.3  # seconds of CPU for all keys of a value; honest ones take 0.1 s
 LARGEST_FROZENSET = 20_000  # members; it is copied from a set at once, with no look at the clock in between
 HEAD = struct.Struct("!IQc")
 _DIGITS = frozenset("0123456789abcdef-")

@@ -9,11 +9,11 @@ import select
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from . import codec
-from .client import Client, memory_file
+from .client import Client, Died, memory_file
 from .clocks import PATIENCE
 from .codec import Malformed
 from .confine import Allowance
@@ -169,10 +169,14 @@ class Job:
             self._deadline = min(self._deadline, time.monotonic() + GRACE)
 
     def close(self) -> None:
-        """Leave the keeper without a job: stop it, wait for its end, give up its files."""
+        """Leave the keeper without a job: stop it, wait for its end, give up its files.
+
+        Whoever closes it has all that was wanted of it, so a keeper that dies meanwhile is the next job's to find out.
+        """
         try:
             self.stop()
-            self.ended()
+            with suppress(Died):
+                self.ended()
         finally:
             self._release()
 

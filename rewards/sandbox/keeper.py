@@ -40,7 +40,6 @@ from .confine import STACK, Allowance, Confinement
 from .proc import Proc
 from .trees import trees
 
-ORPHAN_CHECK = 1.0  # seconds; for a client that died while a fork of it holds the socket's other end
 THREAD_STACK = 16 << 20  # bytes of address space
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
 PRELUDE = """
@@ -119,7 +118,7 @@ def _serve(control: socket.socket, file: int, confinement: Confinement, proc: Pr
     waiting = select.poll()
     waiting.register(control, select.POLLIN)
     while True:
-        if not waiting.poll(ORPHAN_CHECK * 1000):
+        if not waiting.poll(namespaces.ORPHAN_CHECK * 1000):
             if os.getppid() != parent:
                 return
             continue

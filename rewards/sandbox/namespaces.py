@@ -7,19 +7,22 @@ holds what a job may read and nothing else.  Entered once per keeper, so a job p
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
+from typing import NoReturn
 
 from . import kernel
 from .trees import DEVICES, Trees
 
+ORPHAN_CHECK = 1.0  # seconds; for a client that died while a fork of it holds the socket's other end
 _WORKPLACE = "/sys"  # a directory that exists everywhere and that no job may read; covered, then left behind
 
 
 def enter(trees: Trees, control: socket.socket) -> None:
     """Returns in a child that is process 1 of its own world; the caller stays behind and ends with it."""
     flags = kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS | kernel.CLONE_NEWNET | kernel.CLONE_NEWPID
-    user, group = os.geteuid(), os.getegid()
+    user, group, client = os.geteuid(), os.getegid(), os.getppid()
     if user == 0:
         kernel.unshare(flags)
     else:
@@ -33,11 +36,19 @@ def enter(trees: Trees, control: socket.socket) -> None:
     if child:
         control.close()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        os.waitpid(child, 0)
-        os._exit(0)
+        _stay_behind(child, client)
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() not in (0, parent):  # 0: a parent outside this world
         os._exit(1)
+
+
+def _stay_behind(child: int, client: int) -> NoReturn:
+    """Ends with the child, or with the client, which the child cannot see: its parent's parent is not of its world."""
+    waiting = select.poll()
+    waiting.register(os.pidfd_open(child), select.POLLIN)
+    while not waiting.poll(ORPHAN_CHECK * 1000) and os.getppid() == client:
+        pass
+    os._exit(0)
 
 
 def _change_root(trees: Trees) -> None:

@@ -84,11 +84,13 @@ def _end(status: int) -> NoReturn:
         atexit._run_exitfuncs()
     except BaseException as error:
         status = status or _status(error)
-    for stream in (sys.stdout, sys.stderr):
+    # The first two may have been replaced, or detached by what has replaced them, which is then no failure.
+    streams: list[tuple[Any, int]] = [(sys.stdout, 120), (sys.stderr, 120), (sys.__stdout__, 0), (sys.__stderr__, 0)]
+    for stream, broken in streams:  # 120: as Python
         try:
             stream.flush()
         except BaseException as error:  # closed, full, replaced
-            status = status or (TOO_MUCH_OUTPUT if getattr(error, "errno", 0) == _EFBIG else 120)  # 120: as Python
+            status = status or (TOO_MUCH_OUTPUT if getattr(error, "errno", 0) == _EFBIG else broken)
     _exit(status)
 
 

@@ -24,6 +24,8 @@ def asserts(*cases: str, setup: str = "") -> Row:
 
 
 SQUARE = calls("square", ([3], 9), ([-2], 4))
+SPLIT = asserts("assert square(3) == 9", "assert square(-2) == 4")
+CHECKED = asserts("assert square(3) - 1 == 8", "assert square(-2) in [4]")
 SUM = stdin(("1 2\n", "3\n"), ("-5 5\n", "0\n"))
 FIB = calls("fib", ([0], 0), ([1], 1), ([30], 832040))
 WORDS = calls("count_words", (["a b a"], {"a": 2, "b": 1}), ([""], {}))
@@ -665,7 +667,11 @@ PROSE = {
 }
 
 RIGHT: dict[str, tuple[str, Row]] = {
-    **{f"below: {name}": (fenced(PLAIN + "\n" + code), SQUARE) for name, code in BELOW.items()},
+    **{
+        f"below, {form}: {name}": (fenced(PLAIN + "\n" + code), row)
+        for name, code in BELOW.items()
+        for form, row in (("calls", SQUARE), ("split", SPLIT), ("checked", CHECKED))
+    },
     **{f"style: {name}": (fenced(code), SQUARE) for name, code in STYLES.items()},
     **{f"function: {name}": (fenced(code), row) for name, (code, row) in FUNCTIONS.items()},
     **{f"script: {name}": (fenced(code), SUM) for name, code in SCRIPTS.items()},

@@ -143,6 +143,25 @@ def keeper_that_dies_before_it_takes_a_job_costs_nothing(sandbox: Sandbox) -> li
     return wrong
 
 
+@short_of_patience()
+def keeper_that_is_lost_after_the_last_result_costs_neither_verdict_nor_slot(sandbox: Sandbox) -> list[str]:
+    wrong = []
+    for number in (signal.SIGKILL, signal.SIGSTOP):
+        for results, how in ((1, "stops early"), (2, "takes all")):
+            calls = sandbox.call_functions("def f(x): return x", "f", [[1], [2]], QUICK)
+            found = [next(calls).reason for _ in range(results)]
+            signal_keeper(sandbox, number)
+            try:
+                found += [one.reason for one in calls] if how == "takes all" else []
+                calls.close()
+            except RuntimeError as error:
+                found.append(str(error))
+            if found != ["ok"] * results or sandbox._free.qsize() != 1:  # a slot that is not there is waited for
+                return [*wrong, f"{number}, {how}: {found}"]
+            wrong += [] if _run_stdin(sandbox) == "42" else [f"{number}, {how}: what came next"]
+    return wrong
+
+
 def _run_stdin(sandbox: Sandbox) -> str:
     return sandbox.run_stdin("print(42)", b"", QUICK).stdout.decode().strip()
 
@@ -186,6 +205,7 @@ PROMISES: tuple[Callable[[Sandbox], list[str]], ...] = (
     calls_are_counted_however_many_while_the_keeper_sleeps,
     keeper_that_is_stopped_in_a_job_costs_a_verdict_and_no_more,
     keeper_that_dies_before_it_takes_a_job_costs_nothing,
+    keeper_that_is_lost_after_the_last_result_costs_neither_verdict_nor_slot,
     waiting_for_a_processor_is_no_wall_time,
     close_waits_for_no_keeper_that_is_stopped,
 )

@@ -49,6 +49,9 @@ HONEST = {
     "main": "if __name__ == '__main__': print(42)",
     "a pickle of its own class": "import pickle\nclass A: x = 42\nprint(pickle.loads(pickle.dumps(A())).x)",
     "a dataclass": "from dataclasses import dataclass\n@dataclass\nclass A:\n    x: int\nprint(A(42).x)",
+    "another stdout": "import io, sys\nsys.stdout = io.StringIO()\nprint(42)\n"
+    "sys.__stdout__.write(sys.stdout.getvalue())",
+    "stdout detached": "import io, sys\nsys.stdout = io.TextIOWrapper(sys.stdout.detach())\nprint(42)",
     "what exits print": "import atexit\natexit.register(print, 42)",
 }
 
@@ -287,7 +290,9 @@ def wait_until(true: Callable[[], bool], seconds: float = 10) -> bool:
     "kill", [lambda p: os.killpg(p, 9), lambda p: os.kill(p, 9), lambda p: os.kill(p, signal.SIGINT)]
 )
 def test_killed_client_takes_keepers_and_jobs_along(kill: Callable[[int], None]) -> None:
-    script = "from rewards.sandbox import *\nSandbox(1).run_stdin('while 1: pass', b'', Limits(cpu=600))"
+    # A shell that starts the tests behind it has them ignore Ctrl-C.
+    script = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    script += "from rewards.sandbox import *\nSandbox(1).run_stdin('while 1: pass', b'', Limits(cpu=600))"
     client = subprocess.Popen([sys.executable, "-c", script], start_new_session=True, stderr=subprocess.DEVNULL)
     try:
         assert wait_until(lambda: any(_spins(pid) for pid in descendants(client.pid)), 60)
@@ -297,6 +302,39 @@ def test_killed_client_takes_keepers_and_jobs_along(kill: Callable[[int], None])
     finally:
         client.kill()
     assert wait_until(lambda: not any(_lives(pid) for pid in family))
+
+
+_WITH_A_FORK = """
+import os, sys, time
+from rewards.sandbox import Sandbox
+from rewards.sandbox.levels import Forced
+box = Sandbox(1, _forced=Forced(sys.argv[1]))
+print(os.fork(), flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("level", ["L2", "L1", "L0"])
+def test_killed_client_takes_keepers_along_though_a_fork_of_it_holds_their_sockets(level: str) -> None:
+    command = [sys.executable, "-c", _WITH_A_FORK, level]
+    client = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert client.stdout and client.stderr
+    try:
+        lines = {client.stdout.readline(), client.stdout.readline()} - {"0\n"}
+        if lines == {""}:
+            pytest.skip(client.stderr.read().splitlines()[-1])
+        fork = int(lines.pop())
+        keepers = set(descendants(client.pid)) - {fork}
+        assert keepers
+        client.kill()
+        client.wait(20)
+        try:
+            assert wait_until(lambda: not any(_lives(pid) for pid in keepers))
+            assert _lives(fork)
+        finally:
+            os.kill(fork, signal.SIGKILL)
+    finally:
+        client.kill()
 
 
 def test_killed_keeper_takes_its_job_along_and_is_replaced() -> None:
