@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations
 
 from rewards.math_answer.compare import choices, forms, relations, values
 from rewards.math_answer.compare.context import Context
@@ -12,6 +13,7 @@ from rewards.math_answer.compare.items import in_any_order, in_order
 from rewards.math_answer.compute import sets
 from rewards.math_answer.nodes import EMPTY, REALS, Cases, Matrix, Node, Op, Relation, Seq, is_op
 
+MAX_WAYS = 8  # in which one answer may be written beside itself
 _JOINED = {"∨": "cup", "∧": "cap"}
 _SETS = frozenset(("cup", "cap", "setminus"))
 
@@ -82,7 +84,7 @@ def matrices(c: Context, gold: Node, pred: Node) -> Equality:
     if rows := forms.nested_rows(other):
         return matrices(c, *((gold, rows) if matrix is gold else (rows, pred)))
     entries = forms.vector(matrix)
-    if entries is None or not isinstance(other, Seq) or other.open == "{" or (other.open == "" and len(entries) > 0):
+    if entries is None or not isinstance(other, Seq) or _kind(other) not in ("tuple", "row"):
         return Equality(False, "container", "a matrix against something else")
     return in_order(c, entries, other.items) if matrix is gold else in_order(c, other.items, entries)
 
@@ -151,14 +153,17 @@ def _is_listed(node: Node) -> bool:
 
 
 def _one_answer(c: Context, gold: Node, pred: Node) -> Equality | None:
-    """`3/5 or 0.6` is one answer, written twice; `5 or 6` is none."""
+    """`3/5 or 0.6` is one answer, written twice; `5 or 6` is none, nor is `5 cm or 5 m`, though both may be 5."""
     listed, single = (gold, pred) if isinstance(gold, Seq) else (pred, gold)
     if isinstance(single, Seq) or not isinstance(listed, Seq) or listed.open != "":
         return None
     if any(isinstance(item, Relation) for item in listed.items) or len(set(listed.items)) < len(listed.items):
         return None  # `2, 2` is a double root
+    if len(listed.items) > MAX_WAYS:
+        return None
     written = [c.compare(gold, item) if single is gold else c.compare(item, pred) for item in listed.items]
-    return written[0] if all(written) else None
+    one = all(written) and all(c.compare(*pair) for pair in combinations(listed.items, 2))
+    return written[0] if one else None
 
 
 def _same_brackets(c: Context, left: Seq, right: Seq) -> bool:

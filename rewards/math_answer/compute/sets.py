@@ -76,7 +76,9 @@ def _is_variable(node: Node) -> bool:
 
 
 def _name(node: Node) -> str:
-    return ",".join(sorted(symbols(node))) or "?"
+    """What the set is a set of: values of x are no values of f(x)."""
+    names = ",".join(sorted(symbols(node))) or "?"
+    return f"f({names})" if isinstance(node, Op) and node.name == "call" else names
 
 
 def _of_absolute(variable: Node, described: Node) -> Node:

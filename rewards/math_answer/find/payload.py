@@ -52,6 +52,12 @@ _OTHER_NUMBER = re.compile(
     r"above|up to)\b",
     re.IGNORECASE,
 )
+# What makes another value of the formula that it stands right before: `half $2\\pi$`, `more than $x$`.
+_OTHER_VALUE = re.compile(
+    r"\b(?:half|double|twice|triple|minus|plus|negative|times|above|below|over|under|than|least|most|between|near|close|"
+    r"except|without|within|inverse|base|factorial|root|log|up to)(?: (?:of|to))?[\s(*_]*$",
+    re.IGNORECASE,
+)
 _IS = re.compile(r"(?:\b(?:is|are|equals|equal to|be|gives|get|was)\b|[=:≈])\s|[是为得]|等于", re.IGNORECASE)
 _RIM = ":*_ \n\t,;"
 
@@ -112,6 +118,8 @@ def in_sentence(text: str) -> Extracted | None:
         if found.node is not None and not isinstance(found.node, Words):
             return found
     if math and text[math[-1][1] :].strip(" .") == "":
+        if _OTHER_VALUE.search(text[max(0, math[-1][0] - 24) : math[-1][0]]):
+            return None
         return read(text[math[-1][0] : math[-1][1]], "announced")
     numbers = NUMBER.findall(text)
     alone = len(numbers) == 1 and not math and not _OTHER_NUMBER.search(text)

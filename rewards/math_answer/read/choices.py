@@ -38,7 +38,8 @@ _LETTER = re.compile(rf"\(?([A-J])\)?{_ABOUT}*+", re.IGNORECASE)
 _SEVERAL = re.compile(r"\(?[A-J]\)?(?:(?:[\s,;]|and|or|或|和|及)+\(?[A-J]\)?)+")
 _BETWEEN = " \t\n,;~$"
 _LEADING = re.compile(r"^(?:[\s,;~$]|\\(?:[ ,;:!]|q?quad(?![a-z])))+")
-_JOINING = re.compile(r"^(?:and|or)\b|\b(?:and|or)$")
+_JOINS_NEXT = re.compile(r"\b(?:and|or|或|和)$")
+_JOINED = re.compile(rf"(?:{_STYLE})?\s?(?:(?:and|or)\b|或|和)", re.IGNORECASE)
 
 
 def choice(text: str, content: Callable[[str], Node]) -> Node | None:
@@ -68,10 +69,12 @@ def choice(text: str, content: Callable[[str], Node]) -> Node | None:
 
 
 def _named(letter: str, rest: str, content: Callable[[str], Node]) -> list[Node]:
-    """A labelled letter, with what stands after it; two letters where that is another one."""
-    rest = _JOINING.sub("", _LEADING.sub("", rest.rstrip(_BETWEEN), count=1)).strip(_BETWEEN)
+    """A labelled letter, with what stands after it; two answers where that is another letter, or joined to this one."""
+    rest = _JOINS_NEXT.sub("", _LEADING.sub("", rest.rstrip(_BETWEEN), count=1)).strip(_BETWEEN)
     if not rest:
         return [Sym(letter)]
+    if _JOINED.match(rest):  # `(C) or 12`
+        return [Sym(letter), Words(rest)]
     lone = _LETTER.fullmatch(rest)
     if lone is not None and lone[1] in LETTERS:
         return [Sym(letter), Sym(lone[1])]

@@ -205,8 +205,10 @@ class ConstructParser(ExpressionParser):
             if self.take("sep", "\\\\"):
                 continue
             rows.append(self.row())
-            if self.token.kind == "end" or sum(map(len, rows)) > MAX_CELLS:
-                raise ParseError(f"the {name} is not closed or too large")
+            if self.token.text not in ("\\\\", f"end:{name}"):
+                raise ParseError(f"unexpected {self.token.text!r} in a row")
+            if sum(map(len, rows)) > MAX_CELLS:
+                raise ParseError(f"the {name} is too large")
         self.bars = bars
         return tuple(rows)
 

@@ -89,6 +89,7 @@ _WRAPPERS = (
     ("__", "__"),
 )
 _STARTS = tuple(start for start, _ in _WRAPPERS)
+_LEADING = frozenset(("\\,", "\\;", "\\:", "\\!", "\\ ", "~ "))
 _TRAILING = (".", ",", ";", ":", "\\", "\\ ", "\\,", "\\;", "\\!", "~", "\\checkmark", "\\blacksquare", "\\square")
 
 
@@ -100,6 +101,8 @@ def unwrap(text: str) -> str:
     while before != text:
         before = text
         text = text.strip()
+        if text[:2] in _LEADING:
+            text = text[2:]
         for tail in _TRAILING if text.endswith(_TRAILING) else ():
             if text.endswith(tail) and len(text) > len(tail) and not text.endswith(("\\\\", "..")):
                 text = text[: -len(tail)].rstrip()

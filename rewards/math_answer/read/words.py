@@ -21,8 +21,9 @@ PHRASES |= {"the set of all real numbers": REALS, "positive infinity": INFINITY}
 PHRASES |= {"negative infinity": Op("neg", (INFINITY,)), "minus infinity": Op("neg", (INFINITY,))}
 _SPACES = re.compile(r"[\s_]+")
 _DROPPED = re.compile(
-    r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mbox|mathbf|operatorname|emph|quad|left|right)(?![a-zA-Z])"
+    r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mbox|mathbf|operatorname|emph|quad|left|right|bf|rm|displaystyle)(?![a-zA-Z])"
 )
+_NO_WHOLE = re.compile(r"(?<!\d)\.(?=\d)")  # `.3 tenths` is not 3 tenths
 _PUNCTUATION = re.compile(r"[^a-z0-9+\-*/^=<>|%.\x80-\U0010ffff]+")
 _ARTICLES = frozenset(("a", "an", "the"))
 # Unicode categories of what separates words in other scripts: punctuation, separators, control characters.
@@ -46,7 +47,7 @@ def normal_text(text: str) -> str:
     text = _DROPPED.sub(" ", text).replace("{", " ").replace("}", " ").replace("$", " ").replace("\\", " ").lower()
     if not text.isascii():
         text = "".join(char if char < "\x80" or unicodedata.category(char)[0] not in _BETWEEN else " " for char in text)
-    text = _PUNCTUATION.sub(" ", text)
+    text = _PUNCTUATION.sub(" ", _NO_WHOLE.sub("0.", text) if "." in text else text)
     return " ".join(word.strip(".") for word in _SPACES.split(text.strip()) if word.strip("."))
 
 

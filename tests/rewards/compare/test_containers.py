@@ -128,3 +128,17 @@ def test_operations_and_nesting_are_kept(one: str, other: str) -> None:
     assert told(one, other) == {False}
     assert told(one, one) == told(other, other) == {True}
     assert told(r"A \cup B", r"B \cup A") == {True}
+
+
+@pytest.mark.parametrize("opens", "([")
+@pytest.mark.parametrize("closes", ")]")
+def test_a_column_is_no_interval_without_one_of_its_ends(opens: str, closes: str) -> None:
+    column = r"\begin{pmatrix}1\\2\end{pmatrix}"
+    assert told(f"{opens}1,2{closes}", column) == {opens + closes in ("()", "[]")}
+
+
+@pytest.mark.parametrize("sign", ["<", r"\le", ">", r"\ge", r"\in"])
+def test_values_of_a_variable_are_no_values_of_a_function(sign: str) -> None:
+    end = "[1,5]" if "in" in sign else "5"
+    for one, other in itertools.permutations(("x", "f(x)"), 2):
+        assert told(f"{one} {sign} {end}", f"{other} {sign} {end}") == {False}

@@ -37,3 +37,12 @@ def test_two_values_of_one_name_are_not_one_value_each_of_two_names(joint: str) 
         assert not verify_answer(answer, gold).ok
     assert verify_answer("m=5, n=6", "(5, 6)").ok
     assert verify_answer("5, 6", f"m=5{joint}6").ok
+
+
+@pytest.mark.parametrize("joint", [" or ", ", ", r" \text{ and } ", r"\\ "])
+def test_one_number_under_two_marks_is_no_answer(joint: str) -> None:
+    marks = [mark.format(5) for mark in (*MARKS, r"{}\text{{ m}}", r"{}\text{{ apples}}")]
+    for one, other in [*itertools.permutations(marks, 2), ("(A) 5", "(B) 5"), ("(A) 5", "(C) 5.0")]:
+        for gold in ("5", one, other):
+            for policy in ("train", "eval"):
+                assert not verify_answer(gold, f"{one}{joint}{other}", policy).ok, (gold, one, other)

@@ -218,3 +218,14 @@ def test_a_box_that_is_taken_back_in_the_same_sentence_is_superseded_not_listed(
     assert extract(r"\boxed{41} wait, \boxed{42}", TRAIN).text == "42"
     assert extract(r"\boxed{41}, no: actually it is \boxed{42}", TRAIN).text == "42"
     assert extract(r"\boxed{41}, \boxed{42}", TRAIN).text == "41, 42"
+
+
+@pytest.mark.parametrize(
+    "words", ["half", "twice", "minus", "more than", "at least", "close to", "up to", "the root of"]
+)
+@pytest.mark.parametrize("formula", [r"$2\pi$", r"\(x^2\)", r"$\frac12$"])
+def test_a_word_before_a_formula_may_make_another_value_of_it(words: str, formula: str) -> None:
+    bare = formula.strip("$\\()")
+    assert verify(bare, f"The answer is {formula}.").ok
+    for policy in ("train", "eval"):
+        assert not verify(bare, f"The answer is {words} {formula}.", policy).ok

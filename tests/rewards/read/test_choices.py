@@ -100,3 +100,10 @@ def test_an_article_is_no_choice(text: str) -> None:
 def test_letters_in_mathematics_are_no_choices(text: str) -> None:
     assert verify_answer(text, text).stage != "choice"
     assert accepted(tuple(LETTERS), text) == []
+
+
+@pytest.mark.parametrize("word", ["or", "and", "OR", r"\text{or}", r"\text{ and }", "或"])
+@pytest.mark.parametrize("label", ["(B)", "B)", r"\text{(B)}", "B."])
+def test_a_letter_joined_to_something_else_is_two_answers(label: str, word: str) -> None:
+    for content in ("12", "no solution", "x>3", r"\frac12"):
+        assert accepted(("B", content), f"{label} {word} {content}") == []

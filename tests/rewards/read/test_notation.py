@@ -244,3 +244,18 @@ def test_alternatives_are_no_conjunction(low: int, high: int) -> None:
     assert ok(f"x={low}, x={high}", rf"x={high} \text{{ or }} x={low}")
     assert ok(rf"\{{{low},{high}\}}", rf"\{{x : x={low} \text{{ or }} x={high}\}}")
     assert not ok(f"x={low}, y={high}", rf"x={low} \text{{ or }} y={high}")
+
+
+@pytest.mark.parametrize("gap", [" ", "  ", r"\,", r"\quad "])
+@pytest.mark.parametrize("name", ["matrix", "pmatrix", "bmatrix"])
+def test_rows_of_a_matrix_are_not_told_apart_by_spaces(name: str, gap: str) -> None:
+    begin, end = rf"\begin{{{name}}}", rf"\end{{{name}}}"
+    assert not ok(rf"{begin}1\\2{end}", f"{begin}1{gap}2{end}")
+    assert not ok(rf"{begin}1&2\\3&4{end}", f"{begin}1&2{gap}3&4{end}")
+
+
+@given(st.integers(1, 9), st.sampled_from([("tenths", "0.0{}"), ("hundred", "{}0"), ("million", "{}00000")]))
+def test_a_decimal_point_without_a_digit_before_it_counts(digit: int, scale: tuple[str, str]) -> None:
+    word, value = scale
+    assert ok(value.format(digit), rf".{digit} \text{{ {word}}}")
+    assert not ok(f".{digit}", rf".{digit} \text{{ {word}}}")

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rewards.math_answer.read.answers import parse
 from rewards.math_answer.read.text import plain, undouble, unwrap
 
 
@@ -81,3 +82,9 @@ def test_cleaning_is_quick_on_any_repetition(unit: str) -> None:
     start = time.process_time()
     unwrap(undouble(plain((unit * 2048)[:2048])))
     assert time.process_time() - start < 0.5  # seconds
+
+
+@pytest.mark.parametrize("answer", ["24{,}000", r"10,\!000", "(1,2)", r"\text{Sunday}", r"\text{(B)}", r"x = \frac12"])
+@pytest.mark.parametrize("before", [r"\,", r"\;", r"\ ", r"\!", r"\, \;", r"\displaystyle ", r"\bf "])
+def test_spaces_and_styles_before_an_answer_say_nothing(before: str, answer: str) -> None:
+    assert parse(before + answer) == parse(answer)
