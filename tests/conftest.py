@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Before anything imports transformers or datasets.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -14,6 +15,10 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # The models of tests are too small to share among threads: a second one makes nothing faster, and where another process
 # wants its core it makes everything several times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("anywhere", deadline=None)
+settings.load_profile("anywhere")
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -368,7 +368,7 @@ def gradient(
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(st.integers(1, 60), st.permutations(range(12)), st.integers(0, 50))
 def test_neither_micro_batches_nor_the_order_of_rows_change_the_gradient_of_any_objective(
     policy: Policy, name: str, tokens: int, order: list[int], seed: int

@@ -164,7 +164,7 @@ def gradients(batch: Batch, checkpointing: bool = False, **optim: Any) -> tuple[
     return totals, torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(1, 120), st.integers(0, 5), st.sampled_from(sorted(WEIGHTS)))
 def test_microbatches_of_any_size_add_up_to_the_same_loss_and_gradient(tokens: int, seed: int, normalize: str) -> None:
     batch = ragged(seed=seed, normalize=normalize)

@@ -116,7 +116,7 @@ def test_gradients_are_those_of_each_completion_with_a_prompt_of_its_own(kind: s
     assert relative(found, of_policy(build(kind, **SHARING[kind]), batch, plain=True)) < 1e-5
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 1000), st.sampled_from(["dapo", "gspo", "cispo", "dppo"]))
 def test_tokens_without_weight_or_outside_the_mask_may_lie_anywhere_in_a_row(seed: int, name: str) -> None:
     """Shared prompts against padded rows, under random masks and weights: what is masked is read, not learned from."""
@@ -194,7 +194,7 @@ def test_a_kernel_that_gives_no_numbers_is_found_out(monkeypatch: pytest.MonkeyP
     assert isinstance(choose_computation(make_model(True)).body, Padded)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.integers(1, 9), st.lists(st.integers(0, 9), min_size=1, max_size=5)), min_size=1, max_size=4),
     st.integers(0, 3),

@@ -217,7 +217,7 @@ hostile = st.text(st.characters(exclude_categories=()), max_size=40) | st.sample
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(hostile, hostile, hostile, hostile)
 def test_no_text_of_a_model_or_a_data_set_becomes_markup(completion: str, prompt: str, why: str, name: str) -> None:
     scores = {name: {"value": 1.0, "answer": why, "why": why}}

@@ -193,7 +193,7 @@ def test_a_damaged_stored_configuration_is_named(tmp_path: Path) -> None:
         RunFolder.resume(tmp_path, toml())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(last=st.integers(0, 6), to=st.integers(0, 8), cut=st.integers(0, 400))
 def test_rewinding_after_a_kill_at_any_byte_keeps_exactly_the_whole_rows(last: int, to: int, cut: int) -> None:
     with tempfile.TemporaryDirectory() as name, RunFolder.create(Path(name), toml()) as folder:

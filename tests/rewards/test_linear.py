@@ -64,7 +64,7 @@ def judged(text: str) -> None:
         verify("42", text, policy)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(units, st.sampled_from(AROUND))
 @example("\n", (r"\boxed{42}", ""))
 @example(" ", (r"\boxed{42}", ""))
@@ -83,7 +83,7 @@ def test_twice_the_text_takes_twice_the_time(unit: str, around: tuple[str, str])
     assert twice < 2 * 0.5, twice  # seconds, for two policies; a tenth of it on an idle machine
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(units)
 @example("A) ")
 @example("选项")

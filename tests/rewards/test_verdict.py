@@ -36,7 +36,7 @@ def test_every_answer_equals_itself_in_a_box(answer: str) -> None:
     assert verify(answer, rf"Therefore it is \boxed{{{answer}}}.").ok
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(TEXTS, TEXTS)
 def test_any_text_gets_a_verdict(gold: str, text: str) -> None:
     for policy in ("train", "eval"):
@@ -129,7 +129,7 @@ AROUND = (
 golds = st.sampled_from(LETTERS + VALUES)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(golds, min_size=2, max_size=3, unique=True), st.sampled_from(JOINED), st.sampled_from(AROUND))
 def test_no_completion_is_accepted_for_two_answers(offered: list[str], between: str, around: tuple[str, str]) -> None:
     completion = around[0] + between.join(offered) + around[1]
@@ -147,7 +147,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @example(["0:0"])
 @example(["0", "x", ":", "0", "x"])
 @example(["x", "=", "x"])

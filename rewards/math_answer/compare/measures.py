@@ -93,7 +93,7 @@ def percents(c: Context, gold: Node, pred: Node) -> Equality:
     percent, other = (gold, pred) if is_op(gold, "percent") else (pred, gold)
     assert isinstance(percent, Op)
     if isinstance(other, Quantity) and is_op(other.value, "percent"):  # `25 % of students`
-        return c.compare(percent.args[0], other.value.args[0])
+        return quantities(c, gold, pred)
     if _is_marked(other):
         return _UNLIKE
     share = c.compare(Op("div", (percent.args[0], num(100))), other)

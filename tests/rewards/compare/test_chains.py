@@ -19,7 +19,7 @@ def ok(gold: str, answer: str) -> bool:
     return any(verify_answer(gold, answer, policy).ok for policy in ("train", "eval"))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(LABELS, st.lists(NUMBERS, min_size=2, max_size=5), UNITS, st.sampled_from([" = ", r" \approx ", r" \equiv "]))
 def test_a_chain_with_two_numbers_that_differ_is_never_accepted(
     label: str, numbers: list[int], unit: str, sign: str
@@ -34,7 +34,7 @@ def test_a_chain_with_two_numbers_that_differ_is_never_accepted(
             assert not verify(str(numbers[-1]), rf"\boxed{{{text}}}").ok
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(LABELS, st.integers(2, 60), st.integers(2, 60))
 def test_a_chain_whose_members_are_equal_is_its_last(label: str, one: int, other: int) -> None:
     for text in (f"{label} = {one} + {other} = {one + other}", rf"{label} = \frac{{{one * other}}}{{{other}}} = {one}"):
@@ -42,7 +42,7 @@ def test_a_chain_whose_members_are_equal_is_its_last(label: str, one: int, other
         assert ok(gold, text) and not ok(str(int(gold) + 1), text)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(2, 40))
 def test_members_with_variables_of_the_question_are_believed(radius: int) -> None:
     area = rf"{radius**2}\pi"

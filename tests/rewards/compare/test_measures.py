@@ -30,6 +30,11 @@ def test_what_a_percentage_is_of_may_be_said(gold: str, answer: str) -> None:
     assert verify_answer(gold, answer).ok
 
 
+@pytest.mark.parametrize("word", ["never", "smaller", "squared", "of 30"])
+def test_words_after_a_percentage_must_be_known_to_count_something(word: str) -> None:
+    assert not verify_answer(r"25\%", rf"25\% \text{{ {word}}}").ok
+
+
 @pytest.mark.parametrize("joint", [r"\text{ or }", ", ", r"\text{ and }"])
 def test_two_values_of_one_name_are_not_one_value_each_of_two_names(joint: str) -> None:
     for gold, answer in (("m=5, n=6", f"m=5{joint}6"), (f"x=6{joint}7", "x=6, y=7")):

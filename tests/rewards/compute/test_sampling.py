@@ -74,7 +74,7 @@ def test_proportional_knows_the_sign_of_the_factor() -> None:
     assert proportional(parse("x^2"), parse("x"), Budget()) is None
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(-20, 20))
 def test_an_expanded_product_equals_itself_and_not_its_neighbour(a: int, b: int, c: int) -> None:
     left = f"({a}x+{b})(x-{c})" if c >= 0 else f"({a}x+{b})(x+{-c})"

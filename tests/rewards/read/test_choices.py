@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import permutations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rewards.math_answer import verify, verify_answer
@@ -39,7 +39,6 @@ def accepted(golds: tuple[str, ...], answer: str) -> list[str]:
     return [gold for gold in golds if verify_answer(gold, answer, "eval").ok]
 
 
-@settings(deadline=None)
 @given(letters, alone, alone)
 def test_a_letter_is_itself_however_it_is_written(letter: str, one: str, other: str) -> None:
     answer = other.replace("L", letter)
@@ -48,7 +47,6 @@ def test_a_letter_is_itself_however_it_is_written(letter: str, one: str, other: 
         assert verify(one.replace("L", gold), rf"So it is \boxed{{{answer}}}.").ok == (gold == letter)
 
 
-@settings(deadline=None)
 @given(letters, alone, labelled, contents)
 def test_a_letter_needs_no_content_and_its_content_no_letter(letter: str, form: str, with_: str, content: str) -> None:
     whole = with_.replace("L", letter).replace("X", content)
@@ -62,7 +60,6 @@ def test_a_letter_needs_no_content_and_its_content_no_letter(letter: str, form: 
     assert not verify_answer(whole, with_.replace("L", letter).replace("X", "77")).ok
 
 
-@settings(deadline=None)
 @given(st.permutations(LETTERS), st.integers(2, 5), lists)
 def test_several_letters_are_none_of_them(order: list[str], count: int, form: str) -> None:
     first, between, last = form.partition("P")[0], form.partition("P")[2].partition("Q")[0], form.partition("Q")[2]

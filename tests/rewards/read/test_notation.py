@@ -26,7 +26,7 @@ def ok(gold: str, answer: str) -> bool:
     return verdicts.pop()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(LETTERS, DIGITS, st.sampled_from(["{}", "{}-1", "-{}", "2{}+1"]))
 def test_a_power_of_a_digit_behind_a_letter_is_of_the_digit(letter: str, digit: int, exponent: str) -> None:
     power = f"{digit}^{{{exponent.format(letter)}}}"
@@ -37,7 +37,7 @@ def test_a_power_of_a_digit_behind_a_letter_is_of_the_digit(letter: str, digit: 
     assert not ok(letter + power, f"{letter}{digit + 1}^{{{exponent.format(letter)}}}")
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(LETTERS, DIGITS, DIGITS)
 def test_digits_behind_a_letter_are_its_index(letter: str, digit: int, power: int) -> None:
     assert ok(f"{letter}_{digit}", f"{letter}{digit}")
@@ -48,7 +48,7 @@ def test_digits_behind_a_letter_are_its_index(letter: str, digit: int, power: in
     assert not ok(f"{letter}_{digit}^{power}", f"{letter}^{power + 1}_{digit}")
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(2, 2500))
 def test_quotients_of_factorials(n: int) -> None:
     assert ok(f"{n - 1}!", rf"\frac{{{n}!}}{{{n}}}")
@@ -56,7 +56,7 @@ def test_quotients_of_factorials(n: int) -> None:
     assert not ok(f"{n - 1}!", rf"\frac{{{n}!}}{{{n + 1}}}")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 179), st.integers(1, 59), st.integers(1, 59))
 def test_degrees_with_minutes_and_seconds(degrees: int, minutes: int, seconds: int) -> None:
     value = degrees + Fraction(minutes, 60) + Fraction(seconds, 3600)
@@ -77,7 +77,7 @@ def test_what_is_no_angle_is_refused(text: str) -> None:
     assert not verify_answer("30^\\circ", text, "eval").ok and not verify_answer("31^\\circ", text, "eval").ok
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 24), st.integers(1, 12))
 def test_degrees_and_radians_are_one_angle_where_both_are_explicit(above: int, below: int) -> None:
     degrees = Fraction(180 * above, below)
@@ -99,7 +99,7 @@ def test_degrees_and_radians_are_one_angle_where_both_are_explicit(above: int, b
 ENDS = st.tuples(st.integers(-20, 20), st.integers(21, 40))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(ENDS, st.sampled_from([("]", "[", "(", ")"), ("]", "]", "(", "]"), ("[", "[", "[", ")")]))
 def test_brackets_that_turn_outward_leave_the_end_out(ends: tuple[int, int], marks: tuple[str, str, str, str]) -> None:
     low, high = ends
@@ -110,7 +110,7 @@ def test_brackets_that_turn_outward_leave_the_end_out(ends: tuple[int, int], mar
     assert ok(rf"{usual} \cup (50, 60)", rf"{text} \cup ]50, 60[")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.lists(st.integers(-50, 50), min_size=2, max_size=6, unique=True),
     st.sampled_from([" ", "; ", r" \quad ", r" \ "]),
@@ -127,7 +127,7 @@ def test_solutions_separated_by_spaces_or_semicolons(values: list[int], separato
     assert not ok(str(values[-1]), separator.join(f"x={value}" for value in values))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(1, 40), st.integers(1, 40))
 def test_plus_and_minus_in_a_tuple(one: int, other: int) -> None:
     assert ok(f"({one},{other}),({one},-{other})", rf"({one},\pm {other})")
@@ -136,7 +136,7 @@ def test_plus_and_minus_in_a_tuple(one: int, other: int) -> None:
     assert not ok(f"({one},{other}),(-{one},{other})", rf"({one},\pm {other})")
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.integers(-9, 9), min_size=1, max_size=4, unique=True))
 def test_difference_of_sets(removed: list[int]) -> None:
     items = ",".join(map(str, removed))

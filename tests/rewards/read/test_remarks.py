@@ -31,7 +31,7 @@ def ok(gold: str, answer: str) -> bool:
     return verdicts.pop()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(2, 400), st.sampled_from(["", "-"]), st.sampled_from(BESIDE), st.integers(2, 5))
 def test_an_exact_value_with_its_decimal_beside_it(radicand: int, sign: str, form: str, places: int) -> None:
     exact, value = rf"{sign}\sqrt{{{radicand}.5}}", float(f"{sign}1") * math.sqrt(radicand + 0.5)
@@ -41,7 +41,7 @@ def test_an_exact_value_with_its_decimal_beside_it(radicand: int, sign: str, for
     assert not ok(rf"{sign}\sqrt{{{radicand + 1}.5}}", form.format(exact, f"{value:.{places}f}"))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(1, 999), st.sampled_from([2, 4, 5, 8, 10, 16, 25]))
 def test_an_equal_decimal_in_brackets(above: int, below: int) -> None:
     exact = rf"\frac{{{above}}}{{{below}}}"

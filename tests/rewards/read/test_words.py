@@ -42,14 +42,14 @@ def same(one: str, other: str) -> bool:
     return any(verify_answer(one, other, policy).ok for policy in ("train", "eval"))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(WORDS, WORDS)
 def test_two_words_are_two_answers(one: str, other: str) -> None:
     assert same(one, rf"\text{{{other}}}") is (one == other)
     assert same(rf"\boxed{{{one}}}", other) is (one == other)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(LATIN, LATIN)
 def test_two_latin_words_are_two_answers(one: str, other: str) -> None:
     assume(one != other and all(isinstance(parse(rf"\text{{{word}}}"), Words) for word in (one, other)))
@@ -57,7 +57,7 @@ def test_two_latin_words_are_two_answers(one: str, other: str) -> None:
     assert same(rf"\text{{{one}}}", rf"\textbf{{{one.capitalize()}.}}")
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(WORDS)
 def test_a_letter_more_or_less_is_another_word(word: str) -> None:
     assert not same(word, word + word[0])
