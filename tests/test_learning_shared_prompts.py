@@ -239,7 +239,6 @@ def test_a_packed_row_by_hand() -> None:
 shapes = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 30)), min_size=1, max_size=20)
 
 
-@settings(deadline=None)  # a model is made and run each time
 @given(shapes, st.integers(1, 200))
 def test_microbatches_hold_every_row_once_and_fit_unless_one_row_does_not(
     rows: list[tuple[int, int]], tokens: int
