@@ -35,6 +35,7 @@ _NOT_OURS = re.compile(
     r"\b(?:reference|gold|golden|expected|ground[- ]truth|target|wrong|incorrect|previous|initial|possible|another|"
     r"student'?s?|user'?s?|suggested|first|your|their)[ \t*]+$|"
     r"\b(?:suppose|assum\w+|if|whether|imagine|unless|pretend|tempt\w+|naive\w*"
+    r"|it is (?:false|wrong|untrue|not true|impossible|not the case) that|nobody \w+|no one \w+"
     r"|(?:might|may|could|would) (?:think|believe|guess|say|expect|conclude))\b[^.!?;\n]*$",
     re.IGNORECASE,
 )

@@ -6,6 +6,7 @@ Only the surroundings can tell: `min` is minutes after a number and a function b
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import takewhile
 
 from rewards.math_answer.read.measures import UNITS
 from rewards.math_answer.read.tokens import Token
@@ -22,7 +23,7 @@ def split_letters(run: str, before: list[Token], space: bool, after: str, textua
     after_value = bool(before) and before[-1].kind in ("num", "close")
     if len(run) == 1:
         unit = run in "msghL" and space and not after and before and before[-1].kind == "num"
-        yield ("word" if unit else "name"), run  # `5 m`; but `5m` is a product
+        yield ("word" if unit and not _has_variable(before) else "name"), run  # `5 m`; but `5m` is a product
     elif lower in _FIXED:
         yield _FIXED[lower]
     elif lower in _MEASURES and after_value and (textual or after[:1] != "("):
@@ -73,6 +74,12 @@ def _word_or_product(
             yield "name", letter
     else:
         yield "word", run
+
+
+def _has_variable(before: list[Token]) -> bool:
+    r"""Whether the value that ends here has one: `\pi r^2 h` is a volume, `\pi 5^2 h` hours."""
+    value = takewhile(lambda token: token.kind not in ("rel", "sep"), reversed(before))
+    return any(token.kind == "name" and token.text not in ("pi", "e", "i") for token in value)
 
 
 def _may_measure(run: str, last: Token) -> bool:

@@ -156,7 +156,7 @@ class ExpressionParser(NumberParser):
         if op == "deg":
             self.next()
             return self.angle(node)
-        if op == "%" and self.peek().kind in ("end", "sep", "close", "rel", "op"):
+        if op == "%" and not is_op(node, "percent") and self.peek().kind in ("end", "sep", "close", "rel", "op"):
             self.next()
             return Op("percent", (node,))
         if op == "^":
@@ -206,6 +206,8 @@ class ExpressionParser(NumberParser):
         if digit and token.kind == "num" and len(token.text) > 1 and token.text.isdigit():
             self.tokens[self.at] = Token("num", token.text[1:], False, token.textual)
             return num(int(token.text[0]))
+        if digit and token.kind == "name" and self.peek().kind == "num":  # `\frac r2` is r over 2, not r₂
+            return Sym(self.next().text)
         if token.kind == "open":  # a group counts its own depth
             return self.group()
         self.deeper()

@@ -6,7 +6,7 @@ read with its meaning, or refused with the whole answer; one that nobody knows i
 
 from __future__ import annotations
 
-from rewards.math_answer.nodes import Node, Num, Op, Quantity, Sym, num
+from rewards.math_answer.nodes import Node, Num, Op, Quantity, Sym, is_op, num
 from rewards.math_answer.read.constructs import ConstructParser
 from rewards.math_answer.read.measures import CHANGING, UNITS
 from rewards.math_answer.read.numerals import SCALES
@@ -128,6 +128,8 @@ def _product(parts: list[tuple[dict[str, int], int]]) -> dict[str, int]:
 
 def quantity(value: Node, units: dict[str, int], nouns: frozenset[str]) -> Node:
     if units == {"percent": 1}:
+        if is_op(value, "percent"):
+            raise ParseError("two percent signs")
         value, units = Op("percent", (value,)), {}
     if nouns == {"degree"} and not units:
         return Op("deg", (value,))

@@ -259,3 +259,22 @@ def test_a_decimal_point_without_a_digit_before_it_counts(digit: int, scale: tup
     word, value = scale
     assert ok(value.format(digit), rf".{digit} \text{{ {word}}}")
     assert not ok(f".{digit}", rf".{digit} \text{{ {word}}}")
+
+
+@pytest.mark.parametrize("letter", list("msghL"))
+@pytest.mark.parametrize("value", [r"\pi r^2", r"\frac{2}{3} R^2", "2x^2", "a b^3", "3x_1"])
+def test_a_letter_after_a_formula_is_a_variable_and_after_a_number_a_unit(value: str, letter: str) -> None:
+    assert ok(f"{value} {letter}", f"{letter} {value}")
+    assert not ok(f"{value} {letter}", value) and not ok(value, f"{value} {letter}")
+    assert ok("12", f"12 {letter}") and ok(f"x = 12 {letter}", f"12 {letter}")
+
+
+@pytest.mark.parametrize("above", ["r", "x", "n", r"\pi", "R"])
+@pytest.mark.parametrize("below", range(2, 10))
+def test_a_fraction_without_braces_takes_one_letter_and_one_digit(above: str, below: int) -> None:
+    assert ok(rf"\frac{{{above}}}{{{below}}}", rf"\frac {above}{below}")
+    assert ok(rf"\left(\frac {above}{below}\right)^2", rf"\frac{{{above}^2}}{{{below**2}}}")
+
+
+def test_a_percentage_of_a_percentage_is_not_written_with_two_signs() -> None:
+    assert not ok(r"75\%", r"75\%\%")
