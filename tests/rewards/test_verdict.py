@@ -50,7 +50,7 @@ VALUES = (
     *r"42 -3 7 1/2 \sqrt{2} 3\pi 100 0 yes no да нет 正确 错误 存在 不存在 はい いいえ 예 아니오".split(),
     *r"نعم لا even odd σωστό λάθος".split(),
     *r"(1,2) (2,1) (1,5) [1,5) x>1 x<1 x\ge1 x=3,y=4 x=4,y=3 \{3,5\} y=2x+1 y=2x-1 (-\infty,1)".split(),
-    *r"\emptyset 1,2,3 1:2".split(),
+    *r"\emptyset 1,2,3 2:7".split(),
     *(
         r"x^2+y^2=1",
         r"5\text{ cm}",

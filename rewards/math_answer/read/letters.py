@@ -28,10 +28,10 @@ def split_letters(run: str, before: list[Token], space: bool, after: str, textua
         yield _FIXED[lower]
     elif lower in _MEASURES and after_value and (textual or after[:1] != "("):
         yield _MEASURES[lower]
+    elif run in GREEK and not (run in FUNCTIONS and after[:1] == "("):  # `gamma` is a letter, `gamma(5)` a function
+        yield "name", run
     elif run in FUNCTIONS or (lower in FUNCTIONS and after[:1] == "("):
         yield "cmd", CANONICAL.get(lower, lower)
-    elif run in GREEK:
-        yield "name", run
     elif lower == "inf" and not textual:
         yield "name", "oo"
     elif lower in ("degree", "degrees") and before:

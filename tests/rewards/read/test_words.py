@@ -13,6 +13,7 @@ from rewards.math_answer.compare.normal import normal_form
 from rewards.math_answer.nodes import Words
 from rewards.math_answer.read.answers import parse
 from rewards.math_answer.read.tokens import ParseError
+from rewards.math_answer.read.vocabulary import GREEK
 from rewards.math_answer.read.words import normal_text, without_article
 
 # Letters (and vowel signs) of a script each; Greek and Latin letters are variables too, and have tests of their own.
@@ -47,6 +48,12 @@ def same(one: str, other: str) -> bool:
 def test_two_words_are_two_answers(one: str, other: str) -> None:
     assert same(one, rf"\text{{{other}}}") is (one == other)
     assert same(rf"\boxed{{{one}}}", other) is (one == other)
+
+
+@pytest.mark.parametrize("name", sorted(GREEK))
+def test_the_name_of_a_greek_letter_is_that_letter(name: str) -> None:
+    assert same(name, rf"\text{{{name}}}") and same(rf"\{name}", name)
+    assert not same(name, name + name)
 
 
 @settings(max_examples=300)
