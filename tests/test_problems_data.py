@@ -40,8 +40,8 @@ def test_every_row_has_an_answer(name):
     assert all(problem.facts["answer"].strip() for problem in problems)
 
 
-def test_the_two_rows_of_math_train_that_have_no_answer_are_named():
-    with pytest.raises(DataError, match=r"2 of 7500 .* \(math_train_7500/2300, math_train_7500/2544\)"):
+def test_the_two_rows_of_math_train_that_have_no_answer_are_counted_and_the_first_is_named():
+    with pytest.raises(DataError, match=r"row 2301: no answer .*\(the first of 2 such, of 7500 problems\)"):
         load("math/math_train_7500.json")
     problems = load("math/math_train_7500.json", needs=())
     assert [problem.id for problem in problems if not problem.facts["answer"]] == [
