@@ -33,7 +33,12 @@ def _count_or_auto(given: Any) -> Any:
     return given
 
 
+def _zero_or_count_or_auto(given: Any) -> Any:
+    return given if given == 0 and type(given) is int else _count_or_auto(given)
+
+
 CountOrAuto = Annotated[int | Literal["auto"], BeforeValidator(_count_or_auto)]
+CountOrOffOrAuto = Annotated[int | Literal["auto"], BeforeValidator(_zero_or_count_or_auto)]
 
 
 class _Settings(BaseModel):
@@ -51,6 +56,15 @@ class Model(_Settings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: about a third more time for much less memory."""
+    lora_rank: CountOrOff = 0
+    """Learn a low-rank adapter of this rank beside frozen weights (LoRA, arXiv 2106.09685), through PEFT: no gradients,
+    masters and moments of the whole model, and the reference of a KL penalty is the model without it.  0: learn all."""
+    lora_alpha: Positive | None = None
+    """The adapter's product is scaled by lora_alpha / lora_rank.  Default: 2 × lora_rank."""
+    lora_target_modules: tuple[Text, ...] = ("all-linear",)
+    """Modules that get an adapter, by the end of their names, such as "q_proj"; "all-linear": all but the head."""
+    load_in_4bit: bool = False
+    """Keep the frozen weights in 4 bits (QLoRA, arXiv 2305.14314).  Needs lora_rank and bitsandbytes."""
 
 
 class Data(_Settings):
@@ -260,6 +274,30 @@ class Sft(_Settings):
     """Peak; warmed up over a tenth of the steps, then falling to a tenth as a cosine."""
 
 
+class Cluster(_Settings):
+    """Several processes, devices and machines: Ray places them, FSDP2 shards the learner, any number of engines sample.
+    docs/cluster.md says how to start one and what to choose."""
+
+    learners: CountOrOffOrAuto = "auto"
+    """Processes that learn together, each with a shard of the model and, on CUDA, a GPU.  0: no cluster; one process
+    samples and learns by turns.  auto: all GPUs where there are two or more, else 0."""
+    samplers: CountOrOffOrAuto = "auto"
+    """Engines that sample, each with the whole model."""
+    tensor_parallel: Count = 1
+    """GPUs of one sampler."""
+    colocate: bool | Literal["auto"] = "auto"
+    """Let learners and samplers share each GPU by turns.  auto: where they would wait for each other anyway, on one
+    machine with max_staleness = 0."""
+    address: Text = "auto"
+    """Of a Ray cluster, "host:port".  auto: the one that this machine belongs to, or a new one on this machine."""
+    max_staleness: CountOrOff = 0
+    """Updates that sampling may run ahead of learning.  0: they take turns, strictly on-policy."""
+    restarts: CountOrOff = 3
+    """How often a run goes on by itself from its last checkpoint after a learner was lost."""
+    timeout: Positive = 60.0
+    """Seconds without a sign of life after which an actor counts as frozen and is replaced."""
+
+
 class Run(_Settings):
     steps: Count = 200
     """GRPO steps."""
@@ -277,7 +315,7 @@ class Run(_Settings):
     """What to do when the first groups show that the run would learn nothing."""
 
 
-GROUPS = ("model", "data", "sampling", "reward", "objective", "curriculum", "optim", "eval", "sft", "run")
+GROUPS = ("model", "data", "sampling", "reward", "objective", "curriculum", "optim", "eval", "sft", "cluster", "run")
 
 
 class JudgeConfig(_Settings):
@@ -303,6 +341,7 @@ class Config(EvalConfig):
     curriculum: Curriculum = Curriculum()
     optim: Optim = Optim()
     sft: Sft = Sft()
+    cluster: Cluster = Cluster()
 
     def to_toml(self) -> str:
         tree = self.model_dump(exclude_none=True, mode="json")

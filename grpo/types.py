@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from rewards import Score
 
@@ -53,13 +53,21 @@ class Prompt:
             raise ValueError(f"Prompt {self.problem.id}: token_ids must not be empty")
 
 
+class Span(NamedTuple):
+    """So many tokens in a row, drawn with the weights of `step`."""
+
+    step: int
+    tokens: int
+
+
 @dataclass(frozen=True, slots=True)
 class Completion:
     """One sampled answer.
 
     `logprobs[t]` is the sampler's log-probability of `token_ids[t]`, after temperature.  `token_ids` includes the
     end token where the model produced one, and `finish` says whether it did ("stop") or ran out of room ("length").
-    `text` is decoded without special tokens.
+    `text` is decoded without special tokens.  `spans` say whose weights drew which tokens, where new ones may have come
+    in the midst of it; without any, all are those of the group's `policy_step`.
     Example: `Completion((19, 17, 2), (-0.1, -0.7, -0.01), "42", "stop")`.
     """
 
@@ -67,18 +75,21 @@ class Completion:
     logprobs: tuple[float, ...]
     text: str
     finish: Finish
+    spans: tuple[Span, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.token_ids:
             raise ValueError("Completion: token_ids must not be empty")
+        if self.spans and sum(span.tokens for span in self.spans) != len(self.token_ids):
+            raise ValueError(f"Completion: spans of {self.spans} for {len(self.token_ids)} tokens")
         if len(self.token_ids) != len(self.logprobs):
             raise ValueError(f"Completion: {len(self.token_ids)} tokens but {len(self.logprobs)} log-probabilities")
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """All completions of one prompt: a rollout.  `policy_step` is the step whose weights the sampler served; how far it
-    lies behind the policy's own is the group's staleness, 0 where learner and sampler take turns."""
+    """All completions of one prompt: a rollout.  `policy_step` is the step whose weights drew its oldest token; how far
+    it lies behind the policy's own is the group's staleness, 0 where learner and sampler take turns."""
 
     prompt: Prompt
     completions: tuple[Completion, ...]
