@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, cast
 
@@ -13,8 +14,9 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from grpo import objectives
-from grpo.config import Config, Data, Eval, Model, Optim, Reward, Sampling, Sft
-from grpo.engine import Whose
+from grpo.cluster.place import divide
+from grpo.config import Cluster, Config, Data, Eval, Model, Optim, Reward, Sampling, Sft
+from grpo.engine import Engine, Whose
 from grpo.engine.local import LocalEngine
 from grpo.errors import ConfigError, DataError
 from grpo.learning.loading import (
@@ -74,7 +76,22 @@ def resolved(config: Config) -> Config:
         sampling={"backend": backend},
         objective=objective.model_dump(),
         optim={"tokens_per_microbatch": config.optim.tokens_at_a_time(place.device)},
+        cluster=_divided(config.cluster, place),
     )
+
+
+def _divided(cluster: Cluster, place: Place) -> dict[str, int | bool]:
+    """The numbers of learners and samplers, and whether they share devices, for `resolved`."""
+    nodes, gpus = 1, torch.cuda.device_count() if place.device == "cuda" else 0
+    if gpus and (cluster.address != "auto" or "RAY_ADDRESS" in os.environ):
+        from grpo.cluster.runtime import connected
+
+        with connected(cluster.address) as machines:
+            nodes, gpus = machines.nodes, machines.gpus
+    division = divide(cluster, gpus=gpus, nodes=nodes)
+    if division is None:
+        return {"learners": 0, "samplers": 0, "colocate": False}
+    return {"learners": division.learners, "samplers": division.samplers, "colocate": division.colocate}
 
 
 def find_model(model: Model, made: Path, *, seed: int) -> ModelFiles:
@@ -135,13 +152,62 @@ def open_sampler(sampling: Sampling, files: ModelFiles, place: Place, *, context
 
 
 def open_engine(
-    config: Config, files: ModelFiles, start: ModelFiles, *, context: int, step: int, checkpoint: Path | None
-) -> LocalEngine:
+    config: Config,
+    files: ModelFiles,
+    start: ModelFiles,
+    *,
+    context: int,
+    step: int,
+    checkpoint: Path | None,
+    folder: Path,
+) -> Engine:
     """The engine with the model in `files`, as it stands after `step`, ready to sample.
 
     `start` is what the run began from, to which a KL penalty pulls; `checkpoint` holds the optimizer, if there is one.
-    The sampler comes first: vLLM measures what memory is free before the policy takes any.
+    `folder` is where checkpoints will be written, by all machines of a cluster.
     """
+    if not config.cluster.learners:
+        return open_local_engine(config, files, start, context=context, step=step, checkpoint=checkpoint)
+    return _open_cluster(config, files, start, context=context, step=step, checkpoint=checkpoint, folder=folder)
+
+
+def _open_cluster(
+    config: Config,
+    files: ModelFiles,
+    start: ModelFiles,
+    *,
+    context: int,
+    step: int,
+    checkpoint: Path | None,
+    folder: Path,
+) -> Engine:
+    from grpo.cluster.opening import open_cluster
+
+    place, start = choose_place(config.model), _anywhere(start)
+    return open_cluster(
+        config.cluster,
+        partial(open_sampler, config.sampling, _anywhere(files), place, context=context, seed=config.run.seed),
+        partial(_open_models, config, start, place),
+        files.tokenizer,
+        cuda=place.device == "cuda",
+        tolerance=canary.tolerance(place.dtype, config.sampling.sync_tolerance),
+        directories=[Path(model.name) for model in (start, _anywhere(files)) if os.path.isdir(model.name)],
+        folder=folder.resolve(),
+        step=step,
+        checkpoint=checkpoint and checkpoint.resolve(),
+    )
+
+
+def _anywhere(files: ModelFiles) -> ModelFiles:
+    """By a name that other processes understand, which work in other directories."""
+    return replace(files, name=os.path.abspath(files.name)) if os.path.isdir(files.name) else files
+
+
+def open_local_engine(
+    config: Config, files: ModelFiles, start: ModelFiles, *, context: int, step: int, checkpoint: Path | None
+) -> LocalEngine:
+    """`open_engine` in this process.  The sampler comes first: vLLM measures what memory is free before the policy takes
+    any."""
     place, temperature = choose_place(config.model), config.sampling.temperature
     with ExitStack() as undo:
         sampler = open_sampler(config.sampling, files, place, context=context, seed=config.run.seed)

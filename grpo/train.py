@@ -40,7 +40,15 @@ from grpo.watch import Watch
 
 class OpenEngine(Protocol):
     def __call__(
-        self, config: Config, files: ModelFiles, start: ModelFiles, *, context: int, step: int, checkpoint: Path | None
+        self,
+        config: Config,
+        files: ModelFiles,
+        start: ModelFiles,
+        *,
+        context: int,
+        step: int,
+        checkpoint: Path | None,
+        folder: Path,
     ) -> Engine: ...
 
 
@@ -83,7 +91,15 @@ def train(
             assemble.open_scorer(config.reward, chat=config.data.chat, workers=config.run.reward_workers, failed=failed)
         )
         step, checkpoint = stand.progress.step, stand.checkpoint
-        engine = open_engine(config, stand.files, start, context=rendered.context, step=step, checkpoint=checkpoint)
+        engine = open_engine(
+            config,
+            stand.files,
+            start,
+            context=rendered.context,
+            step=step,
+            checkpoint=checkpoint,
+            folder=folder.path,
+        )
         stack.enter_context(closing(engine))
         for remark in engine.remarks:
             console.warn(f"{config.model.name}: {remark}")

@@ -50,8 +50,8 @@ def opening(kind: Callable[[LocalEngine, int], Any]) -> Any:
 def with_sampler(change: Callable[[Sampler], Any]) -> Any:
     """For `train(…, open_engine=…)`: the real engine with another sampler in it."""
 
-    def open_engine(config: Any, files: Any, start: Any, *, context: int, step: int, checkpoint: Path | None) -> Any:
-        inner = assemble.open_engine(config, files, start, context=context, step=step, checkpoint=checkpoint)
+    def open_engine(config: Any, *arguments: Any, **options: Any) -> Any:
+        inner = assemble.open_engine(config, *arguments, **options)
         tolerance = assemble.canary.tolerance(config.model.dtype, config.sampling.sync_tolerance)
         return LocalEngine(inner.policy, change(inner.sampler), inner.tokenizer, frozen={}, tolerance=tolerance)
 
