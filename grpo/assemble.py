@@ -17,7 +17,7 @@ from grpo import objectives
 from grpo.cluster.place import divide
 from grpo.config import Cluster, Config, Data, Eval, Model, Optim, Reward, Sampling, Sft
 from grpo.engine import Engine, Whose
-from grpo.engine.local import LocalEngine
+from grpo.engine.local import OPTIMIZER, LocalEngine
 from grpo.errors import ConfigError, DataError
 from grpo.learning.loading import (
     check_shapes,
@@ -198,6 +198,26 @@ def _open_cluster(
     )
 
 
+def _open_models(
+    config: Config, start: ModelFiles, place: Place, checkpoint: Path | None
+) -> dict[Whose, LanguageModel]:
+    """What a rank of a cluster's learners has, its part of each model; called on all of them."""
+    from grpo.learning.sharded import open_frozen, open_sharded
+
+    common = {"dtype": place.dtype, "device": place.device, "temperature": config.sampling.temperature}
+    optim, checkpointing = config.optim, config.model.gradient_checkpointing
+    files = start if checkpoint is None else replace(start, name=str(checkpoint), revision=None)
+    policy = open_sharded(files.name, files.revision, optim=optim, gradient_checkpointing=checkpointing, **common)
+    if policy.model.num_parameters() < ONE_THREAD:
+        torch.set_num_threads(1)
+    if checkpoint is not None:
+        policy.load_state(checkpoint / OPTIMIZER)
+    models: dict[Whose, LanguageModel] = {"policy": policy}
+    if config.objective.kl_coef:
+        models["reference"] = open_frozen(start.name, start.revision, optim=optim, **common)
+    return models
+
+
 def _anywhere(files: ModelFiles) -> ModelFiles:
     """By a name that other processes understand, which work in other directories."""
     return replace(files, name=os.path.abspath(files.name)) if os.path.isdir(files.name) else files
@@ -206,8 +226,8 @@ def _anywhere(files: ModelFiles) -> ModelFiles:
 def open_local_engine(
     config: Config, files: ModelFiles, start: ModelFiles, *, context: int, step: int, checkpoint: Path | None
 ) -> LocalEngine:
-    """`open_engine` in this process.  The sampler comes first: vLLM measures what memory is free before the policy takes
-    any."""
+    """`open_engine` in this process, in which the sampler comes first: vLLM measures what memory is free before the
+    policy takes any."""
     place, temperature = choose_place(config.model), config.sampling.temperature
     with ExitStack() as undo:
         sampler = open_sampler(config.sampling, files, place, context=context, seed=config.run.seed)

@@ -6,7 +6,6 @@ They are handed to `train(…, open_engine=…)`: nothing is patched.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch

@@ -23,7 +23,7 @@ from transformers import PreTrainedTokenizerBase
 from grpo.cluster.actors import BEAT, is_gone
 from grpo.cluster.learners import Learners
 from grpo.cluster.samplers import Samplers, Seat
-from grpo.engine import Update, Whose
+from grpo.engine import OPTIMIZER, Update, Whose
 from grpo.errors import SamplerError
 from grpo.learning.batch import Batch, Loss, Sequences
 from grpo.sampling import Continuations, Way
@@ -83,7 +83,9 @@ class RayEngine:
         self.name = f"{len(self.samplers.seats)} × {self._sampler_name}"
         self.learners.open(checkpoint)
         reason = self.learners.call("fallback")
-        self.remarks = (f"computes each prompt once per completion, because {reason}",) if reason else ()
+        self.remarks: tuple[str, ...] = (
+            (f"computes each prompt once per completion, because {reason}",) if reason else ()
+        )
         self._hand_over(self.samplers.opened(), step)
         self._step = step
 
@@ -116,6 +118,12 @@ class RayEngine:
             totals, norm = self.learners.call("update", batch, loss, lr)
         return Update(batch, lr, norm, totals)
 
+    def gradients(self, batch: Batch, loss: Loss) -> dict[str, Tensor]:
+        """The gradient of `loss` by weight, moving nothing."""
+        with self._learning():
+            gradients: dict[str, Tensor] = self.learners.ask("gradients", batch, loss)
+        return gradients
+
     def publish(self, step: int) -> float:
         with self._lock:
             gap = self._hand_over(self._some_opened(), step)
@@ -127,8 +135,8 @@ class RayEngine:
             self.learners.ask("save", folder.resolve())
             self.tokenizer.save_pretrained(folder)
             if resumable:
-                (folder / "trainer").mkdir()
-                self.learners.ask("save_state", (folder / "trainer").resolve())
+                (folder / OPTIMIZER).mkdir(parents=True)
+                self.learners.ask("save_state", (folder / OPTIMIZER).resolve())
 
     def restart(self, step: int, checkpoint: Path | None) -> None:
         """After `LearnerLost`: new ranks, as the checkpoint of `step` has them, and samplers that serve the same."""

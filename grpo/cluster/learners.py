@@ -34,7 +34,6 @@ COLLECTIVE = timedelta(minutes=30)  # how long a rank waits for another; the dri
 OpenModels = Callable[[Path | None], Mapping[Whose, Any]]  # called on every rank, with the checkpoint to resume from
 
 
-@ray.remote(concurrency_groups={"pulse": 1})
 class LearnerActor:
     """One rank."""
 
@@ -91,6 +90,9 @@ class LearnerActor:
         return (totals, norm) if self.rank == 0 else None
 
 
+_ACTOR: Any = ray.remote(concurrency_groups={"pulse": 1})(LearnerActor)
+
+
 class Learners:
     """All ranks, as the driver asks them.  One call at a time: two threads' calls must not cross on their way."""
 
@@ -107,7 +109,7 @@ class Learners:
         environment = {"env_vars": {"OMP_NUM_THREADS": str(self._threads)}}
         for rank in range(world):
             options = {**self._seats.learner(rank), "max_restarts": 0, "runtime_env": environment}
-            handle = LearnerActor.options(**options).remote(rank, world)
+            handle = _ACTOR.options(**options).remote(rank, world)
             self.actors.append(Actor(f"learner {rank + 1} of {world}", handle, self._timeout))
         address, port = self.call("meeting_place")
         self.call("open", address, port, self._models, checkpoint)

@@ -55,8 +55,8 @@ def check(directories: Sequence[Path], folder: Path) -> None:
         seen: list[Seen] = ray.get(refs, timeout=LOOK)
     except RayError as error:
         raise ClusterError(
-            f"cluster: a machine did not answer within {LOOK:g} seconds ({type(error).__name__}); see `ray status`, and "
-            "that grpo is installed on all machines",
+            f"cluster: a machine did not answer within {LOOK:g} seconds ({type(error).__name__}); see `ray status`, "
+            "and that grpo is installed on all machines",
             exit_code=2,
         ) from None
     finally:

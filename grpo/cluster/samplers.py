@@ -56,7 +56,6 @@ def deal(prompts: Sequence[Prompt], n: int, seed: int, samplers: int) -> list[Sh
     return [Share(tuple(longest_first[number::count]), seeds[number]) for number in range(count)]
 
 
-@ray.remote(concurrency_groups={"pulse": 1, "sampling": 16, "control": 1})
 class SamplerActor:
     """One sampler.  It samples in several threads, and takes weights, scores and sleeps in another."""
 
@@ -88,6 +87,9 @@ class SamplerActor:
     @ray.method(concurrency_group="control")
     def control(self, verb: str, arguments: Mapping[str, Any]) -> Any:
         return getattr(self.sampler, verb)(**arguments)
+
+
+_ACTOR: Any = ray.remote(concurrency_groups={"pulse": 1, "sampling": 16, "control": 1})(SamplerActor)
 
 
 class Channel:
@@ -172,7 +174,7 @@ class Samplers:
             cores = [(number * self._threads + i) % (os.cpu_count() or 1) for i in range(self._threads)]
             environment["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, cores))
         options = {**self._where.sampler(number), "max_restarts": 0, "runtime_env": {"env_vars": environment}}
-        handle = SamplerActor.options(**options).remote()
+        handle = _ACTOR.options(**options).remote()
         return Actor(name, handle, self._timeout), handle.open.remote(self._make)
 
     def actors(self) -> list[Actor]:
