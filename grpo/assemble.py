@@ -14,8 +14,8 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from grpo import objectives
-from grpo.cluster.place import divide
-from grpo.config import Cluster, Config, Data, Eval, Model, Optim, Reward, Sampling, Sft
+from grpo.cluster.place import Division, divide
+from grpo.config import Config, Data, Eval, Model, Optim, Reward, Sampling, Sft
 from grpo.engine import Engine, Whose
 from grpo.engine.local import OPTIMIZER, LocalEngine
 from grpo.errors import ConfigError, DataError
@@ -68,30 +68,37 @@ def resolved(config: Config) -> Config:
 
     A run folder holds these, so a run that is resumed where "auto" would come to something else is told.
     """
+    return resolved_for(config, division(config))
+
+
+def division(config: Config) -> Division | None:
+    """How the devices are divided, those of the Ray cluster if one is named; None: one process by turns."""
+    cluster, nodes, gpus = config.cluster, 1, 0
+    if choose_place(config.model).device == "cuda":
+        gpus = torch.cuda.device_count()
+        if cluster.address != "auto" or "RAY_ADDRESS" in os.environ:
+            from grpo.cluster.runtime import connected
+
+            with connected(cluster.address) as machines:
+                nodes, gpus = machines.nodes, machines.gpus
+    return divide(cluster, gpus=gpus, nodes=nodes)
+
+
+def resolved_for(config: Config, division: Division | None) -> Config:
+    """`resolved`, with the devices divided so."""
     place, backend = choose_place(config.model), choose_backend(config.sampling.backend)
     objective = objectives.resolved(config.objective)
     objectives.check(objective, config.sampling.group_size)
+    actors: dict[str, int | bool] = {"learners": 0, "samplers": 0, "colocate": False}
+    if division is not None:
+        actors = {"learners": division.learners, "samplers": division.samplers, "colocate": division.colocate}
     return config.with_changes(
         model={"device": place.device, "dtype": place.dtype},
         sampling={"backend": backend},
         objective=objective.model_dump(),
         optim={"tokens_per_microbatch": config.optim.tokens_at_a_time(place.device)},
-        cluster=_divided(config.cluster, place),
+        cluster=actors,
     )
-
-
-def _divided(cluster: Cluster, place: Place) -> dict[str, int | bool]:
-    """The numbers of learners and samplers, and whether they share devices, for `resolved`."""
-    nodes, gpus = 1, torch.cuda.device_count() if place.device == "cuda" else 0
-    if gpus and (cluster.address != "auto" or "RAY_ADDRESS" in os.environ):
-        from grpo.cluster.runtime import connected
-
-        with connected(cluster.address) as machines:
-            nodes, gpus = machines.nodes, machines.gpus
-    division = divide(cluster, gpus=gpus, nodes=nodes)
-    if division is None:
-        return {"learners": 0, "samplers": 0, "colocate": False}
-    return {"learners": division.learners, "samplers": division.samplers, "colocate": division.colocate}
 
 
 def find_model(model: Model, made: Path, *, seed: int) -> ModelFiles:

@@ -68,11 +68,14 @@ def train(
     open_trackers: OpenTrackers = open_trackers,
 ) -> None:
     """Run GRPO as `config` says, in the run folder `path`.  A dry run takes one step and leaves nothing."""
-    config = assemble.resolved(config)
+    division = assemble.division(config)
+    config = assemble.resolved_for(config, division)
     with ExitStack() as stack:
         folder = stack.enter_context(_folder(config, path, resume=resume, dry_run=dry_run))
         console = stack.enter_context(closing(Console(config.run.steps)))
         console.note(f"sampler: {config.sampling.backend} on {config.model.device}, {config.model.dtype}")
+        if division is not None:
+            console.note(f"cluster: {division}")
         inputs = opening.inputs(config, console)
         stop = stack.enter_context(StopRequest())
         settings = config.model_dump(mode="json")
