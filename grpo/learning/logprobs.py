@@ -7,7 +7,7 @@ and backward, when a model is opened; what does not give the model's own numbers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -24,6 +24,7 @@ from grpo.learning.padded import Padded
 
 class Body(Protocol):
     def microbatches(self, sequences: Sequences, tokens: int) -> Iterator[list[int]]: ...
+    def tokens(self, sequences: Sequences, rows: Sequence[int]) -> int: ...
     def hidden_states(self, rows: Sequences, device: torch.device) -> tuple[Tensor, int, int]: ...
 
 
@@ -99,7 +100,9 @@ def bind(choice: Choice, model: Any, device: torch.device) -> Computation:
         return Computation(Padded(partial(_logits, model)), own, device, choice.fallback)
     layer = model.get_output_embeddings()
     body = Padded(partial(_states, model)) if choice.fallback else SharedPrompts(model)
-    return Computation(body, Head(partial(head_logprobs, layer), partial(head_entropies, layer)), device, choice.fallback)
+    return Computation(
+        body, Head(partial(head_logprobs, layer), partial(head_entropies, layer)), device, choice.fallback
+    )
 
 
 def _states(model: Any, ids_BL: Tensor) -> Tensor:
