@@ -209,7 +209,7 @@ def _open_models(
     config: Config, start: ModelFiles, place: Place, checkpoint: Path | None
 ) -> dict[Whose, LanguageModel]:
     """What a rank of a cluster's learners has, its part of each model; called on all of them."""
-    from grpo.learning.sharded import open_frozen, open_sharded
+    from grpo.learning.sharded import open_sharded, open_sharded_frozen
 
     common = {"dtype": place.dtype, "device": place.device, "temperature": config.sampling.temperature}
     optim, checkpointing = config.optim, config.model.gradient_checkpointing
@@ -221,7 +221,7 @@ def _open_models(
         policy.load_state(checkpoint / OPTIMIZER)
     models: dict[Whose, LanguageModel] = {"policy": policy}
     if config.objective.kl_coef:
-        models["reference"] = open_frozen(start.name, start.revision, optim=optim, **common)
+        models["reference"] = open_sharded_frozen(start.name, start.revision, optim=optim, **common)
     return models
 
 

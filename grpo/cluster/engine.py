@@ -23,7 +23,8 @@ from transformers import PreTrainedTokenizerBase
 from grpo.cluster.actors import BEAT, is_gone
 from grpo.cluster.learners import Learners
 from grpo.cluster.samplers import Samplers, Seat
-from grpo.engine import OPTIMIZER, Update, Whose
+from grpo.engine import Update, Whose
+from grpo.engine.local import OPTIMIZER
 from grpo.errors import SamplerError
 from grpo.learning.batch import Batch, Loss, Sequences
 from grpo.sampling import Continuations, Way
