@@ -91,7 +91,8 @@ def first_ready(refs: Sequence[Any], actors: Iterable[Actor], *, wait: float | N
         ready, _ = ray.wait(list(refs), num_returns=1, timeout=left)
         if ready:
             # ray.wait gives one; the others that are done cost no waiting.
-            return ray.wait(list(refs), num_returns=len(refs), timeout=0)[0]
+            done, _ = ray.wait(list(refs), num_returns=len(refs), timeout=0)
+            return list(done)
         for actor in actors:
             actor.beat()
         if until is not None and time.monotonic() >= until:
