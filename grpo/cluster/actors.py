@@ -22,6 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from grpo.errors import GrpoError
 
 BEAT = 1.0  # seconds between looks at who still answers
+START = 600.0  # seconds that a process may take until it first answers: it imports, perhaps from a slow disk
 NOTICE = 5.0  # seconds that Ray may take to see that a process has ended
 
 
@@ -60,7 +61,7 @@ class Actor:
             with contextlib.suppress(RayError):  # dead: what was asked of it says so
                 self.place = ray.get(self._pulse)
             self._pulse = None
-        elif now - self._asked > self.timeout:
+        elif now - self._asked > (START if self.place is None else self.timeout):
             self.frozen = True
             self.kill()
 
