@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from grpo import objectives
-from grpo.config import Config, Data, Eval, Model, Optim, Reward, Sampling, Sft
+from grpo.config import Cluster, Config, Data, Eval, Model, Objective, Optim, Reward, Sampling, Sft
 from grpo.engine import Whose
 from grpo.engine.local import LocalEngine
 from grpo.errors import ConfigError, DataError
@@ -69,12 +69,30 @@ def resolved(config: Config) -> Config:
     place, backend = choose_place(config.model), choose_backend(config.sampling.backend)
     objective = objectives.resolved(config.objective)
     objectives.check(objective, config.sampling.group_size)
+    _check_staleness(config.cluster, objective)
     return config.with_changes(
         model={"device": place.device, "dtype": place.dtype},
         sampling={"backend": backend},
         objective=objective.model_dump(),
         optim={"tokens_per_microbatch": config.optim.tokens_at_a_time(place.device)},
     )
+
+
+def _check_staleness(cluster: Cluster, objective: Objective) -> None:
+    """Sampling ahead of learning takes somebody else who samples, and a loss that knows how old a token is."""
+    asked = f"cluster.max_staleness = {cluster.max_staleness}"
+    if not cluster.max_staleness:
+        return
+    if {cluster.learners, cluster.samplers} <= {0, "auto"}:
+        raise ConfigError(
+            f"{asked} without a cluster: one process samples and learns by turns, so nothing can run ahead; set "
+            "cluster.learners and cluster.samplers, or cluster.max_staleness = 0"
+        )
+    if objective.correction == "off" and objective.surrogate != "dppo":
+        raise ConfigError(
+            f'{asked} with objective.correction = "off": tokens that older weights drew would count as the policy\'s '
+            'own and bias every gradient; set objective.correction = "token_truncate", or another'
+        )
 
 
 def find_model(model: Model, made: Path, *, seed: int) -> ModelFiles:

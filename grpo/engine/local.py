@@ -105,6 +105,9 @@ class LocalEngine:
             ) from None
         self.policy.load_state(state)
 
+    def row(self) -> Mapping[str, float]:
+        return {}
+
     def close(self) -> None:
         self.sampler.close()
 
