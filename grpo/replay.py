@@ -99,8 +99,8 @@ def opened(run: Path, step: int, say: Say) -> Iterator[OpenStep]:
     config = recorded_config(run)
     if staleness := config.cluster.max_staleness:
         raise DataError(
-            f"{run}: sampled ahead of learning (cluster.max_staleness = {staleness}), so which weights drew a token was "
-            "a matter of time and cannot be repeated; grpo replay --rescore judges its completions again"
+            f"{run}: sampled ahead of learning (cluster.max_staleness = {staleness}); which weights drew a token is "
+            "a matter of time and cannot be repeated, but grpo replay --rescore judges its completions again"
         )
     config = assemble.resolved(config)
     last = max((row["step"] for row in rows_of(run / "metrics.jsonl") if "groups/useful" in row), default=0)
