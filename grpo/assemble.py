@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from grpo import objectives
 from grpo.cluster.place import Division, divide
-from grpo.config import Config, Data, Eval, Model, Optim, Reward, Sampling, Sft
+from grpo.config import Cluster, Config, Data, Eval, Model, Objective, Optim, Reward, Sampling, Sft
 from grpo.engine import Engine, Whose
 from grpo.engine.local import OPTIMIZER, LocalEngine
 from grpo.errors import ConfigError, DataError
@@ -89,6 +89,7 @@ def resolved_for(config: Config, division: Division | None) -> Config:
     place, backend = choose_place(config.model), choose_backend(config.sampling.backend)
     objective = objectives.resolved(config.objective)
     objectives.check(objective, config.sampling.group_size)
+    _check_staleness(config.cluster, division, objective)
     actors: dict[str, int | bool] = {"learners": 0, "samplers": 0, "colocate": False}
     if division is not None:
         actors = {"learners": division.learners, "samplers": division.samplers, "colocate": division.colocate}
@@ -99,6 +100,23 @@ def resolved_for(config: Config, division: Division | None) -> Config:
         optim={"tokens_per_microbatch": config.optim.tokens_at_a_time(place.device)},
         cluster=actors,
     )
+
+
+def _check_staleness(cluster: Cluster, division: Division | None, objective: Objective) -> None:
+    """Sampling ahead of learning takes somebody else who samples, and a loss that knows how old a token is."""
+    asked = f"cluster.max_staleness = {cluster.max_staleness}"
+    if not cluster.max_staleness:
+        return
+    if division is None:
+        raise ConfigError(
+            f"{asked} without a cluster: one process samples and learns by turns, so nothing can run ahead; set "
+            "cluster.learners and cluster.samplers, or cluster.max_staleness = 0"
+        )
+    if objective.correction == "off" and objective.surrogate != "dppo":
+        raise ConfigError(
+            f'{asked} with objective.correction = "off": tokens that older weights drew would count as the policy\'s '
+            'own and bias every gradient; set objective.correction = "token_truncate", or another'
+        )
 
 
 def find_model(model: Model, made: Path, *, seed: int) -> ModelFiles:

@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -151,10 +151,19 @@ def make_trainer(
     return Trainer(engine, scorer, objective, config.sampling, config.optim, clock, arrived)
 
 
-def make_source(config: Config, prompts: Sequence[Prompt], progress: Progress, step: int) -> StepSource:
-    """Where step `step` gets its problems, in a run that stands at `progress`."""
-    rates, seed = SolveRates(progress.solve_rates), config.run.seed
-    return StepSource(prompts, step=step, drawn=progress.drawn, seed=seed, curriculum=config.curriculum, rates=rates)
+def make_source(
+    config: Config, prompts: Sequence[Prompt], progress: Progress, step: int, without: Collection[str] = ()
+) -> StepSource:
+    """Where step `step` gets its problems, in a run that stands at `progress`.  A curriculum draws `without` last."""
+    return StepSource(
+        prompts,
+        step=step,
+        drawn=progress.drawn,
+        seed=config.run.seed,
+        curriculum=config.curriculum,
+        rates=SolveRates(progress.solve_rates),
+        without=without,
+    )
 
 
 def texts_of(prompts: Sequence[Prompt], files: ModelFiles) -> dict[str, str]:

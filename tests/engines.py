@@ -6,6 +6,7 @@ They are handed to `train(…, open_engine=…)`: nothing is patched.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from threading import Lock
 from typing import Any
 
 import torch
@@ -67,6 +68,31 @@ class Calling(Wrapped):
     def sample(self, prompts: Sequence[Prompt], n: int, params: SamplingParams) -> Iterator[tuple[int, Group]]:
         self.before(self, params.temperature == 0)
         return super().sample(prompts, n, params)
+
+
+class Threaded(Wrapped):
+    """May be asked to sample by any thread while the policy learns: each call has the sampler to itself, and so has
+    each hand-over of weights.  Before a call comes `before(engine, is_evaluation)`, in the thread that asks."""
+
+    def __init__(
+        self, inner: LocalEngine, step: int, before: Callable[[Wrapped, bool], None] = lambda engine, evaluating: None
+    ) -> None:
+        super().__init__(inner, step)
+        self.before, self.lock, self.last = before, Lock(), list[Group]()
+        inner._asleep = True  # so it never sends the sampler to sleep, which others may be using
+
+    def sample(self, prompts: Sequence[Prompt], n: int, params: SamplingParams) -> Iterator[tuple[int, Group]]:
+        self.before(self, params.temperature == 0)
+        with self.lock:
+            found = list(self.inner.sampler.sample(prompts, n, params))
+            self.last = [group for _, group in found]
+        yield from found
+
+    def publish(self, step: int) -> float:
+        with self.lock:
+            self.inner.sampler.load_weights(self.inner.policy.weights(), step)
+            self.step = step
+            return self.inner._canary.check(self.last, step)
 
 
 class NotPublishing(Wrapped):

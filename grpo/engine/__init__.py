@@ -45,7 +45,11 @@ class Rollouts(Protocol):
 
 
 class Engine(Rollouts, Protocol):
-    """The verbs.  Between `update` and `publish` the samplers serve older weights than the policy has."""
+    """The verbs.  Between `update` and `publish` the samplers serve older weights than the policy has.
+
+    Where sampling runs ahead of learning (`grpo.asynchronous`), `sample` is called from several threads at once while
+    the main thread uses the other verbs, and `close` ends what they are doing.  `LocalEngine` is not for that.
+    """
 
     remarks: tuple[str, ...]  # what a user should know of how it computes, each a clause
 
@@ -76,6 +80,10 @@ class Engine(Rollouts, Protocol):
     def save(self, folder: Path, *, resumable: bool) -> None:
         """The model and its tokenizer in Hugging Face format; with `resumable` also, under trainer/, what an optimizer
         needs to go on bit for bit."""
+        ...
+
+    def row(self) -> Mapping[str, float]:
+        """The engine's own metrics of the step, for its row: since the last call, how long samplers were idle, say."""
         ...
 
     def close(self) -> None: ...

@@ -94,6 +94,9 @@ class LocalEngine:
         """The optimizer as `save` wrote it.  Raises `CheckpointError`."""
         self.policy.load_state(checkpoint / OPTIMIZER)
 
+    def row(self) -> Mapping[str, float]:
+        return {}
+
     def close(self) -> None:
         self.sampler.close()
 
