@@ -15,6 +15,7 @@ from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from grpo.config import Model
 from grpo.errors import ConfigError, ModelError
+from grpo.learning.adapter_files import is_adapter
 
 disable_progress_bar()  # the console has its own
 set_verbosity_error()  # what it would warn of and matters here, weights that are not there, is refused below
@@ -81,6 +82,14 @@ def load_model(name: str, revision: str | None, *, dtype: str, device: str) -> P
     return model
 
 
+def write_model(model: PreTrainedModel, folder: Path) -> None:
+    """In Hugging Face format."""
+    if model.can_generate():
+        # Some models ship a temperature without do_sample, which transformers reads but refuses to write.
+        model.generation_config.do_sample = True
+    model.save_pretrained(folder)
+
+
 def check_shapes(name: str) -> None:
     """Refuse a directory whose weights have other shapes than its config.json says, before anything opens them.
 
@@ -142,6 +151,11 @@ def _is_near(name: str) -> bool:
 
 
 def _check_directory(path: Path) -> None:
+    if is_adapter(path):  # beside a config.json, too: transformers would open the model that the adapter names
+        raise ModelError(
+            f"{path}: is an adapter without its model; merge them into a folder with grpo export {path} MERGED, and "
+            "give that"
+        )
     if not (path / "config.json").is_file():
         raise ModelError(f"{path}: is a directory without config.json; give a model in Hugging Face format")
     if not any(found for pattern in VOCABULARIES for found in path.glob(pattern)):

@@ -18,7 +18,9 @@ from transformers import PreTrainedModel
 
 from grpo.config import Optim
 from grpo.errors import LearningError
+from grpo.learning import lora
 from grpo.learning.batch import Batch, Loss, Sequences
+from grpo.learning.loading import write_model
 from grpo.learning.logprobs import choose_computation
 from grpo.learning.optimizer import AdamW
 from grpo.products import fast_products
@@ -119,19 +121,16 @@ class Policy(LanguageModel):
             torch.cuda.empty_cache()
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Names as in the model's `state_dict`, tied weights once, on the policy's device."""
-        seen: set[int] = set()
-        for name, weight in self.model.state_dict().items():
-            if weight.data_ptr() not in seen:
-                seen.add(weight.data_ptr())
-                yield name, weight.detach()
+        """Names as in the model's `state_dict`, tied weights once, an adapter merged into its layers, on the policy's
+        device."""
+        return lora.named_weights(self.model)
 
     def save(self, folder: Path) -> None:
-        """The model in Hugging Face format."""
-        if self.model.can_generate():
-            # Some models ship a temperature without do_sample, which transformers reads but refuses to write.
-            self.model.generation_config.do_sample = True
-        self.model.save_pretrained(folder)
+        """The model in Hugging Face format, or its adapter in PEFT's."""
+        if lora.has_adapter(self.model):
+            lora.write_adapter(self.model, lora.adapter_weights(self.model), folder)
+        else:
+            write_model(self.model, folder)
 
     def state(self) -> dict[str, Any]:
         """All that `load_state` needs, beside the saved model, to go on bit for bit."""
