@@ -66,9 +66,10 @@ def load_tokenizer(name: str, revision: str | None) -> PreTrainedTokenizerBase:
 
 
 def load_model(name: str, revision: str | None, *, dtype: str, device: str) -> PreTrainedModel:
+    """`dtype`: one of `DTYPES`, or "auto" for that of the files."""
     _check_place(name)
     loaded: tuple[PreTrainedModel, dict[str, Any]]
-    loaded = _load(AutoModelForCausalLM, name, revision, dtype=DTYPES[dtype], output_loading_info=True)
+    loaded = _load(AutoModelForCausalLM, name, revision, dtype=DTYPES.get(dtype, dtype), output_loading_info=True)
     model, info = loaded
     if missing := sorted(info["missing_keys"]):  # transformers would go on with random numbers in their place
         raise ModelError(

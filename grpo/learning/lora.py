@@ -48,22 +48,26 @@ def itself(parameter: Tensor) -> Tensor:
 
 def check(settings: Model, *, sharded: bool = False) -> None:
     """Refuse what cannot be, before a model is opened.  Raises `ConfigError`."""
-    if settings.lora_rank and find_spec("peft") is None:
-        raise ConfigError(f'model.lora_rank = {settings.lora_rank}: needs PEFT; pip install "grpo[lora]"')
-    if not settings.load_in_4bit:
-        return
-    if not settings.lora_rank:
+    if settings.load_in_4bit and not settings.lora_rank:
         raise ConfigError(
             "model.load_in_4bit: weights in 4 bits stay as they are, so there must be an adapter to learn; "
             "set model.lora_rank, such as 16"
         )
-    if find_spec("bitsandbytes") is None:
-        raise ConfigError("model.load_in_4bit: needs bitsandbytes; pip install bitsandbytes, or leave the setting out")
-    if sharded:
+    if settings.load_in_4bit and sharded:
         raise ConfigError(
-            "model.load_in_4bit: one process can learn beside weights in 4 bits, and several cannot, because packed "
-            "weights are not sharded; set cluster.learners = 0, or load_in_4bit = false"
+            "model.load_in_4bit: is for one process, because weights in 4 bits cannot be sharded; "
+            "set cluster.learners = 0, or leave the setting out"
         )
+    if settings.lora_rank:
+        check_installed(f"model.lora_rank = {settings.lora_rank}", packed=settings.load_in_4bit)
+
+
+def check_installed(what: str, *, packed: bool) -> None:
+    """Refuse `what`, an adapter beside `packed` weights or others, where what it needs is not installed."""
+    if find_spec("peft") is None:
+        raise ConfigError(f'{what}: needs PEFT; pip install "grpo[lora]"')
+    if packed and find_spec("bitsandbytes") is None:
+        raise ConfigError(f"{what} and weights in 4 bits: needs bitsandbytes; pip install bitsandbytes")
 
 
 def inject(model: Any, settings: Model, base: str, revision: str | None = None) -> None:
@@ -206,7 +210,7 @@ def named_weights(model: Any, whole: Whole = itself) -> Iterator[tuple[str, Tens
             path, _, kind = name.rpartition(".")
             layer = model.get_submodule(path.removesuffix(".base_layer"))
             adapted = kind == "weight" and path.endswith(".base_layer")
-            yield file_name(name), _merged(layer, value, whole) if adapted else _unpacked(value.detach(), whole)
+            yield file_name(name), _merged(layer, value, whole) if adapted else _unpacked(value, whole)
 
 
 def _merged(layer: Any, weight: Tensor, whole: Whole) -> Tensor:
