@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Literal, cast
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from grpo import objectives
 from grpo.cluster.place import Division, divide
-from grpo.config import Cluster, Config, Data, Eval, Model, Objective, Optim, Reward, Sampling, Sft
+from grpo.config import Cluster, Config, Data, Eval, Model, Objective, Reward, Sampling, Sft
 from grpo.engine import Engine, Whose
 from grpo.engine.local import OPTIMIZER, LocalEngine
 from grpo.errors import ConfigError, DataError
+from grpo.learning import lora
+from grpo.learning.batch import Sequences
 from grpo.learning.loading import (
     check_shapes,
     choose_device,
@@ -93,6 +96,7 @@ def resolved_for(config: Config, division: Division | None) -> Config:
     actors: dict[str, int | bool] = {"learners": 0, "samplers": 0, "colocate": False}
     if division is not None:
         actors = {"learners": division.learners, "samplers": division.samplers, "colocate": division.colocate}
+    lora.check(config.model, sharded=division is not None)
     return config.with_changes(
         model={"device": place.device, "dtype": place.dtype},
         sampling={"backend": backend},
@@ -145,22 +149,35 @@ def open_model(name: str, revision: str | None = None) -> ModelFiles:
 ONE_THREAD = 1_000_000
 
 
-def make_policy(
-    files: ModelFiles, place: Place, optim: Optim, *, temperature: float, gradient_checkpointing: bool
-) -> Policy:
-    model = load_model(files.name, files.revision, dtype=place.dtype, device=place.device)
+def make_policy(files: ModelFiles, config: Config, *, temperature: float, adapter: Path | None = None) -> Policy:
+    """A model that learns, or an adapter in it: a new one, or the one that the checkpoint `adapter` holds."""
+    place = choose_place(config.model)
+    lora.check(config.model)
+    opened_on = "cpu" if config.model.load_in_4bit else place.device
+    model = load_model(files.name, files.revision, dtype=place.dtype, device=opened_on)
     if model.num_parameters() < ONE_THREAD:
         torch.set_num_threads(1)
-    return Policy(model, optim, temperature=temperature, gradient_checkpointing=gradient_checkpointing)
+    if config.model.load_in_4bit:
+        lora.quantise(model, place.device)
+    if config.model.lora_rank:
+        lora.inject(model, config.model, files.name, files.revision)
+        lora.read_adapter(model, adapter) if adapter else lora.initialise(model, config.run.seed)
+    checkpointing = config.model.gradient_checkpointing
+    return Policy(model, config.optim, temperature=temperature, gradient_checkpointing=checkpointing)
 
 
-def make_frozen(files: ModelFiles, place: Place, optim: Optim, *, temperature: float) -> LanguageModel:
-    """A model that says what sequences are worth to it and never learns: the reference of a KL penalty."""
-    return LanguageModel(
-        load_model(files.name, files.revision, dtype=place.dtype, device=place.device).requires_grad_(False),
-        temperature=temperature,
-        tokens_per_microbatch=optim.tokens_at_a_time(place.device),
+def make_reference(start: ModelFiles, config: Config, policy: Policy) -> Callable[[Sequences], Tensor]:
+    """What sequences are worth to the model that the run starts from, for a KL penalty: `policy` with its adapter off,
+    or a model of its own."""
+    if config.model.lora_rank:
+        return lora.with_adapter_off(policy.model, policy.logprobs)
+    place = choose_place(config.model)
+    frozen = LanguageModel(
+        load_model(start.name, start.revision, dtype=place.dtype, device=place.device).requires_grad_(False),
+        temperature=policy.temperature,
+        tokens_per_microbatch=policy.tokens_per_microbatch,
     )
+    return frozen.logprobs
 
 
 def open_sampler(sampling: Sampling, files: ModelFiles, place: Place, *, context: int, seed: int) -> Sampler:
@@ -188,7 +205,8 @@ def open_engine(
 ) -> Engine:
     """The engine with the model in `files`, as it stands after `step`, ready to sample.
 
-    `start` is what the run began from, to which a KL penalty pulls; `checkpoint` holds the optimizer, if there is one.
+    `start` is what the run began from, to which a KL penalty pulls; `checkpoint` holds the optimizer, if there is one,
+    and the adapter, where one is learned: then `files` is the model that it belongs to.
     `folder` is where checkpoints will be written, by all machines of a cluster.
     """
     if not config.cluster.learners:
@@ -266,15 +284,15 @@ def open_local_engine(
 ) -> LocalEngine:
     """`open_engine` in this process, in which the sampler comes first: vLLM measures what memory is free before the
     policy takes any."""
-    place, temperature = choose_place(config.model), config.sampling.temperature
+    place = choose_place(config.model)
     with ExitStack() as undo:
         sampler = open_sampler(config.sampling, files, place, context=context, seed=config.run.seed)
         undo.callback(sampler.close)
-        checkpointing = config.model.gradient_checkpointing
-        policy = make_policy(files, place, config.optim, temperature=temperature, gradient_checkpointing=checkpointing)
-        frozen: dict[Whose, LanguageModel] = {}
+        adapter = checkpoint if config.model.lora_rank else None
+        policy = make_policy(files, config, temperature=config.sampling.temperature, adapter=adapter)
+        frozen: dict[Whose, Callable[[Sequences], Tensor]] = {}
         if config.objective.kl_coef:
-            frozen["reference"] = make_frozen(start, place, config.optim, temperature=temperature)
+            frozen["reference"] = make_reference(start, config, policy)
         tolerance = canary.tolerance(place.dtype, config.sampling.sync_tolerance)
         engine = LocalEngine(policy, sampler, files.tokenizer, frozen=frozen, tolerance=tolerance)
         if checkpoint is not None:

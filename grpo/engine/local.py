@@ -6,7 +6,7 @@ itself.  Nobody above sees any of that.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from grpo.engine import Update, Whose
 from grpo.learning.batch import Batch, Loss, Sequences
-from grpo.learning.policy import LanguageModel, Policy
+from grpo.learning.policy import Policy
 from grpo.sampling import Sampler
 from grpo.sampling.canary import Canary
 from grpo.types import Group, Prompt, SamplingParams
@@ -23,7 +23,8 @@ OPTIMIZER = Path("trainer", "optimizer")  # within a checkpoint
 
 
 class LocalEngine:
-    """Of parts that are open.  `frozen` are the models beside the policy, by name; `tolerance` is the canary's."""
+    """Of parts that are open.  `frozen` says what sequences are worth to others than the policy, by name; `tolerance`
+    is the canary's."""
 
     def __init__(
         self,
@@ -31,7 +32,7 @@ class LocalEngine:
         sampler: Sampler,
         tokenizer: PreTrainedTokenizerBase,
         *,
-        frozen: Mapping[Whose, LanguageModel],
+        frozen: Mapping[Whose, Callable[[Sequences], Tensor]],
         tolerance: float,
     ) -> None:
         self.policy, self.sampler, self.tokenizer = policy, sampler, tokenizer
@@ -42,7 +43,7 @@ class LocalEngine:
             if reason
             else ()
         )
-        self._models: Mapping[Whose, LanguageModel] = {**frozen, "policy": policy}
+        self._logprobs: Mapping[Whose, Callable[[Sequences], Tensor]] = {**frozen, "policy": policy.logprobs}
         self._canary = Canary(sampler, policy.score, tolerance)
         self._sampled: dict[int, Group] = {}  # in the last call; the canary scores some of their tokens
         self._asleep = False
@@ -55,7 +56,7 @@ class LocalEngine:
 
     def logprobs(self, sequences: Sequences, of: Whose = "policy") -> Tensor:
         self._sleep()
-        return self._models[of].logprobs(sequences)
+        return self._logprobs[of](sequences)
 
     def entropies(self, sequences: Sequences) -> Tensor:
         self._sleep()

@@ -80,6 +80,7 @@ class Shards:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self.device = torch.device(device, torch.cuda.current_device()) if device == "cuda" else torch.device(device)
         self.dtypes: Mapping[str, torch.dtype] = {name: weight.dtype for name, weight in model.named_parameters()}
+        self.dtype = model.dtype
         self.home = torch.device("cpu") if offload else self.device
         choice = choose_on_twin(model, self.device)
         self.root = self._sharded(model)
@@ -125,6 +126,9 @@ class Shards:
     def whole(self, tensor: Tensor) -> Tensor:
         tensor = tensor.to(self.device)
         return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+    def weight(self, parameter: Tensor) -> Tensor:
+        return self.whole(parameter.to(self.dtype) if isinstance(parameter, DTensor) else parameter)
 
     def once(self, act: Callable[[], None]) -> None:
         failure: list[Exception | None] = [None]
