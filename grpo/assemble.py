@@ -4,37 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from grpo import objectives
 from grpo.cluster.place import Division, divide
-from grpo.config import Cluster, Config, Data, Eval, Model, Objective, Reward, Sampling, Sft
-from grpo.engine import Engine, Whose
-from grpo.engine.local import OPTIMIZER, LocalEngine
+from grpo.config import Cluster, Config, Data, Eval, Model, Objective, Reward, Sft
 from grpo.errors import ConfigError, DataError
 from grpo.learning import lora
-from grpo.learning.batch import Sequences
 from grpo.learning.loading import (
     check_shapes,
     choose_device,
     choose_dtype,
     context_length,
-    load_model,
     load_tokenizer,
     vocabulary_size,
 )
-from grpo.learning.policy import LanguageModel, Policy
 from grpo.problems import load_problems, render_prompts
 from grpo.run.checkpoints import write_whole
-from grpo.sampling import Dtype, Sampler, canary, choose_backend, make_sampler
+from grpo.sampling import Dtype, choose_backend
 from grpo.scoring import Scorer, check_golds, reward_name
 from grpo.types import Problem, Prompt
 from rewards import Declaration
@@ -141,165 +133,6 @@ def open_model(name: str, revision: str | None = None) -> ModelFiles:
     tokenizer = load_tokenizer(name, revision)
     check_shapes(name)
     return ModelFiles(name, revision, tokenizer, context_length(name, revision), vocabulary_size(name, revision))
-
-
-# Parameters of a model whose matrix products are too short to share.  With 0.3 M a second thread is hardly faster on
-# idle cores, and five times slower where anything else, a reward worker say, wants one of them.  With 4 M it is worth
-# its risk: 1.0 s an update instead of 1.9.
-ONE_THREAD = 1_000_000
-
-
-def make_policy(files: ModelFiles, config: Config, *, temperature: float, adapter: Path | None = None) -> Policy:
-    """A model that learns, or an adapter in it: a new one, or the one that the checkpoint `adapter` holds."""
-    place = choose_place(config.model)
-    lora.check(config.model)
-    opened_on = "cpu" if config.model.load_in_4bit else place.device
-    model = load_model(files.name, files.revision, dtype=place.dtype, device=opened_on)
-    if model.num_parameters() < ONE_THREAD:
-        torch.set_num_threads(1)
-    if config.model.load_in_4bit:
-        lora.quantise(model, place.device)
-    if config.model.lora_rank:
-        lora.inject(model, config.model, files.name, files.revision)
-        lora.read_adapter(model, adapter) if adapter else lora.initialise(model, config.run.seed)
-    checkpointing = config.model.gradient_checkpointing
-    return Policy(model, config.optim, temperature=temperature, gradient_checkpointing=checkpointing)
-
-
-def make_reference(start: ModelFiles, config: Config, policy: Policy) -> Callable[[Sequences], Tensor]:
-    """What sequences are worth to the model that the run starts from, for a KL penalty: `policy` with its adapter off,
-    or a model of its own."""
-    if config.model.lora_rank:
-        return lora.with_adapter_off(policy.model, policy.logprobs)
-    place = choose_place(config.model)
-    frozen = LanguageModel(
-        load_model(start.name, start.revision, dtype=place.dtype, device=place.device).requires_grad_(False),
-        temperature=policy.temperature,
-        tokens_per_microbatch=policy.tokens_per_microbatch,
-    )
-    return frozen.logprobs
-
-
-def open_sampler(sampling: Sampling, files: ModelFiles, place: Place, *, context: int, seed: int) -> Sampler:
-    """A sampler with room for `context` tokens of prompt and completion together."""
-    return make_sampler(
-        sampling,
-        files.name,
-        revision=files.revision,
-        dtype=place.dtype,
-        device=place.device,
-        context=min(context, files.context),
-        seed=seed,
-    )
-
-
-def open_engine(
-    config: Config,
-    files: ModelFiles,
-    start: ModelFiles,
-    *,
-    context: int,
-    step: int,
-    checkpoint: Path | None,
-    folder: Path,
-) -> Engine:
-    """The engine with the model in `files`, as it stands after `step`, ready to sample.
-
-    `start` is what the run began from, to which a KL penalty pulls; `checkpoint` holds the optimizer, if there is one,
-    and the adapter, where one is learned: then `files` is the model that it belongs to.
-    `folder` is where checkpoints will be written, by all machines of a cluster.
-    """
-    if not config.cluster.learners:
-        return open_local_engine(config, files, start, context=context, step=step, checkpoint=checkpoint)
-    return _open_cluster(config, files, start, context=context, step=step, checkpoint=checkpoint, folder=folder)
-
-
-def _open_cluster(
-    config: Config,
-    files: ModelFiles,
-    start: ModelFiles,
-    *,
-    context: int,
-    step: int,
-    checkpoint: Path | None,
-    folder: Path,
-) -> Engine:
-    from grpo.cluster.opening import open_cluster
-
-    place, start = choose_place(config.model), _anywhere(start)
-    return open_cluster(
-        config.cluster,
-        partial(open_sampler, config.sampling, _anywhere(files), place, context=context, seed=config.run.seed),
-        partial(_open_models, config, start, place),
-        files.tokenizer,
-        cuda=place.device == "cuda",
-        tolerance=canary.tolerance(place.dtype, config.sampling.sync_tolerance),
-        directories=[Path(model.name) for model in (start, _anywhere(files)) if os.path.isdir(model.name)],
-        folder=folder.resolve(),
-        step=step,
-        checkpoint=checkpoint and checkpoint.resolve(),
-    )
-
-
-def _open_models(
-    config: Config, start: ModelFiles, place: Place, checkpoint: Path | None
-) -> dict[Whose, LanguageModel]:
-    """What a rank of a cluster's learners has, its part of each model; called on all of them."""
-    from grpo.learning.sharded import open_sharded, open_sharded_frozen
-
-    files = start if checkpoint is None else replace(start, name=str(checkpoint), revision=None)
-    policy = open_sharded(
-        files.name,
-        files.revision,
-        dtype=place.dtype,
-        device=place.device,
-        optim=config.optim,
-        temperature=config.sampling.temperature,
-        gradient_checkpointing=config.model.gradient_checkpointing,
-    )
-    if policy.model.num_parameters() < ONE_THREAD:
-        torch.set_num_threads(1)
-    if checkpoint is not None:
-        policy.load_state(checkpoint / OPTIMIZER)
-    models: dict[Whose, LanguageModel] = {"policy": policy}
-    if config.objective.kl_coef:
-        models["reference"] = open_sharded_frozen(
-            start.name,
-            start.revision,
-            dtype=place.dtype,
-            device=place.device,
-            optim=config.optim,
-            temperature=config.sampling.temperature,
-        )
-    return models
-
-
-def _anywhere(files: ModelFiles) -> ModelFiles:
-    """By a name that other processes understand, which work in other directories."""
-    return replace(files, name=os.path.abspath(files.name)) if os.path.isdir(files.name) else files
-
-
-def open_local_engine(
-    config: Config, files: ModelFiles, start: ModelFiles, *, context: int, step: int, checkpoint: Path | None
-) -> LocalEngine:
-    """`open_engine` in this process, in which the sampler comes first: vLLM measures what memory is free before the
-    policy takes any."""
-    place = choose_place(config.model)
-    with ExitStack() as undo:
-        sampler = open_sampler(config.sampling, files, place, context=context, seed=config.run.seed)
-        undo.callback(sampler.close)
-        adapter = checkpoint if config.model.lora_rank else None
-        policy = make_policy(files, config, temperature=config.sampling.temperature, adapter=adapter)
-        frozen: dict[Whose, Callable[[Sequences], Tensor]] = {}
-        if config.objective.kl_coef:
-            frozen["reference"] = make_reference(start, config, policy)
-        tolerance = canary.tolerance(place.dtype, config.sampling.sync_tolerance)
-        engine = LocalEngine(policy, sampler, files.tokenizer, frozen=frozen, tolerance=tolerance)
-        if checkpoint is not None:
-            engine.restore(checkpoint)
-        engine.load(step)
-        undo.pop_all()
-    return engine
 
 
 def open_scorer(rewards: Sequence[Reward], *, chat: bool, workers: int | None = None, failed: Path | None) -> Scorer:

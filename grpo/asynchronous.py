@@ -68,6 +68,10 @@ class Pace(Protocol):
         """The step after `progress`, from its sampling to the new weights."""
         ...
 
+    def abandon(self) -> None:
+        """Forget all that is under way; the next `start` or `step` begins from the progress that it is given."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -83,6 +87,9 @@ class ByTurns:
     def step(self, progress: Progress, lr: float) -> Taken:
         source = self._make_source(progress, progress.step + 1, ())
         return Taken(self._trainer.step(progress.step + 1, source, lr=lr), source.drawn, {})
+
+    def abandon(self) -> None:
+        pass
 
     def close(self) -> None:
         pass
@@ -126,10 +133,7 @@ class Ahead:
         return Taken(result, sampled.drawn, row)
 
     def abandon(self) -> None:
-        """Forget all that is under way; the next `start` or `step` begins from the progress that it is given.
-
-        Threads end by themselves when their next group arrives, or when their engine is closed.
-        """
+        """Threads end by themselves when their next group arrives, or when their engine is closed."""
         for rollout in self._under_way.values():
             rollout.abandoned.set()
         self._left += self._under_way.values()

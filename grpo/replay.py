@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from grpo import assemble, opening
+from grpo import assemble, engines, opening
 from grpo.algorithm import StepResult, Trainer
 from grpo.assemble import ModelFiles
 from grpo.config import Config, Reward
@@ -120,7 +120,7 @@ def opened(run: Path, step: int, say: Say) -> Iterator[OpenStep]:
         scorer = stack.enter_context(
             assemble.open_scorer(config.reward, chat=config.data.chat, workers=config.run.reward_workers, failed=None)
         )
-        engine = assemble.open_engine(
+        engine = engines.open_engine(
             config,
             stand.files,
             start,

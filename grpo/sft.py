@@ -15,8 +15,9 @@ from statistics import fmean
 
 from torch import Tensor
 
-from grpo.assemble import ModelFiles, find_model, make_policy, open_model, prompts_for, worked_examples
+from grpo.assemble import ModelFiles, find_model, open_model, prompts_for, worked_examples
 from grpo.config import Config, Data, Sft
+from grpo.engines import make_policy
 from grpo.errors import ConfigError, DataError, LearningError
 from grpo.learning import lora
 from grpo.learning.batch import Batch, Sequences, Targets, Terms, spread
@@ -78,6 +79,7 @@ def fine_tune(
 
 def open_learner(config: Config, files: ModelFiles) -> Policy:
     """The model to fine-tune: its log-probabilities are at temperature 1, whatever it will be sampled with."""
+    lora.check(config.model)
     return make_policy(files, config, temperature=1.0)
 
 

@@ -15,13 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from grpo import assemble, opening, preflight
+from grpo import assemble, engines, opening, preflight
 from grpo.algorithm import StepResult
 from grpo.assemble import ModelFiles
 from grpo.asynchronous import Ahead, ByTurns, Pace, Taken
 from grpo.config import Config, Curriculum
 from grpo.engine import Engine
-from grpo.errors import GrpoError, Interrupted
+from grpo.errors import GrpoError, Interrupted, LearnerLost
 from grpo.evaluate import evaluate, write
 from grpo.interrupt import StopRequest
 from grpo.learning.optimizer import learning_rate
@@ -67,7 +67,7 @@ def train(
     *,
     resume: bool = False,
     dry_run: bool = False,
-    open_engine: OpenEngine = assemble.open_engine,
+    open_engine: OpenEngine = engines.open_engine,
     open_trackers: OpenTrackers = open_trackers,
 ) -> None:
     """Run GRPO as `config` says, in the run folder `path`.  A dry run takes one step and leaves nothing."""
@@ -109,7 +109,7 @@ def train(
         stack.enter_context(closing(engine))
         for remark in engine.remarks:
             console.warn(f"{config.model.name}: {remark}")
-        parts = Parts(folder, console, stop, engine, scorer, rendered, trackers)
+        parts = Parts(folder, console, stop, engine, scorer, rendered, trackers, start)
         run = TrainingRun(config, parts, stand.progress, lambda prompts: opening.texts_of(prompts, stand.files))
         stack.enter_context(_spared_by_the_collector())
         run.preflight()
@@ -148,6 +148,7 @@ class Parts:
     scorer: Scorer
     rendered: Rendered
     trackers: list[Tracker]
+    start: ModelFiles
 
 
 def advanced(progress: Progress, result: StepResult, *, drawn: int, curriculum: Curriculum, headline: str) -> Progress:
@@ -171,6 +172,7 @@ class TrainingRun:
         self.config, self.parts, self.texts = config, parts, texts
         self.folder, self.console, self.engine = parts.folder, parts.console, parts.engine
         self.progress = self.saved = progress
+        self.restarts = 0
         self.stopwatch = Stopwatch()
         self.watch = Watch(self.console.warn, self.folder.path / "failed-batch.pt")
         self.trainer = opening.make_trainer(config, parts.engine, parts.scorer, self.stopwatch, self._arrived)
@@ -202,20 +204,47 @@ class TrainingRun:
         if staleness:
             self.pace = Ahead(self.trainer, self.make_source, max_staleness=staleness, steps=steps)
         try:
-            self._evaluate_where_due()
-            while self.progress.step < self.config.run.steps:
-                self.parts.stop.check()
-                self._step()
-                self._evaluate_where_due()
-                if self.progress.step % self.config.run.save_every == 0:
-                    self._save()
-            self._save()
+            self._go_on_from_losses()
             self._say_best()
         except GrpoError as error:
             self._end_early(error)
         finally:
             self.pace.close()
             self.console.note(f"report: {write_report(self.folder.path)}")
+
+    def _go_on_from_losses(self) -> None:
+        """To the last step, by way of the last checkpoint where learners are lost, `cluster.restarts` times at most."""
+        lost: LearnerLost | None = None
+        while True:
+            try:
+                if lost is not None:
+                    self._go_back(lost)
+                self._go_on()
+                return
+            except LearnerLost as error:
+                if self.restarts == self.config.cluster.restarts:
+                    raise
+                self.restarts, lost = self.restarts + 1, error
+
+    def _go_on(self) -> None:
+        self._evaluate_where_due()
+        while self.progress.step < self.config.run.steps:
+            self.parts.stop.check()
+            self._step()
+            self._evaluate_where_due()
+            if self.progress.step % self.config.run.save_every == 0:
+                self._save()
+        self._save()
+
+    def _go_back(self, lost: LearnerLost) -> None:
+        """To the last checkpoint, and new learners that stand there."""
+        self.pace.abandon()
+        stand = opening.stand(checkpoints.latest(self.folder.checkpoints), self.parts.start)
+        step, limit = stand.progress.step, self.config.cluster.restarts
+        self.console.warn(f"{lost}; going on from step {step} (restart {self.restarts} of {limit})")
+        self.engine.restart(step, stand.checkpoint)
+        self.folder.rewind(step if stand.checkpoint else -1)
+        self.progress = self.saved = stand.progress
 
     def _say_best(self) -> None:
         progress = self.progress
@@ -227,7 +256,7 @@ class TrainingRun:
 
     def _end_early(self, error: GrpoError) -> NoReturn:
         """Save what has been learned, unless a step is half done: then the last checkpoint is what there is."""
-        if self.stopwatch.phase in ("", "sample", "score"):
+        if self.stopwatch.phase in ("", "sample", "score") and not isinstance(error, LearnerLost):
             self._save()
         where = f"step {self.saved.step} is saved in {self.folder.path}; go on with --resume"
         if not self.saved.step:

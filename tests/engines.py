@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from grpo import assemble
-from grpo.engine import Update
+from grpo import engines
+from grpo.engine import Models, Update
 from grpo.engine.local import LocalEngine
 from grpo.learning.batch import Batch, Loss, Terms
 from grpo.sampling import Sampler
@@ -42,7 +42,7 @@ def opening(kind: Callable[[LocalEngine, int], Any]) -> Any:
     """For `train(…, open_engine=…)`: the real engine in a wrapper."""
 
     def open_engine(*arguments: Any, step: int, **options: Any) -> Any:
-        return kind(assemble.open_engine(*arguments, step=step, **options), step)
+        return kind(engines.open_engine(*arguments, step=step, **options), step)
 
     return open_engine
 
@@ -51,9 +51,9 @@ def with_sampler(change: Callable[[Sampler], Any]) -> Any:
     """For `train(…, open_engine=…)`: the real engine with another sampler in it."""
 
     def open_engine(config: Any, *arguments: Any, **options: Any) -> Any:
-        inner = assemble.open_engine(config, *arguments, **options)
-        tolerance = assemble.canary.tolerance(config.model.dtype, config.sampling.sync_tolerance)
-        return LocalEngine(inner.policy, change(inner.sampler), inner.tokenizer, frozen={}, tolerance=tolerance)
+        inner = engines.open_engine(config, *arguments, **options)
+        tolerance = engines.canary.tolerance(config.model.dtype, config.sampling.sync_tolerance)
+        return LocalEngine(Models(inner.policy, {}), change(inner.sampler), inner.tokenizer, tolerance=tolerance)
 
     return open_engine
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
-from grpo import assemble
+from grpo import assemble, engines
 from grpo.algorithm import policy_loss
 from grpo.assemble import open_model
 from grpo.config import Config, Model, Objective, Optim
@@ -218,7 +218,7 @@ def test_a_kl_penalty_beside_an_adapter_opens_no_second_model(
     monkeypatch.setattr(assemble, "load_model", load_model)
     config = runs.settings(tmp_path, tiny_model, model={"lora_rank": 4}, objective={"kl_coef": 0.1})
     files = open_model(str(tiny_model))
-    engine = assemble.open_engine(assemble.resolved(config), files, files, context=64, step=0, checkpoint=None)
+    engine = engines.open_local_engine(assemble.resolved(config), files, files, context=64, step=0, checkpoint=None)
     with closing(engine):
         assert opened == [str(tiny_model)]
         start = engine.logprobs(batch().sequences, of="reference")

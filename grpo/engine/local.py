@@ -6,15 +6,14 @@ itself.  Nobody above sees any of that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from grpo.engine import Update, Whose
+from grpo.engine import Frozen, Models, Update, Whose
 from grpo.learning.batch import Batch, Loss, Sequences
-from grpo.learning.policy import Policy
 from grpo.sampling import Sampler
 from grpo.sampling.canary import Canary
 from grpo.types import Group, Prompt, SamplingParams
@@ -23,18 +22,17 @@ OPTIMIZER = Path("trainer", "optimizer")  # within a checkpoint
 
 
 class LocalEngine:
-    """Of parts that are open.  `frozen` says what sequences are worth to others than the policy, by name; `tolerance`
-    is the canary's."""
+    """Of parts that are open; `tolerance` is the canary's."""
 
     def __init__(
         self,
-        policy: Policy,
+        models: Models,
         sampler: Sampler,
         tokenizer: PreTrainedTokenizerBase,
         *,
-        frozen: Mapping[Whose, Callable[[Sequences], Tensor]],
         tolerance: float,
     ) -> None:
+        policy = models.policy
         self.policy, self.sampler, self.tokenizer = policy, sampler, tokenizer
         self.name = sampler.name
         reason = policy.computation.fallback
@@ -43,7 +41,7 @@ class LocalEngine:
             if reason
             else ()
         )
-        self._logprobs: Mapping[Whose, Callable[[Sequences], Tensor]] = {**frozen, "policy": policy.logprobs}
+        self._logprobs: Mapping[Whose, Frozen] = {**models.frozen, "policy": policy.logprobs}
         self._canary = Canary(sampler, policy.score, tolerance)
         self._sampled: dict[int, Group] = {}  # in the last call; the canary scores some of their tokens
         self._asleep = False
@@ -94,6 +92,9 @@ class LocalEngine:
     def restore(self, checkpoint: Path) -> None:
         """The optimizer as `save` wrote it.  Raises `CheckpointError`."""
         self.policy.load_state(checkpoint / OPTIMIZER)
+
+    def restart(self, step: int, checkpoint: Path | None) -> None:
+        raise AssertionError("who loses its learner here has lost itself")
 
     def row(self) -> Mapping[str, float]:
         return {}

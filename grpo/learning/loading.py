@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -85,7 +84,7 @@ def load_model(name: str, revision: str | None, *, dtype: str, device: str) -> P
     return model
 
 
-def write_model(model: PreTrainedModel, folder: Path, weights: Mapping[str, torch.Tensor] | None = None) -> None:
+def write_model(model: PreTrainedModel, folder: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
     """In Hugging Face format, with these weights in place of its own, which may be shards."""
     if model.can_generate():
         # Some models ship a temperature without do_sample, which transformers reads but refuses to write.

@@ -39,12 +39,16 @@ def open_sharded(
     optim: Optim,
     temperature: float,
     gradient_checkpointing: bool,
+    prepare: Callable[[PreTrainedModel], None] | None = None,
 ) -> Policy:
     """The policy, of which this rank holds its shard; no rank ever holds more of a model whose files can be streamed.
 
+    `prepare` changes the model while it is an outline, as an adapter does whose values come afterwards.
     Raises `ModelError`, on every rank alike.
     """
     model = on_meta(name, revision, dtype=dtype)
+    if prepare is not None:
+        prepare(model)
     ranks = Shards(model, device, offload=optim.offload)
     fill(ranks, model, name, revision, dtype=dtype)
     return Policy(model, optim, temperature=temperature, gradient_checkpointing=gradient_checkpointing, ranks=ranks)
