@@ -85,6 +85,7 @@ def resolved_for(config: Config, division: Division | None) -> Config:
     objective = objectives.resolved(config.objective)
     objectives.check(objective, config.sampling.group_size)
     _check_staleness(config.cluster, division, objective)
+    _check_learners(config, division)
     actors: dict[str, int | bool] = {"learners": 0, "samplers": 0, "colocate": False}
     if division is not None:
         actors = {"learners": division.learners, "samplers": division.samplers, "colocate": division.colocate}
@@ -112,6 +113,16 @@ def _check_staleness(cluster: Cluster, division: Division | None, objective: Obj
         raise ConfigError(
             f'{asked} with objective.correction = "off": tokens that older weights drew would count as the policy\'s '
             'own and bias every gradient; set objective.correction = "token_truncate", or another'
+        )
+
+
+def _check_learners(config: Config, division: Division | None) -> None:
+    groups = config.sampling.problems_per_step // config.optim.updates_per_step
+    if division is not None and division.learners > max(1, groups):
+        raise ConfigError(
+            f"cluster.learners = {division.learners}: an update has {groups} groups, and a group goes to one learner "
+            "as a whole, so some would never have any; lower it, or raise sampling.problems_per_step = "
+            f"{config.sampling.problems_per_step}"
         )
 
 

@@ -18,9 +18,10 @@ from grpo.config import Config, Sampling
 from grpo.engine import Engine, Frozen, Models, Whose
 from grpo.engine.local import OPTIMIZER, LocalEngine
 from grpo.learning import lora
-from grpo.learning.loading import load_model
+from grpo.learning.loading import load_model, model_config
 from grpo.learning.policy import LanguageModel, Policy
-from grpo.sampling import RemoteSampler, canary, make_sampler
+from grpo.sampling import RemoteSampler, Way, canary, make_sampler
+from grpo.sampling.tokens import refuse_indivisible_heads
 
 # Parameters of a model whose matrix products are too short to share.  With 0.3 M a second thread is hardly faster on
 # idle cores, and five times slower where anything else, a reward worker say, wants one of them.  With 4 M it is worth
@@ -49,8 +50,18 @@ def open_engine(
     return _open_cluster(config, files, start, context=context, step=step, checkpoint=checkpoint, folder=folder)
 
 
-def open_sampler(sampling: Sampling, files: ModelFiles, place: Place, *, context: int, seed: int) -> RemoteSampler:
-    """A sampler with room for `context` tokens of prompt and completion together."""
+def open_sampler(
+    sampling: Sampling,
+    files: ModelFiles,
+    place: Place,
+    *,
+    context: int,
+    seed: int,
+    tensor_parallel: int = 1,
+    transfer: Way | None = None,
+) -> RemoteSampler:
+    """A sampler with room for `context` tokens of prompt and completion together; `transfer` is how weights come to it
+    from other processes, if they do."""
     return make_sampler(
         sampling,
         files.name,
@@ -59,6 +70,8 @@ def open_sampler(sampling: Sampling, files: ModelFiles, place: Place, *, context
         device=place.device,
         context=min(context, files.context),
         seed=seed,
+        tensor_parallel=tensor_parallel,
+        transfer=transfer,
     )
 
 
@@ -129,9 +142,12 @@ def _open_cluster(
     from grpo.cluster.opening import open_cluster
 
     place, files, start = choose_place(config.model), _anywhere(files), _anywhere(start)
+    width = config.cluster.tensor_parallel
+    refuse_indivisible_heads(model_config(start.name, start.revision), width)
+    sampler = partial(open_sampler, config.sampling, files, place, context=context, seed=config.run.seed)
     return open_cluster(
         config.cluster,
-        partial(open_sampler, config.sampling, files, place, context=context, seed=config.run.seed),
+        partial(sampler, tensor_parallel=width),
         partial(_open_shards, config, start),
         files.tokenizer,
         cuda=place.device == "cuda",

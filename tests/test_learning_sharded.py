@@ -21,8 +21,9 @@ from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
 from grpo.algorithm import policy_loss
-from grpo.config import Objective, Optim
+from grpo.config import Model, Objective, Optim
 from grpo.errors import CheckpointError, ModelError
+from grpo.learning import lora
 from grpo.learning.batch import Batch, Sequences
 from grpo.learning.loading import load_model
 from grpo.learning.logprobs import decide
@@ -60,6 +61,7 @@ class Case:
     tied: bool = True
     dtype: str = "float32"
     checkpointing: bool = False
+    adapter: bool = False
     optim: dict[str, Any] = field(default_factory=dict)
 
 
@@ -70,6 +72,8 @@ CASES = {
     "fewer groups than ranks": Case(groups(5)),
     "gradient checkpointing": Case(groups(3, 4, 5), checkpointing=True),
     "more micro-batches on one rank": Case(groups(9, 1, 1), optim={"tokens_per_microbatch": 64}),
+    "adapter": Case(groups(4, 3, 4), adapter=True),
+    "adapter and gradient checkpointing": Case(groups(4, 3), tied=False, adapter=True, checkpointing=True),
     "clipped": Case(groups(4, 4), optim={"max_grad_norm": 0.01}),
 }
 DTYPES = ("float32", "bfloat16")
@@ -79,12 +83,34 @@ def settings(case: Case) -> dict[str, Any]:
     return {"optim": Optim(**case.optim), "temperature": TEMPERATURE, "gradient_checkpointing": case.checkpointing}
 
 
+ADAPTER = Model(name="base", lora_rank=4)
+
+
+def with_adapter(model: Any) -> None:
+    lora.inject(model, ADAPTER, "base")
+
+
+def filled(policy: Policy) -> Policy:
+    """The policy, its adapter with values that change what it says from the start."""
+    if lora.has_adapter(policy.model):
+        lora.initialise(policy.model, seed=0)
+        draws = torch.Generator().manual_seed(1)
+        for name, weight in policy.model.named_parameters():
+            if ".lora_B." in name:
+                lora.fill(weight, 0.05 * torch.randn(weight.shape, generator=draws))
+    return policy
+
+
 def open_alone(model: Path, case: Case) -> Policy:
-    return Policy(load_model(str(model), None, dtype=case.dtype, device="cpu"), **settings(case))
+    opened = load_model(str(model), None, dtype=case.dtype, device="cpu")
+    if case.adapter:
+        with_adapter(opened)
+    return filled(Policy(opened, **settings(case)))
 
 
 def open_on_ranks(model: Path, case: Case) -> Policy:
-    return open_sharded(str(model), None, dtype=case.dtype, device="cpu", **settings(case))
+    prepare = with_adapter if case.adapter else None
+    return filled(open_sharded(str(model), None, dtype=case.dtype, device="cpu", prepare=prepare, **settings(case)))
 
 
 Open = Callable[[Path, Case], Policy]

@@ -45,6 +45,7 @@ def open_cluster(
         samplers = Samplers(
             where,
             make_sampler,
+            way(division, cuda=cuda),
             threads=sampling,
             bind=not cuda and division.samplers > machines.nodes,
             timeout=settings.timeout,

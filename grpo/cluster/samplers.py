@@ -27,13 +27,13 @@ from ray.exceptions import RayActorError, RayTaskError
 from grpo.cluster.actors import BEAT, Actor, Whereabouts, first_ready, is_gone, result, results, whereabouts
 from grpo.cluster.runtime import Seats
 from grpo.errors import SamplerError
-from grpo.sampling import Sampler
+from grpo.sampling import Sampler, Way
 from grpo.sampling.transfer import Verb
 from grpo.types import Completion, Group, Problem, Prompt, SamplingParams
 
 AT_ONCE = 256  # completions that an engine draws side by side; a larger share would only wait inside
 
-MakeSampler = Callable[[], Sampler]
+MakeSampler = Callable[..., Sampler]  # called in each process with `transfer`, how weights come to it
 
 
 class Share(NamedTuple):
@@ -66,8 +66,8 @@ class SamplerActor:
     def pulse(self) -> Whereabouts:
         return whereabouts()
 
-    def open(self, make: MakeSampler) -> str:
-        self.sampler = make()
+    def open(self, make: MakeSampler, way: Way) -> str:
+        self.sampler = make(transfer=way)
         return self.sampler.name
 
     @ray.method(concurrency_group="sampling", num_returns="streaming")
@@ -148,13 +148,13 @@ class Samplers:
     """All seats.  `admit(seat)` is called for a process that has opened and does not serve yet, by whoever waits for a
     sampler; it may leave it as it is, for another time.
 
-    `threads` and `cores` are a sampler's; `lives` is how many processes in a row a seat may lose.
+    Each process has `threads`, and with `bind` cores of its own; `lives` is how many in a row a seat may lose.
     """
 
     def __init__(
-        self, where: Seats, make: MakeSampler, *, threads: int, bind: bool, timeout: float, lives: int
+        self, where: Seats, make: MakeSampler, way: Way, *, threads: int, bind: bool, timeout: float, lives: int
     ) -> None:
-        self._where, self._make, self._threads, self._bind = where, make, threads, bind
+        self._where, self._make, self._way, self._threads, self._bind = where, make, way, threads, bind
         self._timeout, self._lives = timeout, lives
         self._lock = threading.RLock()
         self.admit: Callable[[Seat], None] = lambda seat: None
@@ -177,7 +177,7 @@ class Samplers:
             environment["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, cores))
         options = {**self._where.sampler(number), "max_restarts": 0, "runtime_env": {"env_vars": environment}}
         handle = _ACTOR.options(**options).remote()
-        return Actor(name, handle, self._timeout), handle.open.remote(self._make)
+        return Actor(name, handle, self._timeout), handle.open.remote(self._make, self._way)
 
     def actors(self) -> list[Actor]:
         return [seat.actor for seat in self.seats]

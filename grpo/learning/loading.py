@@ -11,7 +11,14 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from grpo.config import Model
@@ -129,6 +136,12 @@ def build(name: str, revision: str | None, *, dtype: str, within: AbstractContex
     except UNOPENABLE as error:
         raise _unopenable(name, error) from None
     return model
+
+
+def model_config(name: str, revision: str | None) -> PreTrainedConfig:
+    """What its config.json says."""
+    config: PreTrainedConfig = _load(AutoConfig, name, revision)
+    return config
 
 
 def vocabulary_size(name: str, revision: str | None) -> int:

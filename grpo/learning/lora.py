@@ -197,6 +197,12 @@ def file_name(parameter_name: str) -> str:
     return parameter_name.replace(".base_layer.", ".")
 
 
+def parameters_in_files(model: Any) -> dict[str, Tensor]:
+    """What a model's own file has values for, by the names there; under all their names where weights are tied."""
+    weights = model.state_dict(keep_vars=True).items()
+    return {file_name(name): weight for name, weight in weights if not _is_adapter(name)}
+
+
 @torch.no_grad()
 def named_weights(model: Any, whole: Whole = itself) -> Iterator[tuple[str, Tensor]]:
     """The weights that the model computes with, adapter included: names as in its Hugging Face file, tied ones once.

@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 from transformers.utils.hub import cached_file, get_checkpoint_shard_files
 
 from grpo.errors import ModelError
+from grpo.learning import lora
 from grpo.learning.loading import build, check_place, load_model
 from grpo.learning.logprobs import Choice, decide
 from grpo.learning.policy import without_dropout
@@ -88,7 +89,7 @@ def fill(ranks: Placed, model: PreTrainedModel, name: str, revision: str | None,
     """
     ranks.root._apply(lambda t: torch.empty_like(t, device=ranks.home) if t.is_meta else t.to(ranks.device))
     model.tie_weights()  # each module has got a parameter of its own
-    names = model.state_dict(keep_vars=True)
+    names = lora.parameters_in_files(model)
     wanted = {name: weight for name, weight in names.items() if _first_name(names, weight) == name}
     files = _weight_files(name, revision)
     found = {name: shape for path in files for name, shape in _shapes(path).items() if name in names}
