@@ -25,9 +25,10 @@ class Foreign(NamedTuple):
 
 
 _KEPT_OUT = "whatever the policy cannot renormalise as well makes every ratio wrong; sharpen with sampling.temperature"
-_ONE_DEVICE = "sampler and policy take turns on one device"
+_PLACED = "all GPUs are used; cluster.learners and cluster.samplers divide them"
+_SHARDED = "learners are sharded by FSDP2; cluster.learners says how many"
 _NO_CRITIC = "there is no critic: a group is its own baseline"
-_NO_LORA = "all weights are trained"
+_RANK = "0 trains all weights"
 _NO_DECAY = "there is no weight decay: at these learning rates it would do nothing"
 _NO_ENTROPY = "there is no entropy term; a larger objective.clip_high keeps exploration up"
 _NEVER_CUT = "no prompt is ever cut; one that does not fit is refused with its name"
@@ -94,12 +95,12 @@ TRL: Rows = {
     "generation_kwargs": ("sampling.stop", "texts that end a completion are all there is of it"),
     "chat_template_kwargs": (None, "the tokenizer's own chat template is used as it is"),
     "use_vllm": ("sampling.backend", '"vllm" or "transformers"; "auto" takes vLLM where it is installed'),
-    "vllm_mode": (None, _ONE_DEVICE),
+    "vllm_mode": ("cluster.colocate", '"colocate" is true, "server" false'),
     "vllm_gpu_memory_utilization": ("sampling.gpu_memory_utilization", "(0.3 → 0.45)"),
-    "vllm_tensor_parallel_size": (None, _ONE_DEVICE),
+    "vllm_tensor_parallel_size": ("cluster.tensor_parallel", ""),
     "vllm_enable_sleep_mode": (None, "the sampler always sleeps while the policy learns"),
     "vllm_max_model_length": (None, _FITTED),
-    "vllm_server_host": (None, _ONE_DEVICE),
+    "vllm_server_host": (None, _PLACED),
     "beta": ("objective.kl_coef", ""),
     "epsilon": (
         "objective.clip_low",
@@ -146,9 +147,13 @@ TRL: Rows = {
     "seed": ("run.seed", "(42 → 0)"),
     "disable_dropout": (None, "dropout is always off"),
     "use_liger_kernel": (None, "logits are computed in tiles anyhow"),
-    "use_peft": (None, _NO_LORA),
-    "lora_r": (None, _NO_LORA),
-    "deepspeed": (None, _ONE_DEVICE),
+    "use_peft": ("model.lora_rank", _RANK),
+    "lora_r": ("model.lora_rank", "(16 → 0: all weights)"),
+    "lora_alpha": ("model.lora_alpha", "twice model.lora_rank where it is not set"),
+    "lora_target_modules": ("model.lora_target_modules", ""),
+    "lora_dropout": (None, "dropout is always off"),
+    "load_in_4bit": ("model.load_in_4bit", ""),
+    "deepspeed": (None, _SHARDED),
 }
 
 _ACTOR, _ROLLOUT = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
@@ -168,7 +173,7 @@ VERL: Rows = {
     "actor_rollout_ref.model.path": ("model.name", ""),
     "actor_rollout_ref.model.enable_gradient_checkpointing": ("model.gradient_checkpointing", "(true → false)"),
     "actor_rollout_ref.model.use_remove_padding": (None, "there is next to no padding: update/padded says how much"),
-    "actor_rollout_ref.model.lora_rank": (None, _NO_LORA),
+    "actor_rollout_ref.model.lora_rank": ("model.lora_rank", ""),
     f"{_ACTOR}.optim.lr": ("optim.lr", ""),
     f"{_ACTOR}.optim.lr_scheduler_type": ("optim.lr_scheduler_type", ""),
     f"{_ACTOR}.optim.warmup_style": ("optim.lr_scheduler_type", ""),
@@ -213,7 +218,7 @@ VERL: Rows = {
     f"{_ROLLOUT}.top_k": (None, _KEPT_OUT),
     f"{_ROLLOUT}.response_length": ("sampling.max_tokens", ""),
     f"{_ROLLOUT}.gpu_memory_utilization": ("sampling.gpu_memory_utilization", "(0.5 → 0.45)"),
-    f"{_ROLLOUT}.tensor_model_parallel_size": (None, _ONE_DEVICE),
+    f"{_ROLLOUT}.tensor_model_parallel_size": ("cluster.tensor_parallel", "(2 → 1)"),
     f"{_ROLLOUT}.max_model_len": (None, _FITTED),
     f"{_ROLLOUT}.free_cache_engine": (None, "the sampler always sleeps while the policy learns"),
     f"{_ROLLOUT}.log_prob_micro_batch_size_per_gpu": ("optim.tokens_per_microbatch", _TOKENS),
@@ -260,8 +265,8 @@ VERL: Rows = {
     "trainer.experiment_name": (None, _OUT),
     "trainer.default_local_dir": (None, _OUT),
     "trainer.resume_mode": (None, _RESUME),
-    "trainer.n_gpus_per_node": (None, _ONE_DEVICE),
-    "trainer.nnodes": (None, _ONE_DEVICE),
+    "trainer.n_gpus_per_node": (None, _PLACED),
+    "trainer.nnodes": ("cluster.address", "a Ray cluster has as many machines as joined it"),
     "trainer.device": ("model.device", ""),
     "trainer.critic_warmup": (None, _NO_CRITIC),
 }
@@ -337,11 +342,12 @@ OPENRLHF: Rows = {
     "ckpt_path": (None, _OUT),
     "load_checkpoint": (None, _RESUME),
     "use_wandb": ("run.trackers", _TRACKERS),
-    "zero_stage": (None, _ONE_DEVICE),
-    "vllm_num_engines": (None, _ONE_DEVICE),
-    "colocate_all_models": (None, _ONE_DEVICE),
+    "zero_stage": (None, _SHARDED),
+    "vllm_num_engines": ("cluster.samplers", ""),
+    "colocate_all_models": ("cluster.colocate", "where it is not set: if nobody would work meanwhile"),
     "vllm_enable_sleep": (None, "the sampler always sleeps while the policy learns"),
-    "lora_rank": (None, _NO_LORA),
+    "lora_rank": ("model.lora_rank", ""),
+    "lora_alpha": ("model.lora_alpha", "twice model.lora_rank where it is not set"),
 }
 
 _OWN_SPLIT = "a data set and [[reward]] tables take the place of an environment"
@@ -357,7 +363,7 @@ PRIME_RL: Rows = {
         "objective.name",
         '"grpo" with its default loss is "dppo"; "max_rl" is objective.advantages = "max_rl"',
     ),
-    "orchestrator.max_off_policy_steps": (None, "sampling and learning take turns, so no completion is off-policy"),
+    "orchestrator.max_off_policy_steps": ("cluster.max_staleness", "(8 → 0: sampling and learning take turns)"),
     "orchestrator.seq_len": (None, _FITTED),
     "orchestrator.eval.interval": ("eval.every", "(100 → 0: before the first and after the last)"),
     "orchestrator.eval.num_examples": ("eval.limit", "the first so many; all is to leave it out, not -1"),
@@ -377,11 +383,11 @@ PRIME_RL: Rows = {
     "trainer.model.seq_len": ("optim.tokens_per_microbatch", "a prompt counts once for all completions of its group"),
     "trainer.model.ac": ("model.gradient_checkpointing", "(on → off)"),
     "trainer.model.optim_cpu_offload": ("optim.offload", "(true → false)"),
-    "trainer.model.lora": (None, _NO_LORA),
+    "trainer.model.lora": ("model.lora_rank", _RANK),
     "inference.vllm.gpu_memory_utilization": ("sampling.gpu_memory_utilization", "(0.9 → 0.45)"),
     "inference.vllm.max_model_len": (None, _FITTED),
-    "deployment.num_train_gpus": (None, _ONE_DEVICE),
-    "deployment.num_infer_gpus": (None, _ONE_DEVICE),
+    "deployment.num_train_gpus": ("cluster.learners", ""),
+    "deployment.num_infer_gpus": ("cluster.samplers", "engines, of cluster.tensor_parallel GPUs each"),
     "max_steps": ("run.steps", ""),
     "ckpt.interval": ("run.save_every", ""),
     "ckpt.keep_last": ("run.keep", ""),

@@ -80,7 +80,7 @@ SAID = [
     ("num_generations", "TRL's num_generations is sampling.group_size here"),
     ("learning_rate", "TRL's learning_rate is optim.lr here"),
     ("max_completion_length", "TRL's max_completion_length is sampling.max_tokens here"),
-    ("use_peft", "TRL's use_peft has no counterpart here: all weights are trained"),
+    ("vllm_server_host", "TRL's vllm_server_host has no counterpart here: all GPUs are used"),
     ("actor_rollout_ref.rollout.n", "verl's actor_rollout_ref.rollout.n is sampling.group_size here"),
     ("rollout.n", "verl's actor_rollout_ref.rollout.n is sampling.group_size here"),
     ("data.train_files", "verl's data.train_files is data.source here"),
