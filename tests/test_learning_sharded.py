@@ -14,8 +14,6 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from hypothesis import given
-from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
@@ -24,18 +22,13 @@ from grpo.algorithm import policy_loss
 from grpo.config import Model, Objective, Optim
 from grpo.errors import CheckpointError, ModelError
 from grpo.learning import lora
-from grpo.learning.batch import Batch, Sequences
+from grpo.learning.batch import Batch
 from grpo.learning.loading import load_model
-from grpo.learning.logprobs import decide
-from grpo.learning.packed import SharedPrompts
 from grpo.learning.policy import Policy
 from grpo.learning.sharded import open_sharded, open_sharded_frozen
-from grpo.learning.shares import Totals, no_loss, share
-from grpo.learning.streaming import choose_on_twin, layers_of_every_kind, on_meta
 from grpo.objectives import choose
 from tests.batches import Row, collate
-from tests.test_learning_shared_prompts import NOT_SHARING, SHARING, build
-from tests.tiny import GENERATION_END, make_model, save_model
+from tests.tiny import save_model
 
 LOSS = partial(policy_loss, objective=choose(Objective()))
 LR, TEMPERATURE = 1e-5, 0.7
@@ -382,74 +375,3 @@ def test_every_rank_refuses_what_cannot_be_opened_in_the_same_words(two: list[Fo
         assert "1 of the weights" in found["missing"] and "model.norm.weight for one" in found["missing"]
         assert "lm_head.weight is model.embed_tokens.weight, and its files have two" in found["two"]
         assert "lm_head.weight is not there); delete the checkpoint" in found["of another model"]
-
-
-def of_lengths(*lengths: int) -> Sequences:
-    """Groups of two completions after prompts of one token; 2 · length - 1 tokens each, shared."""
-    return Sequences.of([((4 + i,), (5,) * length) for i, length in enumerate(lengths) for _ in range(2)])
-
-
-def test_whole_groups_go_to_whoever_has_the_fewest_tokens() -> None:
-    body = SharedPrompts(make_model(True))
-    # 5, 17, 7 and 9 tokens: 17 to the first, then 9, 7 (for 9 < 17) and 5 (for 16 < 17) to the second
-    sequences = of_lengths(3, 9, 4, 5)
-    shares = [share(sequences, body, 1000, rank=rank, size=2) for rank in range(2)]
-    assert [[sorted(index) for index in own.microbatches] for own in shares] == [[[2, 3]], [[0, 1, 4, 5, 6, 7]]]
-    assert [own.fillers for own in shares] == [[], []]
-
-
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=7), st.integers(1, 40), st.integers(1, 5))
-def test_shares_cover_every_row_once_and_all_ranks_make_as_many_passes(
-    lengths: list[int], tokens: int, size: int
-) -> None:
-    body, sequences = SharedPrompts(make_model(True)), of_lengths(*lengths)
-    shares = [share(sequences, body, tokens, rank=rank, size=size) for rank in range(size)]
-    rows = [row for own in shares for index in own.microbatches for row in index]
-    assert sorted(rows) == list(range(2 * len(lengths)))
-    assert len({len(own.microbatches) + len(own.fillers) for own in shares}) == 1
-    for own in shares:  # a group is on one rank
-        mine = {row // 2 for index in own.microbatches for row in index}
-        assert all(
-            row // 2 not in mine for other in shares if other is not own for i in other.microbatches for row in i
-        )
-
-
-def test_a_fillers_gradient_is_nothing_even_where_a_product_with_0_is_not() -> None:
-    logprobs_BT = torch.tensor([[-1.0, -torch.inf, torch.nan]], requires_grad=True)
-    terms = no_loss(logprobs_BT, collate([Row((1,), (2, 3, 4), (0.0,) * 3, 1.0, 1.0)]).targets)
-    terms.loss.backward()
-    assert logprobs_BT.grad is not None and logprobs_BT.grad.tolist() == [[0.0, 0.0, 0.0]]
-
-
-def test_totals_add_sums_and_keep_the_largest_peak_also_of_names_that_one_rank_alone_has() -> None:
-    parts = [Totals({"loss": 1.5, "kl": 2.0}, {"ratio": 3.0}), Totals({"loss": -0.5}, {"ratio": 4.0, "kl": -1.0})]
-    total = Totals.over(parts)
-    assert (total.sums, total.peaks) == ({"loss": 1.0, "kl": 2.0}, {"ratio": 4.0, "kl": -1.0})
-
-
-@pytest.mark.parametrize("tied", [True, False])
-def test_a_model_is_outlined_without_memory_and_keeps_what_no_file_has(folder: Path, tied: bool) -> None:
-    path = str(folder / ("tied" if tied else "untied"))
-    model, whole = on_meta(path, None, dtype="float32"), load_model(path, None, dtype="float32", device="cpu")
-    assert all(weight.is_meta for weight in model.parameters())
-    assert [name for name, _ in model.named_parameters()] == [name for name, _ in whole.named_parameters()]
-    for (name, buffer), (other, expected) in zip(model.named_buffers(), whole.named_buffers(), strict=True):
-        assert name == other and torch.equal(buffer, expected)
-    assert model.generation_config.eos_token_id == whole.generation_config.eos_token_id == [GENERATION_END]
-
-
-@pytest.mark.parametrize("kind", [*SHARING, *NOT_SHARING])
-def test_a_small_twin_chooses_as_the_model_would(kind: str) -> None:
-    options = SHARING[kind] if kind in SHARING else NOT_SHARING[kind][0]
-    model = build(kind, **options)
-    assert choose_on_twin(model, torch.device("cpu")) == decide(build(kind, **options))
-
-
-@pytest.mark.parametrize(
-    ("types", "kept"),
-    [(["full_attention"] * 5, 1), (["sliding_attention"] * 3 + ["full_attention", "sliding_attention"], 4)],
-)
-def test_a_twin_has_as_many_layers_as_show_every_kind(types: list[str], kept: int) -> None:
-    model = build("gemma3_text", num_hidden_layers=5, layer_types=types, sliding_window=7, head_dim=16)
-    assert layers_of_every_kind(model, 5) == kept
-    assert choose_on_twin(model, torch.device("cpu")) == decide(model)

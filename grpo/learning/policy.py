@@ -60,12 +60,12 @@ class LanguageModel:
     @torch.no_grad()
     def _of_all(self, sequences: Sequences, compute: Callable[[Sequences], Tensor]) -> Tensor:
         values_BT = torch.zeros(sequences.tokens_BT.shape)
-        share = self._share(sequences)
+        mine = self._share(sequences)
         with fast_products():
-            for index in share.microbatches:
+            for index in mine.microbatches:
                 part = self.ranks.run(compute, sequences.rows(index))
                 values_BT[index, : part.shape[1]] = part.cpu()
-            for index in share.fillers:
+            for index in mine.fillers:
                 self.ranks.run(compute, sequences.rows(index))
         return self.ranks.add_up(values_BT)
 
@@ -101,12 +101,12 @@ class Policy(LanguageModel):
         "tokens/update" counts the tokens that were computed, "tokens/padding" those among them that are of no row.
         """
         totals = Totals({"loss": 0.0, "tokens/update": 0.0, "tokens/padding": 0.0})
-        share = self._share(batch.sequences)
-        for index in share.microbatches:
+        mine = self._share(batch.sequences)
+        for index in mine.microbatches:
             terms, computed, padding = self._backward(batch.rows(index), loss)
             of_all = {"loss": terms.loss.detach(), "tokens/update": computed, "tokens/padding": padding}
             totals.add({**of_all, **terms.sums}, terms.peaks)
-        for index in share.fillers:
+        for index in mine.fillers:
             _, computed, _ = self._backward(batch.rows(index), no_loss)
             totals.add({"tokens/update": computed, "tokens/padding": computed}, {})
         totals = self.ranks.add_up_totals(totals)

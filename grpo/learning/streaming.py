@@ -34,6 +34,7 @@ class Placed(Protocol):
     size: int
     device: torch.device  # that computes, where buffers are
     home: torch.device  # of the shards
+    dtypes: Mapping[str, torch.dtype]
     root: nn.Module
 
     def once(self, act: Callable[[], None]) -> None: ...
@@ -62,7 +63,7 @@ def choose_on_twin(model: PreTrainedModel, device: torch.device) -> Choice:
             setattr(text, key, value[:kept])
     text.num_hidden_layers = kept
     text.vocab_size, text.pad_token_id = min(text.vocab_size, VOCABULARY), None
-    with torch.random.fork_rng(), device:
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), device:
         torch.manual_seed(0)
         twin: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=model.dtype).eval()
     without_dropout(twin)
@@ -97,7 +98,7 @@ def fill(ranks: Placed, model: PreTrainedModel, name: str, revision: str | None,
         for path in files:
             with safe_open(path, framework="pt") as file:
                 for weight in set(file.keys()) & set(wanted):
-                    _take(wanted[weight], ranks, file.get_slice(weight).__getitem__)
+                    _take(wanted[weight], ranks.dtypes.get(weight), ranks, file.get_slice(weight).__getitem__)
         return
     # transformers renames or rearranges what is there, or refuses it.
     whole: dict[str, Tensor] = {}
@@ -106,18 +107,19 @@ def fill(ranks: Placed, model: PreTrainedModel, name: str, revision: str | None,
         values = whole[weight] if ranks.rank == 0 else torch.empty(target.shape)
         values = values.to(ranks.device, target.dtype)
         dist.broadcast(values, 0)
-        _take(target, ranks, values.__getitem__)
+        _take(target, ranks.dtypes.get(weight), ranks, values.__getitem__)
 
 
 @torch.no_grad()
-def _take(target: Tensor, ranks: Placed, read: Callable[[slice], Tensor]) -> None:
-    """This rank's part of what `read` gives row by row.  FSDP cuts as `torch.chunk` does."""
-    if isinstance(target, DTensor):
-        local, rows = target.to_local(), ceil(target.shape[0] / ranks.size)
-        start = min(ranks.rank * rows, target.shape[0])
-        local.copy_(read(slice(start, start + local.shape[0])))
-    else:
-        target.copy_(read(slice(None)))
+def _take(target: Tensor, dtype: torch.dtype | None, ranks: Placed, read: Callable[[slice], Tensor]) -> None:
+    """This rank's part of what `read` gives row by row, rounded to `dtype` as one process would."""
+    part, rows = target, slice(None)
+    if isinstance(target, DTensor):  # cut as `torch.chunk` cuts
+        part = target.to_local()
+        start = ranks.rank * ceil(target.shape[0] / ranks.size)
+        rows = slice(start, start + len(part))
+    if part.numel():
+        part.copy_(read(rows).to(dtype))
 
 
 def _first_name(names: Mapping[str, Tensor], weight: Tensor) -> str:
