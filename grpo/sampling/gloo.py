@@ -11,6 +11,7 @@ signs the store first, and the group is formed when all have.
 from __future__ import annotations
 
 import math
+import re
 import socket
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -126,7 +127,7 @@ class Group:
     def broadcast(self, chunk: Tensor) -> None:
         """From rank 0 into everybody's `chunk`.  Raises `SamplerError` within the time limit where somebody is gone."""
         if self._gloo is None:
-            raise SamplerError("weights: this transfer group has been left; open another")
+            raise left()
         options = BroadcastOptions()
         options.rootRank = 0
         try:
@@ -144,6 +145,10 @@ class Group:
             chunk = torch.empty(sum(weight.room for weight in run), dtype=torch.uint8)
             self.broadcast(chunk)
             yield unpack(run, chunk)
+
+    @property
+    def closed(self) -> bool:
+        return self._gloo is None
 
     def close(self) -> None:
         """The connections and, on rank 0, the port.  Twice does no harm."""
@@ -172,5 +177,11 @@ def _own_address(address: str, port: int) -> str:
         return own
 
 
+def left() -> SamplerError:
+    return SamplerError("weights: this transfer group has been left; open another")
+
+
 def _first_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    """Without gloo's own source file in front and its advice behind."""
+    text = re.sub(r"^.*?\[/\S+\] *", "", " ".join(str(error).split())).split(". ")[0]
+    return text[:200] or type(error).__name__

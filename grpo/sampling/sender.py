@@ -156,6 +156,7 @@ class GlooSender:
 
     def send(self, step: int) -> None:
         director, weights = self._director, self._passes.metadata()
+        director.failure = gloo.left() if self._group.closed else None
         director.call("start_update", step=step)
         with ThreadPoolExecutor(1) as beside:
             receiving = beside.submit(director.call, "receive", info=gloo.as_plain(weights))

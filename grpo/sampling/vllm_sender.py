@@ -16,7 +16,7 @@ from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
 from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
 
 from grpo.errors import GrpoError, SamplerError
-from grpo.sampling import Way
+from grpo.sampling import Way, gloo
 from grpo.sampling.limits import aborted_after, within
 from grpo.sampling.sender import Director, Passes
 
@@ -56,7 +56,7 @@ class VllmSender:
         self._passes.finish()
         self._director.failure = self._director.failure or failed
         if self._broken and self._director.failure is None:
-            self._director.failure = SamplerError("weights: this transfer group has been left; open another")
+            self._director.failure = gloo.left()
         self._director.settle()
 
     def _abort(self) -> None:
