@@ -15,7 +15,7 @@ from typing import Any
 from grpo.errors import ConfigError, ModelError
 from grpo.learning import lora
 from grpo.learning.adapter_files import Saved, is_adapter, saved_adapter
-from grpo.learning.loading import DTYPES, load_model, load_tokenizer, write_model
+from grpo.learning.loading import load_model, load_tokenizer, write_model
 from grpo.run import checkpoints
 
 NOT_COPIED = ("trainer", "adapter", "losses.jsonl")  # the optimizer, and what fine-tuning leaves beside a model
@@ -72,7 +72,7 @@ def _merge(adapter: Saved, folder: Path) -> None:
     model: Any = load_model(adapter.base, adapter.revision, dtype="auto", device="cpu")
     own = model.dtype  # the sum is rounded once, to this
     if adapter.packed:  # from the numbers that the run packed
-        model.to(DTYPES[adapter.dtype])
+        model.to(adapter.dtype)
         lora.quantise(model, "cpu")
     lora.put_back(model, adapter)
     lora.fold(model)

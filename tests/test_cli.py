@@ -71,10 +71,10 @@ def test_help_waits_for_nothing_heavy():
         f"print([name for name in {heavy} if name in sys.modules], file=sys.stderr)"  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stderr.strip() == "[]"
-    assert all(command in done.stdout for command in ("train", "sft", "eval", "compare", "rewards"))
+    assert all(command in done.stdout for command in ("train", "sft", "eval", "compare", "export", "rewards"))
 
 
-@pytest.mark.parametrize("command", [["train"], ["sft"], ["eval"], ["compare"], ["rewards", "check"], []])
+@pytest.mark.parametrize("command", [["train"], ["sft"], ["eval"], ["compare"], ["export"], ["rewards", "check"], []])
 def test_every_command_explains_itself(grpo, command):
     code, out, _ = grpo(*command, "--help")
     assert code == 0

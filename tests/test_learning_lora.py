@@ -308,6 +308,7 @@ def _shards(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_every_process_that_holds_shards_begins_with_the_adapter_that_one_process_begins_with(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(_shards, (str(tmp_path),), nprocs=2)
     alone = with_adapter(make_model(tied=True), 3, seed=5)

@@ -89,8 +89,8 @@ class Engine(Rollouts, Protocol):
         ...
 
     def save(self, folder: Path, *, resumable: bool) -> None:
-        """The model and its tokenizer in Hugging Face format; with `resumable` also, under trainer/, what an optimizer
-        needs to go on bit for bit."""
+        """The model in Hugging Face format, or the adapter that is learned in PEFT's, and the tokenizer; with
+        `resumable` also, under trainer/, what an optimizer needs to go on bit for bit."""
         ...
 
     def restart(self, step: int, checkpoint: Path | None) -> None:

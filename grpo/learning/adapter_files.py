@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 
 from grpo.errors import ModelError
@@ -24,7 +25,7 @@ class Saved:
     folder: Path
     base: str  # directory or Hub id of the model that it belongs to
     revision: str | None
-    dtype: str  # that it was learned in, "float32" or "bfloat16"
+    dtype: torch.dtype  # that it was learned in
     packed: bool  # beside weights in 4 bits
 
 
@@ -40,7 +41,7 @@ def saved_adapter(folder: Path) -> Saved:
         kind = f"{tree['peft_type']}, bias {tree.get('bias', 'none')}"
         with safe_open(folder / WEIGHTS, framework="pt") as file:
             packed = (file.metadata() or {}).get(FROZEN) == "nf4"
-            dtype = str(file.get_tensor(next(iter(file.keys()))).dtype).removeprefix("torch.")
+            dtype = file.get_tensor(next(iter(file.keys()))).dtype
     except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration, SafetensorError) as error:
         reason = str(error) or type(error).__name__
         raise ModelError(f"{folder}: holds no adapter that can be read ({reason}); copy it again") from None

@@ -88,13 +88,12 @@ def inject(model: Any, settings: Model, base: str, revision: str | None = None) 
         target_modules=_targets(model, settings.lora_target_modules),
         fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in model.modules()),
     )
-    _inject(model, config)
+    _inject(model, config, next(model.parameters()).dtype)
 
 
-def _inject(model: Any, config: Any) -> None:
+def _inject(model: Any, config: Any, dtype: torch.dtype) -> None:
     from peft import inject_adapter_in_model
 
-    dtype = next(model.parameters()).dtype
     model.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):  # PEFT draws values, which are not kept
         inject_adapter_in_model(config, model)
@@ -344,10 +343,10 @@ def read_adapter(model: Any, folder: Path) -> None:
 
 
 def put_back(model: Any, adapter: Saved) -> None:
-    """A saved adapter, into the model that it belongs to."""
+    """A saved adapter, in its own precision, into the model that it belongs to."""
     from peft import LoraConfig
 
-    _inject(model, LoraConfig.from_pretrained(adapter.folder))
+    _inject(model, LoraConfig.from_pretrained(adapter.folder), adapter.dtype)
     read_adapter(model, adapter.folder)
 
 
