@@ -91,9 +91,6 @@ class ByTurns:
     def abandon(self) -> None:
         pass
 
-    def abandon(self) -> None:
-        pass
-
     def close(self) -> None:
         pass
 
