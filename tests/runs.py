@@ -11,6 +11,7 @@ from typing import Any
 
 from grpo.config import Config
 from grpo.config_file import validate
+from grpo.types import Problem, Prompt
 
 REWARD = """
 def digits(completion, problem):
@@ -38,6 +39,10 @@ def settings(folder: Path, model: Path, /, **changes: dict[str, Any]) -> Config:
     for group, values in changes.items():
         tree[group] = {**tree.get(group, {}), **values} if isinstance(values, dict) else values
     return validate(tree, place="test")
+
+
+def prompt(name: str, token_ids: tuple[int, ...]) -> Prompt:
+    return Prompt(Problem(name, ({"role": "user", "content": "?"},), {}), token_ids)
 
 
 def rows(file: Path) -> list[dict[str, Any]]:
