@@ -75,7 +75,7 @@ class RayEngine:
         self._canaries: dict[object, Canary] = {}  # by actor
         self._sampled: Mapping[int, Group] = {}  # of the last call; the canaries score some of their tokens
         self._policy_scores: dict[Continuations, list[list[float]]] = {}
-        self._since, self._before = time.monotonic(), (0.0, 0.0)
+        self._since, self._before = time.monotonic(), (0.0, 0.0, 0)
         samplers.admit = self._admit
 
     def open(self, step: int, checkpoint: Path | None) -> None:
@@ -155,13 +155,14 @@ class RayEngine:
 
     def row(self) -> Mapping[str, float]:
         """Where time was lost since the last row: shares of it in which learners and samplers had nothing to do."""
-        now, busy = time.monotonic(), (self.learners.busy, self.samplers.busy())
+        now, counts = time.monotonic(), (self.learners.busy, self.samplers.busy(), self.samplers.lost)
         elapsed = max(now - self._since, 1e-9)
-        of_learners, of_samplers = (after - before for after, before in zip(busy, self._before, strict=True))
-        self._since, self._before = now, busy
+        of_learners, of_samplers, lost = (after - before for after, before in zip(counts, self._before, strict=True))
+        self._since, self._before = now, counts
         return {
             "learners/idle": min(1.0, max(0.0, 1 - of_learners / elapsed)),
             "samplers/idle": min(1.0, max(0.0, 1 - of_samplers / elapsed / len(self.samplers.seats))),
+            "samplers/lost": lost,
         }
 
     def close(self) -> None:

@@ -112,6 +112,8 @@ class Channel:
                     result(ref)
                 except RayActorError:
                     raise SamplerError(f"{name}: died during {verb}") from None
+                except RayTaskError as error:
+                    raise SamplerError(f"{name}: {verb} failed ({error.cause!r})") from error
 
 
 @dataclass
@@ -159,6 +161,7 @@ class Samplers:
         self._lock = threading.RLock()
         self.admit: Callable[[Seat], None] = lambda seat: None
         self.seats: list[Seat] = []
+        self.lost = 0  # processes, of all seats
 
     def start(self) -> None:
         count = self._where.division.samplers
@@ -184,9 +187,10 @@ class Samplers:
 
     def opened(self) -> list[Seat]:
         """Those whose process can be given weights; the others are on their way."""
-        return [seat for seat in self.seats if seat.serving or self._has_opened(seat)]
+        return [seat for seat in self.seats if seat.serving or self.has_opened(seat)]
 
-    def _has_opened(self, seat: Seat) -> bool:
+    def has_opened(self, seat: Seat) -> bool:
+        """Whether its process can be given weights; one that died on the way is replaced."""
         seat.actor.beat()
         if not ray.wait([seat.opening], timeout=0)[0]:
             return False
@@ -208,6 +212,7 @@ class Samplers:
             if not is_gone(actor):
                 raise error
             seat.lost += 1
+            self.lost += 1
             if seat.lost > self._lives:
                 raise SamplerError(
                     f"{seat.name}: {actor.fate()}, as {seat.lost - 1} processes before it did without finishing any "
@@ -268,7 +273,7 @@ class _Call:
         """A share for each sampler that has none of this call."""
         at_work = {seat.number for seat, _, _ in self.running.values()}
         for seat in self.samplers.seats:
-            if self.waiting and not seat.serving and self.samplers.opened():
+            if self.waiting and not seat.serving and self.samplers.has_opened(seat):
                 self.samplers.admit(seat)
             if self.waiting and seat.serving and seat.number not in at_work:
                 share = self.waiting.popleft()

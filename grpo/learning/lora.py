@@ -26,7 +26,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers.pytorch_utils import Conv1D
 
 from grpo.config import Model
@@ -145,6 +144,8 @@ def initialise(model: Any, seed: int) -> None:
 @torch.no_grad()
 def fill(parameter: Tensor, whole: Tensor) -> None:
     """Copy `whole` into a parameter, or this process's shard of it into a shard."""
+    from torch.distributed.tensor import DTensor, distribute_tensor  # a second of imports that one process does without
+
     value = whole.to(parameter.device, parameter.dtype)
     if isinstance(parameter, DTensor):
         mesh, placements = parameter.device_mesh, parameter.placements

@@ -13,8 +13,8 @@ from __future__ import annotations
 import math
 import re
 import socket
+import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ from torch.distributed import BroadcastOptions, PrefixStore, ProcessGroupGloo, T
 from grpo.errors import SamplerError
 
 CHUNK_BYTES = 64 * 2**20
+LOOK = 0.02  # seconds between two looks at who has come
 ALIGNED = 16  # bytes: a tensor's view of a chunk must start at a multiple of its item's size
 
 
@@ -105,7 +106,7 @@ class Group:
     def __init__(self, store: TCPStore, rank: int, world: int, timeout: float) -> None:
         limit = timedelta(seconds=timeout)
         self._limit = timeout
-        _all_present(store, rank, world, limit)
+        _all_present(store, rank, world, timeout)
         options: Any = ProcessGroupGloo._Options()  # type: ignore[attr-defined]
         # Its own choice is what the host's name resolves to, on many machines 127.0.1.1.
         options._devices = [ProcessGroupGloo.create_device(hostname=_own_address(store.host, store.port))]
@@ -155,17 +156,25 @@ class Group:
         self._gloo = self._store = None
 
 
-def _all_present(store: TCPStore, rank: int, world: int, limit: timedelta) -> None:
-    keys = [f"here/{one}" for one in range(world)]
+GIVEN_UP = "given up"  # the key that `give_up` leaves in a store
+
+
+def give_up(store: TCPStore) -> None:
+    """End the waiting of all that are here, because somebody will not come."""
+    store.set(GIVEN_UP, "")
+
+
+def _all_present(store: TCPStore, rank: int, world: int, limit: float) -> None:
+    keys, until = [f"here/{one}" for one in range(world)], time.monotonic() + limit
     try:
         store.set(keys[rank], "")
-        store.wait(keys, limit)
+        while not store.check(keys):
+            if store.check([GIVEN_UP]) or time.monotonic() > until:
+                missing = [one for one, key in enumerate(keys) if not store.check([key])]
+                raise SamplerError(f"weights: no transfer group: of ranks 0 to {world - 1}, {missing} did not come")
+            time.sleep(LOOK)
     except RuntimeError as error:
-        missing: list[int] = []
-        with suppress(RuntimeError):  # the store itself may be what is gone
-            missing = [one for one, key in enumerate(keys) if not store.check([key])]
-        who = f"of ranks 0 to {world - 1}, {missing} did not come" if missing else "the sender is gone"
-        raise SamplerError(f"weights: no transfer group within {limit.total_seconds():g} s: {who}") from error
+        raise SamplerError("weights: no transfer group: the sender is gone") from error
 
 
 def _own_address(address: str, port: int) -> str:

@@ -13,6 +13,7 @@ from itertools import accumulate, islice
 from typing import Any, Literal, Protocol
 
 from torch import Tensor
+from torch.distributed import TCPStore
 
 from grpo.errors import GrpoError, SamplerError
 from grpo.sampling import Way, gloo
@@ -145,7 +146,7 @@ class GlooSender:
         }
         broken: SamplerError | None = None
         with ThreadPoolExecutor(1) as beside:
-            joining = beside.submit(director.join, "gloo", info)
+            joining = beside.submit(self._invite, director, store, info)
             try:
                 self._group = gloo.Group(store, 0, world, director.timeout)
             except SamplerError as error:
@@ -153,6 +154,12 @@ class GlooSender:
             joining.result()
         director.failure = director.failure or broken
         director.settle()
+
+    @staticmethod
+    def _invite(director: Director, store: TCPStore, info: Mapping[str, Any]) -> None:
+        director.join("gloo", info)
+        if director.failure is not None:
+            gloo.give_up(store)
 
     def send(self, step: int) -> None:
         director, weights = self._director, self._passes.metadata()
