@@ -13,7 +13,7 @@ from itertools import accumulate, islice
 from typing import Any, Literal, Protocol
 
 from torch import Tensor
-from torch.distributed import TCPStore
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from grpo.errors import GrpoError, SamplerError
 from grpo.sampling import Way, gloo
