@@ -11,7 +11,6 @@ It serves the weights that its files have, so it gets no share before it was giv
 
 from __future__ import annotations
 
-import math
 import os
 import random
 import threading
@@ -31,8 +30,6 @@ from grpo.sampling import Sampler, Way
 from grpo.sampling.transfer import Verb
 from grpo.types import Completion, Group, Problem, Prompt, SamplingParams
 
-AT_ONCE = 256  # completions that an engine draws side by side; a larger share would only wait inside
-
 MakeSampler = Callable[..., Sampler]  # called in each process with `transfer`, how weights come to it
 
 
@@ -43,12 +40,14 @@ class Share(NamedTuple):
     seed: int
 
 
-def deal(prompts: Sequence[Prompt], n: int, seed: int, samplers: int) -> list[Share]:
-    """As many shares as samplers, or more where that would be too much for each at once.
+def deal(prompts: Sequence[Prompt], seed: int, samplers: int) -> list[Share]:
+    """A share for each sampler, or for each prompt if there are fewer.
 
-    Sorted by length and dealt in turns, so that all take about as long; one share alone is the call as it stands.
+    Sorted by length and dealt in turns, so that all take about as long.  Not more shares than samplers: the last
+    completions of a share run almost alone, and an engine has nothing to put beside them but the same share's others.
+    One share alone is the call as it stands.
     """
-    count = 1 if samplers == 1 else min(len(prompts), max(samplers, math.ceil(len(prompts) * n / AT_ONCE)))
+    count = min(len(prompts), samplers)
     if count == 1:
         return [Share(tuple(range(len(prompts))), seed)]
     longest_first = sorted(range(len(prompts)), key=lambda index: (-len(prompts[index].token_ids), index))
@@ -252,7 +251,7 @@ class _Call:
     def __init__(self, samplers: Samplers, prompts: Sequence[Prompt], n: int, params: SamplingParams) -> None:
         self.samplers, self.prompts, self.n, self.params = samplers, prompts, n, params
         self.name = random.SystemRandom().randbytes(8).hex()
-        self.waiting = deque(deal(prompts, n, params.seed, len(samplers.seats)))
+        self.waiting = deque(deal(prompts, params.seed, len(samplers.seats)))
         self.running: dict[Any, tuple[Seat, Actor, Share]] = {}  # by the stream of what comes of it
         self.given: set[int] = set()
 
