@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, cast
 
@@ -13,9 +14,10 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from grpo import objectives
+from grpo.cluster.place import Division, divide
 from grpo.config import Config, Data, Eval, Model, Optim, Reward, Sampling, Sft
-from grpo.engine import Whose
-from grpo.engine.local import LocalEngine
+from grpo.engine import Engine, Whose
+from grpo.engine.local import OPTIMIZER, LocalEngine
 from grpo.errors import ConfigError, DataError
 from grpo.learning.loading import (
     check_shapes,
@@ -66,14 +68,36 @@ def resolved(config: Config) -> Config:
 
     A run folder holds these, so a run that is resumed where "auto" would come to something else is told.
     """
+    return resolved_for(config, division(config))
+
+
+def division(config: Config) -> Division | None:
+    """How the devices are divided, those of the Ray cluster if one is named; None: one process by turns."""
+    cluster, nodes, gpus = config.cluster, 1, 0
+    if choose_place(config.model).device == "cuda":
+        gpus = torch.cuda.device_count()
+        if cluster.address != "auto" or "RAY_ADDRESS" in os.environ:
+            from grpo.cluster.runtime import connected
+
+            with connected(cluster.address) as machines:
+                nodes, gpus = machines.nodes, machines.gpus
+    return divide(cluster, gpus=gpus, nodes=nodes)
+
+
+def resolved_for(config: Config, division: Division | None) -> Config:
+    """`resolved`, with the devices divided so."""
     place, backend = choose_place(config.model), choose_backend(config.sampling.backend)
     objective = objectives.resolved(config.objective)
     objectives.check(objective, config.sampling.group_size)
+    actors: dict[str, int | bool] = {"learners": 0, "samplers": 0, "colocate": False}
+    if division is not None:
+        actors = {"learners": division.learners, "samplers": division.samplers, "colocate": division.colocate}
     return config.with_changes(
         model={"device": place.device, "dtype": place.dtype},
         sampling={"backend": backend},
         objective=objective.model_dump(),
         optim={"tokens_per_microbatch": config.optim.tokens_at_a_time(place.device)},
+        cluster=actors,
     )
 
 
@@ -135,13 +159,82 @@ def open_sampler(sampling: Sampling, files: ModelFiles, place: Place, *, context
 
 
 def open_engine(
-    config: Config, files: ModelFiles, start: ModelFiles, *, context: int, step: int, checkpoint: Path | None
-) -> LocalEngine:
+    config: Config,
+    files: ModelFiles,
+    start: ModelFiles,
+    *,
+    context: int,
+    step: int,
+    checkpoint: Path | None,
+    folder: Path,
+) -> Engine:
     """The engine with the model in `files`, as it stands after `step`, ready to sample.
 
     `start` is what the run began from, to which a KL penalty pulls; `checkpoint` holds the optimizer, if there is one.
-    The sampler comes first: vLLM measures what memory is free before the policy takes any.
+    `folder` is where checkpoints will be written, by all machines of a cluster.
     """
+    if not config.cluster.learners:
+        return open_local_engine(config, files, start, context=context, step=step, checkpoint=checkpoint)
+    return _open_cluster(config, files, start, context=context, step=step, checkpoint=checkpoint, folder=folder)
+
+
+def _open_cluster(
+    config: Config,
+    files: ModelFiles,
+    start: ModelFiles,
+    *,
+    context: int,
+    step: int,
+    checkpoint: Path | None,
+    folder: Path,
+) -> Engine:
+    from grpo.cluster.opening import open_cluster
+
+    place, start = choose_place(config.model), _anywhere(start)
+    return open_cluster(
+        config.cluster,
+        partial(open_sampler, config.sampling, _anywhere(files), place, context=context, seed=config.run.seed),
+        partial(_open_models, config, start, place),
+        files.tokenizer,
+        cuda=place.device == "cuda",
+        tolerance=canary.tolerance(place.dtype, config.sampling.sync_tolerance),
+        directories=[Path(model.name) for model in (start, _anywhere(files)) if os.path.isdir(model.name)],
+        folder=folder.resolve(),
+        step=step,
+        checkpoint=checkpoint and checkpoint.resolve(),
+    )
+
+
+def _open_models(
+    config: Config, start: ModelFiles, place: Place, checkpoint: Path | None
+) -> dict[Whose, LanguageModel]:
+    """What a rank of a cluster's learners has, its part of each model; called on all of them."""
+    from grpo.learning.sharded import open_sharded, open_sharded_frozen
+
+    common = {"dtype": place.dtype, "device": place.device, "temperature": config.sampling.temperature}
+    optim, checkpointing = config.optim, config.model.gradient_checkpointing
+    files = start if checkpoint is None else replace(start, name=str(checkpoint), revision=None)
+    policy = open_sharded(files.name, files.revision, optim=optim, gradient_checkpointing=checkpointing, **common)
+    if policy.model.num_parameters() < ONE_THREAD:
+        torch.set_num_threads(1)
+    if checkpoint is not None:
+        policy.load_state(checkpoint / OPTIMIZER)
+    models: dict[Whose, LanguageModel] = {"policy": policy}
+    if config.objective.kl_coef:
+        models["reference"] = open_sharded_frozen(start.name, start.revision, optim=optim, **common)
+    return models
+
+
+def _anywhere(files: ModelFiles) -> ModelFiles:
+    """By a name that other processes understand, which work in other directories."""
+    return replace(files, name=os.path.abspath(files.name)) if os.path.isdir(files.name) else files
+
+
+def open_local_engine(
+    config: Config, files: ModelFiles, start: ModelFiles, *, context: int, step: int, checkpoint: Path | None
+) -> LocalEngine:
+    """`open_engine` in this process, in which the sampler comes first: vLLM measures what memory is free before the
+    policy takes any."""
     place, temperature = choose_place(config.model), config.sampling.temperature
     with ExitStack() as undo:
         sampler = open_sampler(config.sampling, files, place, context=context, seed=config.run.seed)

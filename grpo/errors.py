@@ -7,6 +7,8 @@
     ├── ModelError        a model or tokenizer that cannot be used          exit 2
     ├── SamplerError      the sampler died or serves the wrong weights      exit 1
     ├── LearningError     loss or gradients that cannot be used             exit 1
+    ├── ClusterError      machines, devices or actors that are not there    exit 2 on opening, else 1
+    │   └── LearnerLost   … of which a run goes on from its last checkpoint
     ├── CheckpointError   a checkpoint or run folder that cannot be used    exit 2 on opening, else 1
     └── Interrupted       Ctrl-C or SIGTERM; what was learned is saved      exit 130 or 143
 
@@ -48,6 +50,16 @@ class SamplerError(GrpoError):
 
 class LearningError(GrpoError):
     pass
+
+
+class ClusterError(GrpoError):
+    def __init__(self, message: str, *, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class LearnerLost(ClusterError):
+    """The learners' weights are gone; what can be had again is the last checkpoint."""
 
 
 class CheckpointError(GrpoError):

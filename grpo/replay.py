@@ -120,6 +120,7 @@ def opened(run: Path, step: int, say: Say) -> Iterator[OpenStep]:
             context=rendered.context,
             step=stand.progress.step,
             checkpoint=stand.checkpoint,
+            folder=run,
         )
         stack.enter_context(closing(engine))
         trainer = opening.make_trainer(config, engine, scorer, Stopwatch(), lambda done, total: stop.check())

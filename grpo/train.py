@@ -40,7 +40,15 @@ from grpo.watch import Watch
 
 class OpenEngine(Protocol):
     def __call__(
-        self, config: Config, files: ModelFiles, start: ModelFiles, *, context: int, step: int, checkpoint: Path | None
+        self,
+        config: Config,
+        files: ModelFiles,
+        start: ModelFiles,
+        *,
+        context: int,
+        step: int,
+        checkpoint: Path | None,
+        folder: Path,
     ) -> Engine: ...
 
 
@@ -60,11 +68,14 @@ def train(
     open_trackers: OpenTrackers = open_trackers,
 ) -> None:
     """Run GRPO as `config` says, in the run folder `path`.  A dry run takes one step and leaves nothing."""
-    config = assemble.resolved(config)
+    division = assemble.division(config)
+    config = assemble.resolved_for(config, division)
     with ExitStack() as stack:
         folder = stack.enter_context(_folder(config, path, resume=resume, dry_run=dry_run))
         console = stack.enter_context(closing(Console(config.run.steps)))
         console.note(f"sampler: {config.sampling.backend} on {config.model.device}, {config.model.dtype}")
+        if division is not None:
+            console.note(f"cluster: {division}")
         inputs = opening.inputs(config, console)
         stop = stack.enter_context(StopRequest())
         settings = config.model_dump(mode="json")
@@ -83,7 +94,15 @@ def train(
             assemble.open_scorer(config.reward, chat=config.data.chat, workers=config.run.reward_workers, failed=failed)
         )
         step, checkpoint = stand.progress.step, stand.checkpoint
-        engine = open_engine(config, stand.files, start, context=rendered.context, step=step, checkpoint=checkpoint)
+        engine = open_engine(
+            config,
+            stand.files,
+            start,
+            context=rendered.context,
+            step=step,
+            checkpoint=checkpoint,
+            folder=folder.path,
+        )
         stack.enter_context(closing(engine))
         for remark in engine.remarks:
             console.warn(f"{config.model.name}: {remark}")

@@ -6,7 +6,6 @@ They are handed to `train(…, open_engine=…)`: nothing is patched.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -50,8 +49,8 @@ def opening(kind: Callable[[LocalEngine, int], Any]) -> Any:
 def with_sampler(change: Callable[[Sampler], Any]) -> Any:
     """For `train(…, open_engine=…)`: the real engine with another sampler in it."""
 
-    def open_engine(config: Any, files: Any, start: Any, *, context: int, step: int, checkpoint: Path | None) -> Any:
-        inner = assemble.open_engine(config, files, start, context=context, step=step, checkpoint=checkpoint)
+    def open_engine(config: Any, *arguments: Any, **options: Any) -> Any:
+        inner = assemble.open_engine(config, *arguments, **options)
         tolerance = assemble.canary.tolerance(config.model.dtype, config.sampling.sync_tolerance)
         return LocalEngine(inner.policy, change(inner.sampler), inner.tokenizer, frozen={}, tolerance=tolerance)
 

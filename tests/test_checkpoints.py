@@ -20,8 +20,8 @@ from grpo.run.checkpoints import Progress, write_whole
 def write_model(folder: Path) -> None:
     """As an engine does: the model, and under trainer/ its own part."""
     (folder / "model.safetensors").write_bytes(b"weights" * 1000)
-    (folder / "trainer").mkdir()
-    (folder / "trainer" / "optimizer.pt").write_bytes(b"moments" * 1000)
+    (folder / "trainer" / "optimizer").mkdir(parents=True)
+    (folder / "trainer" / "optimizer" / "shard.safetensors").write_bytes(b"moments" * 1000)
 
 
 def save(folder: Path, step: int, keep: int = 2) -> Path:
@@ -32,7 +32,7 @@ def test_a_checkpoint_that_is_loaded_is_what_was_saved(tmp_path: Path) -> None:
     path = save(tmp_path, 3)
     assert checkpoints.load(path) == Progress(3, drawn=12, tokens=21)
     assert (path / "model.safetensors").read_bytes() == b"weights" * 1000
-    assert (path / "trainer" / "optimizer.pt").read_bytes() == b"moments" * 1000
+    assert (path / "trainer" / "optimizer" / "shard.safetensors").read_bytes() == b"moments" * 1000
 
 
 def test_solve_rates_and_the_best_score_come_back_as_they_were(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_kill_between_the_two_renames_of_the_best_model_loses_neither(tmp_path
     "damage",
     [
         lambda path: (path / "model.safetensors").write_bytes(b"weights" * 999 + b"weightz"),
-        lambda path: (path / "trainer" / "optimizer.pt").write_bytes(b""),
+        lambda path: (path / "trainer" / "optimizer" / "shard.safetensors").write_bytes(b""),
         lambda path: (path / "model.safetensors").unlink(),
         lambda path: (path / "trainer" / "manifest.json").write_text("{"),
         lambda path: shutil.rmtree(path / "trainer"),
@@ -135,7 +135,7 @@ def test_a_full_disk_is_one_sentence_and_earlier_checkpoints_stay(tmp_path: Path
 def test_whoever_the_umask_allows_may_read_a_checkpoint(tmp_path: Path, umask: int, mode: int) -> None:
     def write_as_safetensors_does(folder: Path) -> None:
         (folder / "deep").mkdir()
-        for name in ("model.safetensors", "deep/optimizer.pt"):
+        for name in ("model.safetensors", "deep/moments.safetensors"):
             (folder / name).write_text("x")
             (folder / name).chmod(0o600)
 
@@ -145,4 +145,4 @@ def test_whoever_the_umask_allows_may_read_a_checkpoint(tmp_path: Path, umask: i
     finally:
         os.umask(before)
     found = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "made").rglob("*") if path.is_file()}
-    assert found == {"model.safetensors": mode, "optimizer.pt": mode}
+    assert found == {"model.safetensors": mode, "moments.safetensors": mode}

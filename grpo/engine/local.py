@@ -8,22 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
 
-import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from grpo.engine import Update, Whose
-from grpo.errors import CheckpointError
 from grpo.learning.batch import Batch, Loss, Sequences
 from grpo.learning.policy import LanguageModel, Policy
 from grpo.sampling import Sampler
 from grpo.sampling.canary import Canary
 from grpo.types import Group, Prompt, SamplingParams
 
-OPTIMIZER = Path("trainer", "optimizer.pt")  # within a checkpoint
+OPTIMIZER = Path("trainer", "optimizer")  # within a checkpoint
 
 
 class LocalEngine:
@@ -91,19 +87,12 @@ class LocalEngine:
         self.policy.save(folder)
         self.tokenizer.save_pretrained(folder)
         if resumable:
-            (folder / OPTIMIZER).parent.mkdir()
-            torch.save(self.policy.state(), folder / OPTIMIZER)
+            (folder / OPTIMIZER).mkdir(parents=True)
+            self.policy.save_state(folder / OPTIMIZER)
 
     def restore(self, checkpoint: Path) -> None:
         """The optimizer as `save` wrote it.  Raises `CheckpointError`."""
-        try:
-            state: dict[str, Any] = torch.load(checkpoint / OPTIMIZER, map_location="cpu", weights_only=True)
-        except (OSError, ValueError, TypeError, RuntimeError, UnpicklingError) as error:
-            raise CheckpointError(
-                f"{checkpoint}: {OPTIMIZER} cannot be read ({error}); delete this folder to go on from an older one",
-                exit_code=2,
-            ) from None
-        self.policy.load_state(state)
+        self.policy.load_state(checkpoint / OPTIMIZER)
 
     def close(self) -> None:
         self.sampler.close()

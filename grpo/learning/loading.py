@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def choose_dtype(settings: Model, device: str) -> str:
 
 
 def load_tokenizer(name: str, revision: str | None) -> PreTrainedTokenizerBase:
-    _check_place(name)
+    check_place(name)
     tokenizer: PreTrainedTokenizerBase = _load(AutoTokenizer, name, revision)
     end = tokenizer.eos_token_id
     # Where tokenizer_config.json names none, transformers may add its class's own, which the model has never seen.
@@ -65,7 +66,7 @@ def load_tokenizer(name: str, revision: str | None) -> PreTrainedTokenizerBase:
 
 
 def load_model(name: str, revision: str | None, *, dtype: str, device: str) -> PreTrainedModel:
-    _check_place(name)
+    check_place(name)
     loaded: tuple[PreTrainedModel, dict[str, Any]]
     loaded = _load(AutoModelForCausalLM, name, revision, dtype=DTYPES[dtype], output_loading_info=True)
     model, info = loaded
@@ -103,9 +104,14 @@ def check_shapes(name: str) -> None:
 
 def outline(name: str, revision: str | None, *, dtype: str) -> PreTrainedModel:
     """The model without its weights: shapes only, on the "meta" device."""
+    return build(name, revision, dtype=dtype, within=torch.device("meta"))
+
+
+def build(name: str, revision: str | None, *, dtype: str, within: AbstractContextManager[Any]) -> PreTrainedModel:
+    """The model as its config.json has it, made inside `within`; no weights are read."""
     config = _load(AutoConfig, name, revision)
     try:
-        with torch.device("meta"):
+        with within:
             model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype])
     except UNOPENABLE as error:
         raise _unopenable(name, error) from None
@@ -120,13 +126,13 @@ def vocabulary_size(name: str, revision: str | None) -> int:
 
 def context_length(name: str, revision: str | None) -> int:
     """Most tokens of prompt and completion together that the model was made for."""
-    _check_place(name)
+    check_place(name)
     config = _load(AutoConfig, name, revision)
     length: int = getattr(config.get_text_config(), "max_position_embeddings", 0) or 2**31 - 1
     return length
 
 
-def _check_place(name: str) -> None:
+def check_place(name: str) -> None:
     """What a directory lacks is said before anything is made of it, for the samplers' sake too."""
     if os.path.isdir(name):
         _check_directory(Path(name))

@@ -7,7 +7,7 @@ and backward, when a model is opened; what does not give the model's own numbers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -24,6 +24,7 @@ from grpo.learning.padded import Padded
 
 class Body(Protocol):
     def microbatches(self, sequences: Sequences, tokens: int) -> Iterator[list[int]]: ...
+    def tokens(self, sequences: Sequences, rows: Sequence[int]) -> int: ...
     def hidden_states(self, rows: Sequences, device: torch.device) -> tuple[Tensor, int, int]: ...
 
 
@@ -61,35 +62,57 @@ class Computation:
         return zeros_BT.masked_scatter(rows.real_BT.to(self.device), values_N)
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Of a computation: what was found out about an architecture, apart from any model of it."""
+
+    head_alone: bool  # whether its logits are what the output layer makes of the body's states
+    fallback: str  # why its prompts are not shared; "" where they are
+
+
 def choose_computation(model: Any) -> Computation:
     """The leanest computation that gives the model's own numbers."""
+    return bind(decide(model), model, next(model.parameters()).device)
+
+
+def decide(model: Any) -> Choice:
+    """Tries the ways on `model`, which comes out with the attention that the choice needs."""
     device = next(model.parameters()).device
-    output_layer = model.get_output_embeddings()
-
-    def states(ids_BL: Tensor) -> Tensor:
-        found: Tensor = model.base_model(input_ids=ids_BL, use_cache=False).last_hidden_state
-        return found
-
-    def logits(ids_BL: Tensor) -> Tensor:
-        found: Tensor = model(input_ids=ids_BL, use_cache=False).logits
-        return found
-
     # Some architectures do more after the body than apply the output layer: Gemma 2 caps its logits, Granite and
     # Cohere scale them.  Then what goes for the body hands on the logits themselves: slower, always right.
-    if not _is_whole_head(output_layer, states, logits, device):
-        own = Head(_logprobs_of_logits, _entropies_of_logits)
-        return Computation(Padded(logits), own, device, "it does more to its logits than project them")
-    plain = Padded(states)
-    head = Head(partial(head_logprobs, output_layer), partial(head_entropies, output_layer))
+    if not _is_whole_head(model, device):
+        return Choice(False, "it does more to its logits than project them")
     attention = model.config._attn_implementation
     try:
-        shared = _tried(model, plain, device)
+        _try_shared(model, device)
     except torch.OutOfMemoryError:
         raise
     except (Unsupported, TypeError, ValueError, RuntimeError) as error:  # from the architecture's own code, too
         model.set_attn_implementation(attention)
-        return Computation(plain, head, device, (str(error).strip() or type(error).__name__).splitlines()[0])
-    return Computation(shared, head, device)
+        return Choice(True, (str(error).strip() or type(error).__name__).splitlines()[0])
+    return Choice(True, "")
+
+
+def bind(choice: Choice, model: Any, device: torch.device) -> Computation:
+    """What was chosen, on `model`, whose weights are on `device` when it computes."""
+    if not choice.head_alone:
+        own = Head(_logprobs_of_logits, _entropies_of_logits)
+        return Computation(Padded(partial(_logits, model)), own, device, choice.fallback)
+    layer = model.get_output_embeddings()
+    body = Padded(partial(_states, model)) if choice.fallback else SharedPrompts(model)
+    return Computation(
+        body, Head(partial(head_logprobs, layer), partial(head_entropies, layer)), device, choice.fallback
+    )
+
+
+def _states(model: Any, ids_BL: Tensor) -> Tensor:
+    found: Tensor = model.base_model(input_ids=ids_BL, use_cache=False).last_hidden_state
+    return found
+
+
+def _logits(model: Any, ids_BL: Tensor) -> Tensor:
+    found: Tensor = model(input_ids=ids_BL, use_cache=False).logits
+    return found
 
 
 def _logprobs_of_logits(logits_NV: Tensor, tokens_N: Tensor, temperature: float) -> Tensor:
@@ -104,17 +127,16 @@ def _entropies_of_logits(logits_NV: Tensor, temperature: float) -> Tensor:
 
 
 @torch.no_grad()
-def _is_whole_head(
-    layer: nn.Module, states: Callable[[Tensor], Tensor], logits: Callable[[Tensor], Tensor], device: torch.device
-) -> bool:
-    """Whether the model's logits are what `layer` makes of its states, of whatever size they are.
+def _is_whole_head(model: Any, device: torch.device) -> bool:
+    """Whether the model's logits are what its output layer makes of its states, of whatever size they are.
 
     So large ones are put in the place of the layer's: of a cap at 30, logits around 1 would show nothing.
     """
+    layer = model.get_output_embeddings()
     if type(layer) is not nn.Linear:
         return False
     ids_BL = torch.arange(1, 9, device=device).unsqueeze(0) % layer.out_features
-    expected = layer(states(ids_BL))
+    expected = layer(_states(model, ids_BL))
     large = 100 * torch.randn(expected.shape, generator=torch.Generator().manual_seed(0)).to(expected)
     seen: list[Tensor] = []
 
@@ -124,26 +146,24 @@ def _is_whole_head(
 
     hook = layer.register_forward_hook(exchange)
     try:
-        found = logits(ids_BL)
+        found = _logits(model, ids_BL)
     finally:
         hook.remove()
     same = len(seen) == 1 and torch.allclose(seen[0], expected, rtol=1e-3, atol=1e-4)
     return same and torch.equal(found.float(), large.float())
 
 
-def _tried(model: Any, plain: Padded, device: torch.device) -> SharedPrompts:
-    """Shared prompts, if they give the states and the gradients that rows by themselves give."""
+def _try_shared(model: Any, device: torch.device) -> None:
+    """Raises `Unsupported` unless shared prompts give the states and the gradients that rows by themselves give."""
     V = model.get_input_embeddings().weight.shape[0]
     tried = (((1, 2, 3), (4, 5, 6)), ((7, 8), (9,)), ((1, 2, 3), (6, 4, 7, 5)))
     rows = Sequences.of([([i % V for i in prompt], [i % V for i in tokens]) for prompt, tokens in tried])
-    expected = _response(model, plain, rows, device)
-    shared = SharedPrompts(model)
-    found = _response(model, shared, rows, device)
+    expected = _response(model, Padded(partial(_states, model)), rows, device)
+    found = _response(model, SharedPrompts(model), rows, device)
     tolerance = 1e-4 if next(model.parameters()).dtype == torch.float32 else 5e-2
     # Written so that NaN is not the same as anything.
     if not all(float((a - b).norm()) <= tolerance * float(b.norm()) for a, b in zip(found, expected, strict=True)):
         raise Unsupported("its tokens then see more or less than their own prompt and completion")
-    return shared
 
 
 def _response(model: Any, body: Body, rows: Sequences, device: torch.device) -> tuple[Tensor, Tensor]:

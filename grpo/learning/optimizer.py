@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,10 +48,13 @@ class AdamW:
     micro-batches lose nothing to rounding.  With `offload` they cross to the host once per update.
     """
 
-    def __init__(self, model: nn.Module, settings: Optim) -> None:
+    def __init__(self, model: nn.Module, settings: Optim, saved_as: Mapping[str, torch.dtype] | None = None) -> None:
+        """`saved_as`: in what type a weight is saved with the model, where that is not its own."""
         self.weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         self.sums: dict[str, Tensor] = {}  # float32 gradients of weights in lower precision, beside the weights
         self.masters = {name: self._master(name, weight, settings.offload) for name, weight in self.weights.items()}
+        saved = saved_as or {name: weight.dtype for name, weight in self.weights.items()}
+        self.rounded = {name for name in self.weights if saved[name] != torch.float32}
         self.max_grad_norm = settings.max_grad_norm
         # No weight decay: at a rate of 1e-6 a decay of 0.01 would take 1e-5 of a weight in a thousand steps.
         self.adamw = torch.optim.AdamW(self.masters.values(), lr=settings.lr, betas=BETAS, weight_decay=0.0, fused=True)
@@ -82,7 +84,7 @@ class AdamW:
             for group in self.adamw.param_groups:
                 group["lr"] = lr
             self.adamw.step()
-            self._round()
+            self.round_masters()
         self.adamw.zero_grad(set_to_none=True)
         return norm
 
@@ -99,18 +101,30 @@ class AdamW:
             self.masters[name].grad = self.sums.pop(name).to(self.masters[name].device)
 
     @torch.no_grad()
-    def _round(self) -> None:
+    def round_masters(self) -> None:
+        """The weights become what their masters are; to be called after writing into `state`."""
         for name, weight in self.weights.items():
             if self.masters[name] is not weight:
                 weight.copy_(self.masters[name])
 
-    def state(self) -> dict[str, Any]:
-        own = {name: master for name, master in self.masters.items() if master is not self.weights[name]}
-        return {"adamw": self.adamw.state_dict(), "masters": own}
+    def state(self) -> dict[str, Tensor]:
+        """What makes the next step, beside the weights as they are saved: the live tensors, to be read or written into.
 
-    @torch.no_grad()
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        self.adamw.load_state_dict(state["adamw"])
-        for name, master in state["masters"].items():
-            self.masters[name].copy_(master)
-        self._round()
+        "exp_avg.<weight>" and "exp_avg_sq.<weight>" are the moments, "step.<weight>" counts, and "master.<weight>" is
+        there where the saved weight is rounded.  After writing, call `round_masters`.
+        """
+        state = {}
+        for name, master in self.masters.items():
+            for key, value in self._moments(master).items():
+                state[f"{key}.{name}"] = value
+            if name in self.rounded:
+                state[f"master.{name}"] = master.detach()
+        return state
+
+    def _moments(self, master: Tensor) -> dict[str, Tensor]:
+        """PyTorch makes them in a weight's first step; they may be asked for before."""
+        moments: dict[str, Tensor] = self.adamw.state[master]
+        if not moments:
+            moments["step"] = torch.zeros((), device=master.device)
+            moments |= {key: torch.zeros_like(master, requires_grad=False) for key in ("exp_avg", "exp_avg_sq")}
+        return moments

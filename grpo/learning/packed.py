@@ -40,9 +40,8 @@ class SharedPrompts:
 
         Whole groups where they fit, the largest first: if memory does not suffice it shows at once.
         """
-        lengths = sequences.lengths
-        pieces = [piece for group in _groups(sequences) for piece in _split(group, sequences, tokens)]
-        sizes = [len(sequences.prompts[piece[0]]) + sum(lengths[i] - 1 for i in piece) for piece in pieces]
+        pieces = [piece for group in by_prompt(sequences) for piece in _split(group, sequences, tokens)]
+        sizes = [self.tokens(sequences, piece) for piece in pieces]
         part: list[int] = []
         filled = 0
         for i in sorted(range(len(pieces)), key=lambda i: (-sizes[i], i)):
@@ -53,9 +52,13 @@ class SharedPrompts:
         if part:
             yield part
 
+    def tokens(self, sequences: Sequences, rows: Sequence[int]) -> int:
+        """What rows with the same prompt cost together."""
+        return len(sequences.prompts[rows[0]]) + sum(sequences.lengths[i] - 1 for i in rows)
+
     def hidden_states(self, rows: Sequences, device: torch.device) -> tuple[Tensor, int, int]:
         """The states [N, D] that predict the N tokens of `rows`, row by row; tokens computed; padding among them."""
-        lengths, groups = rows.lengths, _groups(rows)
+        lengths, groups = rows.lengths, by_prompt(rows)
         layout = Layout(
             tuple(len(rows.prompts[group[0]]) for group in groups),
             tuple(tuple(lengths[i] - 1 for i in group) for group in groups),
@@ -86,7 +89,7 @@ class SharedPrompts:
         return states_1ND
 
 
-def _groups(sequences: Sequences) -> list[list[int]]:
+def by_prompt(sequences: Sequences) -> list[list[int]]:
     """Rows with the same prompt, the longest first so that equal lengths are neighbours."""
     groups: dict[tuple[int, ...], list[int]] = {}
     lengths = sequences.lengths

@@ -6,7 +6,7 @@ checked against, and what serves the architectures that cannot share them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -34,6 +34,11 @@ class Padded:
             part.append(i)
         if part:
             yield part
+
+    def tokens(self, sequences: Sequences, rows: Sequence[int]) -> int:
+        """What rows cost together, without padding."""
+        sizes = _sizes(sequences)
+        return sum(sizes[i] for i in rows)
 
     def hidden_states(self, rows: Sequences, device: torch.device) -> tuple[Tensor, int, int]:
         """The states [N, D] that predict the N tokens of `rows`, row by row; tokens computed; padding among them."""

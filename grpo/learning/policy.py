@@ -1,16 +1,15 @@
 """The policy: a causal language model, its optimizer, and nothing of GRPO.
 
 One of the two seams of the arithmetic.  A policy knows how to say what sequences are worth to it, how to go backwards
-through a loss it is given (gradient accumulation over micro-batches), and how to hand out its weights; a sharded one
-would do the same.
+through a loss it is given (gradient accumulation over micro-batches), and how to hand out its weights.  One process or
+several ranks with a shard each are the same to it: `grpo.learning.shares` divides the work and adds up what comes of
+it, and where there are ranks all of them call the same verbs with the same arguments.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,25 +17,30 @@ from transformers import PreTrainedModel
 
 from grpo.config import Optim
 from grpo.errors import LearningError
-from grpo.learning.batch import Batch, Loss, Sequences
-from grpo.learning.logprobs import choose_computation
+from grpo.learning import tensor_files
+from grpo.learning.batch import Batch, Loss, Sequences, Terms
 from grpo.learning.optimizer import AdamW
+from grpo.learning.shares import Alone, Ranks, Share, Totals, no_loss, share
 from grpo.products import fast_products
 
 
 class LanguageModel:
     """What a model makes of sequences.  As it stands: a frozen reference or teacher; `Policy` is one that learns.
 
-    `temperature` is the one that completions are sampled with.
+    `temperature` is the one that completions are sampled with.  `ranks` are those that hold the model, if it is not
+    this process alone.
     """
 
-    def __init__(self, model: PreTrainedModel, *, temperature: float, tokens_per_microbatch: int) -> None:
+    def __init__(
+        self, model: PreTrainedModel, *, temperature: float, tokens_per_microbatch: int, ranks: Ranks | None = None
+    ) -> None:
         self.model = model
         self.temperature = temperature
         self.tokens_per_microbatch = tokens_per_microbatch
-        self.device = next(model.parameters()).device
-        _without_dropout(model)
-        self.computation = choose_computation(model)
+        without_dropout(model)
+        self.ranks = ranks or Alone(model)
+        self.computation = self.ranks.computation
+        self.device = self.computation.device
 
     def logprobs(self, sequences: Sequences) -> Tensor:
         """log π of each token: float32 [B, T] on the CPU, 0 in the padding."""
@@ -55,22 +59,36 @@ class LanguageModel:
     @torch.no_grad()
     def _of_all(self, sequences: Sequences, compute: Callable[[Sequences], Tensor]) -> Tensor:
         values_BT = torch.zeros(sequences.tokens_BT.shape)
+        share = self._share(sequences)
         with fast_products():
-            for index in self.computation.body.microbatches(sequences, self.tokens_per_microbatch):
-                part = compute(sequences.rows(index))
+            for index in share.microbatches:
+                part = self.ranks.run(compute, sequences.rows(index))
                 values_BT[index, : part.shape[1]] = part.cpu()
-        return values_BT
+            for index in share.fillers:
+                self.ranks.run(compute, sequences.rows(index))
+        return self.ranks.add_up(values_BT)
+
+    def _share(self, sequences: Sequences) -> Share:
+        body, ranks = self.computation.body, self.ranks
+        return share(sequences, body, self.tokens_per_microbatch, rank=ranks.rank, size=ranks.size)
 
 
 class Policy(LanguageModel):
     """A language model that learns."""
 
     def __init__(
-        self, model: PreTrainedModel, optim: Optim, *, temperature: float, gradient_checkpointing: bool
+        self,
+        model: PreTrainedModel,
+        optim: Optim,
+        *,
+        temperature: float,
+        gradient_checkpointing: bool,
+        ranks: Ranks | None = None,
     ) -> None:
-        tokens = optim.tokens_at_a_time(next(model.parameters()).device.type)
-        super().__init__(model, temperature=temperature, tokens_per_microbatch=tokens)
-        self.optimizer = AdamW(model, optim)
+        device = ranks.computation.device if ranks else next(model.parameters()).device
+        tokens = optim.tokens_at_a_time(device.type)
+        super().__init__(model, temperature=temperature, tokens_per_microbatch=tokens, ranks=ranks)
+        self.optimizer = AdamW(model, optim, self.ranks.dtypes)
         if gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
             model.train()  # transformers checkpoints in training mode only; dropout is off
@@ -81,32 +99,37 @@ class Policy(LanguageModel):
 
         "tokens/update" counts the tokens that were computed, "tokens/padding" those among them that are of no row.
         """
-        totals: dict[str, float] = {"loss": 0.0, "tokens/update": 0.0, "tokens/padding": 0.0}
-        for index in self.computation.body.microbatches(batch.sequences, self.tokens_per_microbatch):
-            rows = batch.rows(index)
-            try:
-                logprobs_BT, computed, padding = self.computation.logprobs(rows.sequences, self.temperature)
-                terms = loss(logprobs_BT, rows.targets.to(self.device))
-                terms.loss.backward()
-            except torch.OutOfMemoryError:
-                raise LearningError(
-                    f"out of memory with {len(index)} rows of up to {max(rows.sequences.lengths)} new tokens at a "
-                    f"time; lower optim.tokens_per_microbatch = {self.tokens_per_microbatch}, or set "
-                    "model.gradient_checkpointing = true"
-                ) from None
-            totals["loss"] += float(terms.loss.detach())
-            totals["tokens/update"] += computed
-            totals["tokens/padding"] += padding
-            for name, value in terms.sums.items():
-                totals[name] = totals.get(name, 0.0) + float(value)
-            for name, value in terms.peaks.items():
-                totals[name] = max(totals.get(name, -math.inf), float(value))
-        return totals
+        totals = Totals({"loss": 0.0, "tokens/update": 0.0, "tokens/padding": 0.0})
+        share = self._share(batch.sequences)
+        for index in share.microbatches:
+            terms, computed, padding = self._backward(batch.rows(index), loss)
+            of_all = {"loss": terms.loss.detach(), "tokens/update": computed, "tokens/padding": padding}
+            totals.add({**of_all, **terms.sums}, terms.peaks)
+        for index in share.fillers:
+            _, computed, _ = self._backward(batch.rows(index), no_loss)
+            totals.add({"tokens/update": computed, "tokens/padding": computed}, {})
+        totals = self.ranks.add_up_totals(totals)
+        return {**totals.sums, **totals.peaks}
+
+    def _backward(self, rows: Batch, loss: Loss) -> tuple[Terms, int, int]:
+        """What `loss` makes of `rows`, tokens computed, and padding among them."""
+        try:
+            logprobs_BT, computed, padding = self.ranks.run(self.computation.logprobs, rows.sequences, self.temperature)
+            terms = loss(logprobs_BT, rows.targets.to(self.device))
+            terms.loss.backward()
+        except torch.OutOfMemoryError:
+            lengths = rows.sequences.lengths
+            raise LearningError(
+                f"out of memory with {len(lengths)} rows of up to {max(lengths)} new tokens at a time; lower "
+                f"optim.tokens_per_microbatch = {self.tokens_per_microbatch}, or set "
+                "model.gradient_checkpointing = true"
+            ) from None
+        return terms, computed, padding
 
     def gradients(self, batch: Batch, loss: Loss) -> dict[str, Tensor]:
         """The gradient of `loss` by weight, in float32, moving nothing.  Call it between updates."""
         self.forward_backward(batch, loss)
-        return self.optimizer.take_gradients()
+        return {name: self.ranks.whole(gradient) for name, gradient in self.optimizer.take_gradients().items()}
 
     def optim_step(self, lr: float) -> float:
         """Moves the weights; returns the gradient norm before clipping.  A norm that is not finite moves nothing."""
@@ -119,29 +142,46 @@ class Policy(LanguageModel):
             torch.cuda.empty_cache()
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Names as in the model's `state_dict`, tied weights once, on the policy's device."""
-        seen: set[int] = set()
-        for name, weight in self.model.state_dict().items():
-            if weight.data_ptr() not in seen:
-                seen.add(weight.data_ptr())
-                yield name, weight.detach()
+        """Names as in the model's `state_dict`, tied weights once, whole and on the policy's device.
+
+        Where there are ranks, each must go on to the end, and all at the same pace: a weight is gathered when it is
+        asked for.
+        """
+        seen: set[int] = set()  # objects: shards have no address of their own
+        for name, weight in self.model.state_dict(keep_vars=True).items():
+            if id(weight) not in seen:
+                seen.add(id(weight))
+                yield name, self.ranks.whole(weight.detach().to(self.ranks.dtypes.get(name, weight.dtype)))
 
     def save(self, folder: Path) -> None:
-        """The model in Hugging Face format."""
-        if self.model.can_generate():
+        """The model in Hugging Face format.  With ranks, the first of them holds all of it in its host memory."""
+        weights = {}
+        for name, weight in self.weights():
+            if self.ranks.rank == 0:
+                weights[name] = weight.cpu()
+        self.ranks.once(lambda: self._write(folder, weights))
+
+    def _write(self, folder: Path, weights: dict[str, Tensor]) -> None:
+        model = self.model
+        if model.can_generate():
             # Some models ship a temperature without do_sample, which transformers reads but refuses to write.
-            self.model.generation_config.do_sample = True
-        self.model.save_pretrained(folder)
+            model.generation_config.do_sample = True
+        model.save_pretrained(folder, state_dict=weights)
+        model.config.dtype = next(iter(self.ranks.dtypes.values()))  # transformers wrote that of the shards
+        model.config.save_pretrained(folder)
 
-    def state(self) -> dict[str, Any]:
+    def save_state(self, folder: Path) -> None:
         """All that `load_state` needs, beside the saved model, to go on bit for bit."""
-        return self.optimizer.state()
+        tensor_files.write(self.optimizer.state(), folder, alone=self.ranks.size == 1)
+        self.ranks.once(lambda: None)  # nobody leaves before all have written
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        self.optimizer.load_state(state)
+    def load_state(self, folder: Path) -> None:
+        """What as many ranks wrote, or any other number.  Raises `CheckpointError`."""
+        tensor_files.read(self.optimizer.state(), folder, alone=self.ranks.size == 1)
+        self.optimizer.round_masters()
 
 
-def _without_dropout(model: PreTrainedModel) -> None:
+def without_dropout(model: PreTrainedModel) -> None:
     """Dropout would make the policy differ from the sampler, which has none."""
     model.eval()
     for module in model.modules():

@@ -1,7 +1,7 @@
 """Checkpoints that are whole or not there.
 
     checkpoints/step-50/          model and tokenizer in Hugging Face format: `from_pretrained` and vLLM open it
-    checkpoints/step-50/trainer/  state.json and what the engine needs (optimizer.pt) to go on bit for bit, and
+    checkpoints/step-50/trainer/  state.json, what the engine needs (optimizer/) to go on bit for bit, and
                                   manifest.json with every file's sum
     checkpoints/best/             the model that did best on held-out problems, kept apart
 

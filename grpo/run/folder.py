@@ -29,6 +29,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from grpo.config import Cluster
 from grpo.errors import CheckpointError
 
 # Settings that a resumed run may change: they move its end, its files, its speed or its memory, not its mathematics
@@ -48,6 +49,7 @@ MAY_DIFFER = frozenset(
         "sampling.gpu_memory_utilization",
         "sampling.sync_tolerance",
         "sampling.backend",
+        *(f"cluster.{name}" for name in Cluster.model_fields),  # a run goes on with more machines, or fewer
     }
 )
 

@@ -8,8 +8,8 @@ log-probabilities come out; whoever trains never asks which of the two it was.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from grpo import config
 from grpo.errors import ConfigError
@@ -18,9 +18,10 @@ from grpo.types import Group, Prompt, SamplingParams
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Continuations", "Dtype", "Sampler", "make_sampler"]
+__all__ = ["Continuations", "Dtype", "RemoteSampler", "Sampler", "Way", "make_sampler"]
 
 Dtype = Literal["float32", "bfloat16"]
+Way = Literal["gloo", "nccl", "ipc"]  # how weights come from other processes: see `grpo.sampling.transfer`
 Continuations = Sequence[tuple[Sequence[int], Sequence[int]]]  # (prompt, what continues it), as token ids
 
 
@@ -53,6 +54,32 @@ class Sampler(Protocol):
     def close(self) -> None: ...
 
 
+class RemoteSampler(Sampler, Protocol):
+    """A sampler that is given weights by learners in other processes, over `grpo.sampling.transfer`.
+
+    An update is `start_update`, `receive` once or more, `finish_update`.  In between nothing is sampled: passes of
+    `sample` and `score` in other threads wait, and go on with the new weights.  An update that broke off leaves the
+    weights half new: the passes go on waiting for a whole update, which may come from a new group after `join`, and
+    raise `SamplerError` when none has come within twice the group's time limit.  `load_weights` is for the same process.
+    """
+
+    def join(self, way: Way, timeout: float, info: Mapping[str, Any]) -> None:
+        """Join a group of one learner rank and all samplers; a group joined before is left."""
+        ...
+
+    def start_update(self, step: int) -> None:
+        """Weights of `step` are about to come: wait for the pass that runs, and hold the next ones back."""
+        ...
+
+    def receive(self, info: Mapping[str, Any]) -> None:
+        """Take what comes over the group: `info` says which weights, of which shapes."""
+        ...
+
+    def finish_update(self) -> None:
+        """Serve the new weights, and let the passes go on."""
+        ...
+
+
 def make_sampler(
     settings: config.Sampling,
     model: str,
@@ -62,7 +89,9 @@ def make_sampler(
     device: Literal["cpu", "cuda"],
     context: int,  # tokens: longest prompt and completion together
     seed: int,
-) -> Sampler:
+    tensor_parallel: int = 1,  # devices of this sampler; more than one: weights come by `RemoteSampler`'s verbs only
+    transfer: Way | None = None,  # how weights come from other processes, if they do
+) -> RemoteSampler:
     if choose_backend(settings.backend) == "vllm":
         from grpo.sampling.vllm import VllmSampler
 

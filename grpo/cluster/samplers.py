@@ -1,0 +1,305 @@
+"""Samplers: engines in processes of their own, and all of them as one that samples.
+
+A call's prompts are dealt in shares, the longest prompts first, and a share goes to whoever is free.  It has a seed of
+its own, made of the call's and its number, so what it draws depends neither on who draws it nor on when.  If a sampler
+is lost, its share is asked again as a whole, and where the weights are the same it is the same share: the loss does not
+show in the run.
+
+A lost sampler is replaced by a new process, by us and not by Ray, which would hand out the new one under the old name.
+It serves the weights that its files have, so it gets no share before it was given the policy's and was checked.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from grpo.cluster.actors import BEAT, Actor, Whereabouts, first_ready, is_gone, result, results, whereabouts
+from grpo.cluster.runtime import Seats
+from grpo.errors import SamplerError
+from grpo.sampling import Sampler
+from grpo.sampling.transfer import Verb
+from grpo.types import Completion, Group, Problem, Prompt, SamplingParams
+
+AT_ONCE = 256  # completions that an engine draws side by side; a larger share would only wait inside
+
+MakeSampler = Callable[[], Sampler]
+
+
+class Share(NamedTuple):
+    """Some of a call's prompts, for one sampler to answer."""
+
+    indices: tuple[int, ...]
+    seed: int
+
+
+def deal(prompts: Sequence[Prompt], n: int, seed: int, samplers: int) -> list[Share]:
+    """As many shares as samplers, or more where that would be too much for each at once.
+
+    Sorted by length and dealt in turns, so that all take about as long; one share alone is the call as it stands.
+    """
+    count = 1 if samplers == 1 else min(len(prompts), max(samplers, math.ceil(len(prompts) * n / AT_ONCE)))
+    if count == 1:
+        return [Share(tuple(range(len(prompts))), seed)]
+    longest_first = sorted(range(len(prompts)), key=lambda index: (-len(prompts[index].token_ids), index))
+    seeds = [random.Random(f"{seed}/share/{number}").getrandbits(32) for number in range(count)]
+    return [Share(tuple(longest_first[number::count]), seeds[number]) for number in range(count)]
+
+
+class SamplerActor:
+    """One sampler.  It samples in several threads, and takes weights, scores and sleeps in another."""
+
+    def __init__(self) -> None:
+        self.dropped: set[str] = set()
+
+    @ray.method(concurrency_group="pulse")
+    def pulse(self) -> Whereabouts:
+        return whereabouts()
+
+    def open(self, make: MakeSampler) -> str:
+        self.sampler = make()
+        return self.sampler.name
+
+    @ray.method(concurrency_group="sampling", num_returns="streaming")
+    def sample(
+        self, call: str, prompts: Sequence[Prompt], n: int, params: SamplingParams
+    ) -> Iterator[tuple[int, tuple[Completion, ...], int]]:
+        """(index, completions, oldest step of the weights) of each prompt; ends early where `call` was dropped."""
+        for index, group in self.sampler.sample(prompts, n, params):
+            yield index, group.completions, group.policy_step
+            if call in self.dropped:
+                return
+
+    @ray.method(concurrency_group="pulse")
+    def drop(self, call: str) -> None:
+        self.dropped.add(call)
+
+    @ray.method(concurrency_group="control")
+    def control(self, verb: str, arguments: Mapping[str, Any]) -> Any:
+        return getattr(self.sampler, verb)(**arguments)
+
+
+_ACTOR: Any = ray.remote(concurrency_groups={"pulse": 1, "sampling": 16, "control": 1})(SamplerActor)
+
+
+class Channel:
+    """Rank 0's way to the samplers while weights are sent; `samplers` are (name, handle)."""
+
+    def __init__(self, samplers: Sequence[tuple[str, Any]], sizes: Sequence[int]) -> None:
+        self.sizes, self._samplers = sizes, samplers
+
+    def call(self, verb: Verb, arguments: Sequence[Mapping[str, Any]], timeout: float) -> None:
+        asked = zip(self._samplers, arguments, strict=True)
+        waiting = {handle.control.remote(verb, its): name for (name, handle), its in asked}
+        until = time.monotonic() + timeout
+        while waiting:
+            ready, _ = ray.wait(list(waiting), timeout=max(0.0, until - time.monotonic()))
+            if not ready:
+                raise SamplerError(f"{next(iter(waiting.values()))}: {verb} took longer than {timeout:g} seconds")
+            for ref in ready:
+                name = waiting.pop(ref)
+                try:
+                    result(ref)
+                except RayActorError:
+                    raise SamplerError(f"{name}: died during {verb}") from None
+
+
+@dataclass
+class Seat:
+    """A sampler's place, in which one process may follow another.
+
+    `serving`: this process has been given the policy's weights and was found to serve them.
+    """
+
+    number: int
+    name: str
+    actor: Actor
+    opening: Any  # until it is open: what says so
+    serving: bool = False
+    lost: int = 0  # processes in a row, since one last finished a share
+    shares: int = 0  # that it works on
+    since: float = 0.0  # when it began to work
+    busy: float = 0.0  # seconds
+
+    def begin(self) -> None:
+        if not self.shares:
+            self.since = time.monotonic()
+        self.shares += 1
+
+    def end(self, actor: Actor) -> None:
+        """Of a share, by `actor`: another process may sit here by now."""
+        if actor is self.actor:
+            self.shares, self.lost = self.shares - 1, 0
+            if not self.shares:
+                self.busy += time.monotonic() - self.since
+
+
+class Samplers:
+    """All seats.  `admit(seat)` is called for a process that has opened and does not serve yet, by whoever waits for a
+    sampler; it may leave it as it is, for another time.
+
+    `threads` and `cores` are a sampler's; `lives` is how many processes in a row a seat may lose.
+    """
+
+    def __init__(
+        self, where: Seats, make: MakeSampler, *, threads: int, bind: bool, timeout: float, lives: int
+    ) -> None:
+        self._where, self._make, self._threads, self._bind = where, make, threads, bind
+        self._timeout, self._lives = timeout, lives
+        self._lock = threading.RLock()
+        self.admit: Callable[[Seat], None] = lambda seat: None
+        self.seats: list[Seat] = []
+
+    def open(self) -> str:
+        """Start all processes and wait for them; the name of what samples.  Raises what kept one from opening."""
+        count = self._where.division.samplers
+        for number in range(count):
+            name = f"sampler {number + 1} of {count}"
+            self.seats.append(Seat(number, name, *self._start(number, name)))
+        return str(results([seat.opening for seat in self.seats], self.actors())[0])
+
+    def _start(self, number: int, name: str) -> tuple[Actor, Any]:
+        environment = {"OMP_NUM_THREADS": str(self._threads)}
+        if self._bind:  # else vLLM binds every engine of a machine to the same cores
+            cores = [(number * self._threads + i) % (os.cpu_count() or 1) for i in range(self._threads)]
+            environment["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, cores))
+        options = {**self._where.sampler(number), "max_restarts": 0, "runtime_env": {"env_vars": environment}}
+        handle = _ACTOR.options(**options).remote()
+        return Actor(name, handle, self._timeout), handle.open.remote(self._make)
+
+    def actors(self) -> list[Actor]:
+        return [seat.actor for seat in self.seats]
+
+    def opened(self) -> list[Seat]:
+        """Those whose process can be given weights; the others are on their way."""
+        return [seat for seat in self.seats if seat.serving or self._has_opened(seat)]
+
+    def _has_opened(self, seat: Seat) -> bool:
+        seat.actor.beat()
+        if not ray.wait([seat.opening], timeout=0)[0]:
+            return False
+        try:
+            result(seat.opening)
+        except (RayActorError, RayTaskError) as error:
+            self.lose(seat, seat.actor, error)
+            return False
+        return True
+
+    def lose(self, seat: Seat, actor: Actor, error: Exception) -> None:
+        """Start another process in the place of `actor`, which `error` was about, unless that has been done.
+
+        Raises `error` where the process is not gone, `SamplerError` where too many were lost.
+        """
+        with self._lock:
+            if seat.actor is not actor:
+                return
+            if not is_gone(actor):
+                raise error
+            seat.lost += 1
+            if seat.lost > self._lives:
+                raise SamplerError(
+                    f"{seat.name}: {actor.fate()}, as {seat.lost - 1} processes before it did without finishing any "
+                    "work; see Ray's logs of its worker for the reason, often memory"
+                ) from error
+            actor.kill()
+            seat.serving, seat.shares = False, 0
+            seat.actor, seat.opening = self._start(seat.number, seat.name)
+
+    def control(self, seats: Sequence[Seat], verb: str, **arguments: Any) -> list[Any]:
+        """What a verb gives on each of `seats`, asked side by side."""
+        actors = [seat.actor for seat in seats]
+        return results([actor.handle.control.remote(verb, arguments) for actor in actors], actors)
+
+    def sample(self, prompts: Sequence[Prompt], n: int, params: SamplingParams) -> Iterator[tuple[int, Group]]:
+        """Each group once, whatever becomes of samplers."""
+        call = _Call(self, prompts, n, params)
+        try:
+            yield from call.groups()
+        finally:
+            call.drop()
+
+    def busy(self) -> float:
+        """Seconds of work, of all of them."""
+        now = time.monotonic()
+        return sum(seat.busy + (now - seat.since if seat.shares else 0.0) for seat in self.seats)
+
+    def close(self) -> None:
+        for seat in self.seats:
+            seat.actor.kill()
+        self.seats = []
+
+
+class _Call:
+    """One call of `Samplers.sample`: what waits for a sampler, and who works on what."""
+
+    def __init__(self, samplers: Samplers, prompts: Sequence[Prompt], n: int, params: SamplingParams) -> None:
+        self.samplers, self.prompts, self.n, self.params = samplers, prompts, n, params
+        self.name = random.SystemRandom().randbytes(8).hex()
+        self.waiting = deque(deal(prompts, n, params.seed, len(samplers.seats)))
+        self.running: dict[Any, tuple[Seat, Actor, Share]] = {}  # by the stream of what comes of it
+        self.given: set[int] = set()
+
+    def groups(self) -> Iterator[tuple[int, Group]]:
+        while self.waiting or self.running:
+            self._hand_out()
+            if not self.running:
+                time.sleep(BEAT)  # until a process has opened, or a transfer is over
+                continue
+            actors = [actor for _, actor, _ in self.running.values()]
+            for stream in first_ready(list(self.running), actors, wait=BEAT):
+                found = self._next(stream)
+                if found is not None and found[0] not in self.given:  # a share that was asked again has it twice
+                    self.given.add(found[0])
+                    yield found
+
+    def _hand_out(self) -> None:
+        """A share for each sampler that has none of this call."""
+        at_work = {seat.number for seat, _, _ in self.running.values()}
+        for seat in self.samplers.seats:
+            if self.waiting and not seat.serving and self.samplers.opened():
+                self.samplers.admit(seat)
+            if self.waiting and seat.serving and seat.number not in at_work:
+                share = self.waiting.popleft()
+                asked = [_bare(self.prompts[index]) for index in share.indices]
+                params = replace(self.params, seed=share.seed)
+                stream = seat.actor.handle.sample.remote(self.name, asked, self.n, params)
+                self.running[stream] = (seat, seat.actor, share)
+                seat.begin()
+
+    def _next(self, stream: Any) -> tuple[int, Group] | None:
+        """The next group of a share; None where that was all, or where its sampler is lost."""
+        seat, actor, share = self.running[stream]
+        try:
+            place, completions, step = result(next(stream))
+        except StopIteration:
+            del self.running[stream]
+            seat.end(actor)
+            return None
+        except (RayActorError, RayTaskError) as error:
+            del self.running[stream]
+            self.waiting.appendleft(share)
+            self.samplers.lose(seat, actor, error)
+            return None
+        index = share.indices[place]
+        return index, Group(self.prompts[index], completions, step)
+
+    def drop(self) -> None:
+        """What still runs is of no more use."""
+        for seat, actor, _ in self.running.values():
+            actor.handle.drop.remote(self.name)
+            seat.end(actor)
+
+
+def _bare(prompt: Prompt) -> Prompt:
+    """What a sampler reads of it.  The facts of a problem, all its tests say, stay here."""
+    return replace(prompt, problem=Problem(prompt.problem.id, ({},), {}))

@@ -1,0 +1,153 @@
+"""A model that is never whole in one place: outlined without memory, tried on a small twin, and filled from its files,
+each rank with its own part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from copy import deepcopy
+from math import ceil
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from accelerate import init_empty_weights
+from safetensors import safe_open
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+from transformers.utils.hub import cached_file, get_checkpoint_shard_files
+
+from grpo.errors import ModelError
+from grpo.learning.loading import build, check_place, load_model
+from grpo.learning.logprobs import Choice, decide
+from grpo.learning.policy import without_dropout
+
+VOCABULARY = 256  # tokens of a twin; its layers are what is tried
+
+
+class Placed(Protocol):
+    """What is asked of the ranks: `grpo.learning.sharded.Shards`."""
+
+    rank: int
+    size: int
+    device: torch.device  # that computes, where buffers are
+    home: torch.device  # of the shards
+    root: nn.Module
+
+    def once(self, act: Callable[[], None]) -> None: ...
+
+
+def on_meta(name: str, revision: str | None, *, dtype: str) -> PreTrainedModel:
+    """The model with parameters that take no memory.  Its buffers are real: the rotary ones are in no file."""
+    check_place(name)
+    model = build(name, revision, dtype=dtype, within=init_empty_weights(include_buffers=False))
+    model.tie_weights()
+    with suppress(OSError):  # not every model has one
+        model.generation_config = GenerationConfig.from_pretrained(name, revision=revision or "main")
+    model.eval()
+    return model
+
+
+def choose_on_twin(model: PreTrainedModel, device: torch.device) -> Choice:
+    """How `model` can compute, tried on a smaller one: random weights, few tokens, and as many of the first layers as
+    show every kind of layer."""
+    config = deepcopy(model.config)
+    text: Any = config.get_text_config()
+    layers = text.num_hidden_layers
+    kept = _layers_of_every_kind(model, layers)
+    for key, value in list(vars(text).items()):
+        if isinstance(value, list) and len(value) == layers:  # what is said layer by layer, as in layer_types
+            setattr(text, key, value[:kept])
+    text.num_hidden_layers = kept
+    text.vocab_size, text.pad_token_id = min(text.vocab_size, VOCABULARY), None
+    with torch.random.fork_rng(), device:
+        torch.manual_seed(0)
+        twin: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=model.dtype).eval()
+    without_dropout(twin)
+    return decide(twin)
+
+
+def _layers_of_every_kind(model: PreTrainedModel, count: int) -> int:
+    """The fewest first layers that have every kind; all where they are in no list."""
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) == count]
+    if not lists:
+        return count
+    types = getattr(model.config.get_text_config(), "layer_types", None) or [""] * count
+    kinds = [
+        (kind, *((name, type(module).__name__) for name, module in layer.named_modules()))
+        for kind, layer in zip(types, lists[0], strict=True)
+    ]
+    return 1 + max(kinds.index(kind) for kind in kinds)
+
+
+def fill(ranks: Placed, model: PreTrainedModel, name: str, revision: str | None, *, dtype: str) -> None:
+    """Give `model`, sharded and still on "meta", the weights from the files of `name`.
+
+    Raises `ModelError` on every rank.
+    """
+    ranks.root._apply(lambda t: torch.empty_like(t, device=ranks.home) if t.is_meta else t.to(ranks.device))
+    model.tie_weights()  # each module has got a parameter of its own
+    names = model.state_dict(keep_vars=True)
+    wanted = {name: weight for name, weight in names.items() if _first_name(names, weight) == name}
+    files = _weight_files(name, revision)
+    found = {name: shape for path in files for name, shape in _shapes(path).items() if name in names}
+    if found == {name: tuple(weight.shape) for name, weight in wanted.items()}:
+        for path in files:
+            with safe_open(path, framework="pt") as file:
+                for weight in set(file.keys()) & set(wanted):
+                    _take(wanted[weight], ranks, file.get_slice(weight).__getitem__)
+        return
+    # transformers renames or rearranges what is there, or refuses it.
+    whole: dict[str, Tensor] = {}
+    ranks.once(lambda: whole.update(_loaded(name, revision, names, dtype=dtype)))
+    for weight, target in wanted.items():
+        values = whole[weight] if ranks.rank == 0 else torch.empty(target.shape)
+        values = values.to(ranks.device, target.dtype)
+        dist.broadcast(values, 0)
+        _take(target, ranks, values.__getitem__)
+
+
+@torch.no_grad()
+def _take(target: Tensor, ranks: Placed, read: Callable[[slice], Tensor]) -> None:
+    """This rank's part of what `read` gives row by row.  FSDP cuts as `torch.chunk` does."""
+    if isinstance(target, DTensor):
+        local, rows = target.to_local(), ceil(target.shape[0] / ranks.size)
+        start = min(ranks.rank * rows, target.shape[0])
+        local.copy_(read(slice(start, start + local.shape[0])))
+    else:
+        target.copy_(read(slice(None)))
+
+
+def _first_name(names: Mapping[str, Tensor], weight: Tensor) -> str:
+    """Of those that tied weights have."""
+    return next(name for name, other in names.items() if other is weight)
+
+
+def _loaded(name: str, revision: str | None, names: Mapping[str, Tensor], *, dtype: str) -> dict[str, Tensor]:
+    loaded = load_model(name, revision, dtype=dtype, device="cpu").state_dict()
+    for alias, weight in names.items():
+        first = _first_name(names, weight)
+        if not torch.equal(loaded[alias], loaded[first]):
+            raise ModelError(
+                f"{name}: its config.json says that {alias} is {first}, and its files have two; "
+                "set tie_word_embeddings = false there"
+            )
+    return loaded
+
+
+def _weight_files(name: str, revision: str | None) -> list[str]:
+    """Paths of safetensors files; none where a model has only others."""
+
+    def find(file: str) -> str | None:
+        return cached_file(name, file, revision=revision, _raise_exceptions_for_missing_entries=False)
+
+    if index := find("model.safetensors.index.json"):
+        paths: list[str] = get_checkpoint_shard_files(name, index, revision=revision)[0]
+        return sorted(set(paths))
+    return [path for path in [find("model.safetensors")] if path]
+
+
+def _shapes(path: str) -> dict[str, tuple[int, ...]]:
+    with safe_open(path, framework="pt") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  no mapping
