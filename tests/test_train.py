@@ -252,7 +252,7 @@ def test_a_run_folder_says_what_auto_came_to(whole: tuple[Config, Path]) -> None
     assert 'device = "cpu"' in text
     assert 'dtype = "float32"' in text
     assert "tokens_per_microbatch = 2048" in text
-    assert '"auto"' not in text.replace('address = "auto"', '')  # where to look, which is asked anew
+    assert '"auto"' not in text.replace('address = "auto"', "")  # where to look, which is asked anew
 
 
 def test_resume_with_other_mathematics_is_refused(whole: tuple[Config, Path]) -> None:

@@ -68,7 +68,11 @@ def main(spec: dict[str, Any]) -> None:
     context = max(prompt + new for _, _, prompt, new in spec["asked"])
     with (
         assemble.open_scorer(config.reward, chat=config.data.chat, workers=1, failed=None) as scorer,
-        closing(assemble.open_engine(config, files, files, context=context, step=0, checkpoint=None)) as engine,
+        closing(
+            assemble.open_engine(
+                config, files, files, context=context, step=0, checkpoint=None, folder=Path(spec["folder"])
+            )
+        ) as engine,
     ):
         if not spec["ends"]:
             never_end(engine.sampler)

@@ -62,6 +62,7 @@ class Plan:
     max_staleness: int = 0
     share: int = 256  # completions at most; never less than one group
     recompute: bool = True  # make the cache anew for new weights
+    oldest_first: bool = False  # whoever waits for a slot of a sampler: by step, else as they came
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class _Sampler:
     """A stretch is the time between two changes of what runs.  All counts of tokens are those at its start."""
 
     running: list[tuple[int, int, int, _Group]] = field(default_factory=list)  # heap: last step, order, tokens, group
-    waiting: deque[tuple[int, _Group]] = field(default_factory=deque)
+    waiting: list[tuple[int, int, int, _Group]] = field(default_factory=list)  # heap: rank, order, tokens, group
     share: Counter[int] = field(default_factory=Counter)  # completions that it still owes, by step
     clock: int = 0  # decoding steps done
     context: int = 0  # tokens in the cache
@@ -161,13 +162,16 @@ class Pipeline:
     def _take(self, sampler: _Sampler, step: int) -> None:
         if self.shares[step]:
             groups = self.shares[step].popleft()
-            sampler.waiting.extend((length, group) for group in groups for length in group.lengths)
+            rank = step if self.plan.oldest_first else 0
+            for group in groups:
+                for length in group.lengths:
+                    heapq.heappush(sampler.waiting, (rank, next(self.order), length, group))
             sampler.share[step] = sum(len(group.lengths) for group in groups)
 
     def _stretch(self, sampler: _Sampler, before: float = 0.0) -> None:
         """Begin one: whoever waits joins while there are slots, and it lasts to the next end of a completion."""
         while sampler.waiting and len(sampler.running) < self.costs.decode.slots:
-            length, group = sampler.waiting.popleft()
+            _, _, length, group = heapq.heappop(sampler.waiting)
             if group.oldest is None:  # the rest of its group finds the prompt in the cache
                 group.oldest = self.published
                 before += self.costs.decode.prefill * self.prompt
@@ -271,10 +275,13 @@ class Pipeline:
         self.marks.append((self.now, self.learner_busy, sum(s.busy_until(self.now) for s in self.samplers)))
 
     def _outcome(self) -> Outcome:
-        """Of the steps between the publish with which the pipeline is full and the last whose successors were asked."""
-        k = self.plan.max_staleness
-        first = k + 1 if k and len(self.steps) > 2 * k + 1 else 0
-        last = len(self.steps) - k if first else len(self.steps)
+        """Of the steps between the publish with which the pipeline is full and the last whose successors were asked.
+
+        The steps under way tend to end together, so what is looked at is a multiple of them.
+        """
+        together = self.plan.max_staleness + 1
+        rounds = (len(self.steps) - self.plan.max_staleness) // together - 1
+        first, last = (together, (rounds + 1) * together) if rounds > 0 and together > 1 else (0, len(self.steps))
         (begun, learner, samplers), (ended, learner_end, samplers_end) = self.marks[first], self.marks[last]
         elapsed = ended - begun
         lags = Counter(lag for step, lag in self.lags if first < step <= last)

@@ -47,7 +47,7 @@ class Found:
 
 def ask(model: Model, work: Work, split: Split, gpus: int, steps: int = 0) -> Found:
     """Enough steps for the pipeline to fill and then to show what it does."""
-    count = steps or (3 if split.max_staleness == 0 else 2 * split.max_staleness + 4)
+    count = steps or (3 if split.max_staleness == 0 else 3 * split.max_staleness + 2)
     return Found(split, gpus, simulate(plan(split), costs(model, work, split), work.prompt, work.steps(count)))
 
 
