@@ -211,17 +211,30 @@ def _open_models(
     """What a rank of a cluster's learners has, its part of each model; called on all of them."""
     from grpo.learning.sharded import open_sharded, open_sharded_frozen
 
-    common = {"dtype": place.dtype, "device": place.device, "temperature": config.sampling.temperature}
-    optim, checkpointing = config.optim, config.model.gradient_checkpointing
     files = start if checkpoint is None else replace(start, name=str(checkpoint), revision=None)
-    policy = open_sharded(files.name, files.revision, optim=optim, gradient_checkpointing=checkpointing, **common)
+    policy = open_sharded(
+        files.name,
+        files.revision,
+        dtype=place.dtype,
+        device=place.device,
+        optim=config.optim,
+        temperature=config.sampling.temperature,
+        gradient_checkpointing=config.model.gradient_checkpointing,
+    )
     if policy.model.num_parameters() < ONE_THREAD:
         torch.set_num_threads(1)
     if checkpoint is not None:
         policy.load_state(checkpoint / OPTIMIZER)
     models: dict[Whose, LanguageModel] = {"policy": policy}
     if config.objective.kl_coef:
-        models["reference"] = open_sharded_frozen(start.name, start.revision, optim=optim, **common)
+        models["reference"] = open_sharded_frozen(
+            start.name,
+            start.revision,
+            dtype=place.dtype,
+            device=place.device,
+            optim=config.optim,
+            temperature=config.sampling.temperature,
+        )
     return models
 
 

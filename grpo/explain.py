@@ -22,7 +22,7 @@ from rich.table import Table
 from torch import Tensor
 
 from grpo.algorithm import JudgedGroup, Sample, Trainer, policy_loss
-from grpo.engine.local import LocalEngine
+from grpo.engine import Engine
 from grpo.errors import DataError
 from grpo.learning.batch import Batch
 from grpo.metrics import gold_of
@@ -116,7 +116,7 @@ def _chosen(groups: Sequence[JudgedGroup], problem: str | None) -> JudgedGroup:
 
 
 def contributions(
-    trainer: Trainer, engine: LocalEngine, batch: Batch, share: Sequence[Sample], group: JudgedGroup
+    trainer: Trainer, engine: Engine, batch: Batch, share: Sequence[Sample], group: JudgedGroup
 ) -> tuple[float, dict[int, Explained]]:
     """The gradient norm of `batch`, and the numbers of the group's completions in it, by their place in the group."""
     loss = partial(policy_loss, objective=trainer.objective)

@@ -22,7 +22,7 @@ from grpo.algorithm import StepResult, Trainer
 from grpo.assemble import ModelFiles
 from grpo.config import Config, Reward
 from grpo.config_file import load_config
-from grpo.engine.local import LocalEngine
+from grpo.engine import Engine
 from grpo.errors import DataError
 from grpo.interrupt import StopRequest
 from grpo.learning.optimizer import learning_rate
@@ -48,7 +48,7 @@ class OpenStep:
     """A recorded run that was opened again; it stands before the step that is next."""
 
     config: Config
-    engine: LocalEngine
+    engine: Engine
     scorer: Scorer
     trainer: Trainer
     prompts: Sequence[Prompt]

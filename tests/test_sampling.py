@@ -379,10 +379,10 @@ def test_the_canary_fires_when_vllms_tied_head_stays_stale(
 ) -> None:
     """What vLLM's CPU backend does by itself when the head comes under the embedding's name only.
 
-    When this fails, the mending in grpo/sampling/vllm.py can go.
+    When this fails, the mending in grpo/sampling/vllm_worker.py can go.
     """
     served.load_weights(reference.state_dict().items(), 0)
-    monkeypatch.setattr("grpo.sampling.vllm.repack_tied_heads", lambda model: None)
+    monkeypatch.setattr("grpo.sampling.vllm_worker.repack_tied_heads", lambda model: None)
     policy = make_model(tied=True, seed=1)
     assert gap_after(served, policy, tolerance=0) > 0.5
     with pytest.raises(SamplerError, match="does not serve the policy's weights"):
@@ -407,6 +407,9 @@ class Recorder:
     def collective_rpc(self, method: str, args: tuple[Any, ...]) -> None:
         self.calls.append((method,))
 
+    def set_weight_version(self, version: str) -> None:
+        self.calls.append(("version", version))
+
 
 @pytest.mark.parametrize("served", [BACKENDS[0]], indirect=True)
 @pytest.mark.parametrize("folder", [True], ids=["tied"], indirect=True)
@@ -425,9 +428,10 @@ def test_after_sleep_nothing_is_sampled_until_weights_have_come_and_the_cache_co
         ("wake_up", "weights"),
         ("receive_weights",),
         ("wake_up", "kv_cache"),
+        ("version", "1"),
     ]
     served.load_weights([], 2)
-    assert served._engine.calls[4:] == [("receive_weights",)]
+    assert served._engine.calls[5:] == [("receive_weights",), ("version", "2")]
 
 
 # Manners

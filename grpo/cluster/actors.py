@@ -22,6 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from grpo.errors import GrpoError
 
 BEAT = 1.0  # seconds between looks at who still answers
+START = 600.0  # seconds that a process may take until it first answers: it imports, perhaps from a slow disk
 NOTICE = 5.0  # seconds that Ray may take to see that a process has ended
 
 
@@ -60,7 +61,7 @@ class Actor:
             with contextlib.suppress(RayError):  # dead: what was asked of it says so
                 self.place = ray.get(self._pulse)
             self._pulse = None
-        elif now - self._asked > self.timeout:
+        elif now - self._asked > (START if self.place is None else self.timeout):
             self.frozen = True
             self.kill()
 
@@ -91,7 +92,8 @@ def first_ready(refs: Sequence[Any], actors: Iterable[Actor], *, wait: float | N
         ready, _ = ray.wait(list(refs), num_returns=1, timeout=left)
         if ready:
             # ray.wait gives one; the others that are done cost no waiting.
-            return ray.wait(list(refs), num_returns=len(refs), timeout=0)[0]
+            done, _ = ray.wait(list(refs), num_returns=len(refs), timeout=0)
+            return list(done)
         for actor in actors:
             actor.beat()
         if until is not None and time.monotonic() >= until:

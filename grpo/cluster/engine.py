@@ -79,10 +79,13 @@ class RayEngine:
         samplers.admit = self._admit
 
     def open(self, step: int, checkpoint: Path | None) -> None:
-        """Start everybody; learners and samplers at the same time, unless they share devices."""
-        self._sampler_name = self.samplers.open()  # first: vLLM measures what memory is free
-        self.name = f"{len(self.samplers.seats)} × {self._sampler_name}"
+        """Start everybody, at the same time unless they share devices: vLLM measures what memory is free."""
+        self.samplers.start()
+        if self._by_turns:
+            self.samplers.wait()
         self.learners.open(checkpoint)
+        self._sampler_name = self.samplers.wait()
+        self.name = f"{len(self.samplers.seats)} × {self._sampler_name}"
         reason = self.learners.call("fallback")
         self.remarks: tuple[str, ...] = (
             (f"computes each prompt once per completion, because {reason}",) if reason else ()

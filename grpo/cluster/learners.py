@@ -126,6 +126,8 @@ class Learners:
         """
         stored = [ray.put(value) if isinstance(value, Batch | Sequences) else value for value in arguments]
         with self._lock:
+            if not self.actors:
+                raise LearnerLost("learners: are gone, and were not opened again")
             started = time.monotonic()
             try:
                 return self._results(method, stored, beside)[0]

@@ -56,7 +56,8 @@ def divide(settings: Cluster, *, gpus: int, nodes: int) -> Division | None:
 
 
 def _without_devices(settings: Cluster) -> Division:
-    learners, samplers = (1 if number == "auto" else number for number in (settings.learners, settings.samplers))
+    learners = 1 if settings.learners == "auto" else settings.learners
+    samplers = 1 if settings.samplers == "auto" else settings.samplers
     return Division(learners, samplers, settings.tensor_parallel, False, "there are no GPUs, only processors")
 
 
@@ -66,11 +67,10 @@ def _of_devices(settings: Cluster, gpus: int, nodes: int) -> Division:
     together = nodes == 1 and settings.max_staleness == 0 and width == 1 and settings.samplers == settings.learners
     if settings.colocate is True or (settings.colocate == "auto" and together):
         return _colocated(settings, gpus)
-    learners, samplers = settings.learners, settings.samplers
-    if learners == "auto":
-        learners = max(1, gpus // 4) if samplers == "auto" else max(1, gpus - samplers * width)
-    if samplers == "auto":
-        samplers = max(1, (gpus - learners) // width)
+    quarter = max(1, gpus // 4)
+    left = quarter if settings.samplers == "auto" else max(1, gpus - settings.samplers * width)
+    learners = left if settings.learners == "auto" else settings.learners
+    samplers = max(1, (gpus - learners) // width) if settings.samplers == "auto" else settings.samplers
     why = "their numbers are set"
     if "auto" in (settings.learners, settings.samplers):
         why = f"sampling takes longer than learning, and these are {gpus} GPUs"

@@ -33,7 +33,10 @@ class Machines:
 @contextmanager
 def connected(address: str) -> Iterator[Machines]:
     """Within it there is a Ray cluster: the one at `address`, or for "auto" the one that this machine belongs to, or
-    else one of its own, which ends with the context."""
+    else one of its own, which ends with the context.  A process that has one already keeps it."""
+    if ray.is_initialized():
+        yield _machines()
+        return
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     logging.getLogger("ray").setLevel(logging.ERROR)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # actors without a GPU see what we see
@@ -55,10 +58,14 @@ def connected(address: str) -> Iterator[Machines]:
         for number, handler in handlers.items():  # Ray takes SIGTERM for itself
             signal.signal(number, handler)
     try:
-        alive = [node for node in ray.nodes() if node["Alive"]]
-        yield Machines(len(alive), int(ray.cluster_resources().get("GPU", 0)))
+        yield _machines()
     finally:
         ray.shutdown()
+
+
+def _machines() -> Machines:
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    return Machines(len(alive), int(ray.cluster_resources().get("GPU", 0)))
 
 
 @dataclass(frozen=True)

@@ -160,12 +160,14 @@ class Samplers:
         self.admit: Callable[[Seat], None] = lambda seat: None
         self.seats: list[Seat] = []
 
-    def open(self) -> str:
-        """Start all processes and wait for them; the name of what samples.  Raises what kept one from opening."""
+    def start(self) -> None:
         count = self._where.division.samplers
         for number in range(count):
             name = f"sampler {number + 1} of {count}"
             self.seats.append(Seat(number, name, *self._start(number, name)))
+
+    def wait(self) -> str:
+        """Until all have opened; the name of what samples.  Raises what kept one from opening."""
         return str(results([seat.opening for seat in self.seats], self.actors())[0])
 
     def _start(self, number: int, name: str) -> tuple[Actor, Any]:

@@ -61,6 +61,10 @@ class Engine(Rollouts, Protocol):
         """One optimizer step on the gradient of `loss`, accumulated over micro-batches."""
         ...
 
+    def gradients(self, batch: Batch, loss: Loss) -> dict[str, Tensor]:
+        """The gradient of `loss` by weight, in float32, moving nothing."""
+        ...
+
     def publish(self, step: int) -> float:
         """Give every sampler the policy's weights, as those of `step`, and check that they arrived (the canary).
 

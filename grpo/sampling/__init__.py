@@ -1,7 +1,7 @@
 """Who answers the prompts: one protocol, and two samplers behind it.
 
-`vllm.py` is the fast one, in this process, and the only file that imports vLLM.  `hf.py` is plain transformers: it
-runs on any machine and is what vLLM's numbers are held against.  Token ids go in, token ids and their
+`vllm.py` is the fast one, in this process; it and its two neighbours are all that import vLLM.  `hf.py` is plain
+transformers: it runs on any machine and is what vLLM's numbers are held against.  Token ids go in, token ids and their
 log-probabilities come out; whoever trains never asks which of the two it was.
 """
 
@@ -60,7 +60,7 @@ class RemoteSampler(Sampler, Protocol):
     An update is `start_update`, `receive` once or more, `finish_update`.  In between nothing is sampled: passes of
     `sample` and `score` in other threads wait, and go on with the new weights.  An update that broke off leaves the
     weights half new: the passes go on waiting for a whole update, which may come from a new group after `join`, and
-    raise `SamplerError` when none has come within twice the group's time limit.  `load_weights` is for the same process.
+    raise `SamplerError` when none has come within twice the group's time limit.
     """
 
     def join(self, way: Way, timeout: float, info: Mapping[str, Any]) -> None:
@@ -95,7 +95,17 @@ def make_sampler(
     if choose_backend(settings.backend) == "vllm":
         from grpo.sampling.vllm import VllmSampler
 
-        return VllmSampler(settings, model, revision=revision, dtype=dtype, device=device, context=context, seed=seed)
+        return VllmSampler(
+            settings,
+            model,
+            revision=revision,
+            dtype=dtype,
+            device=device,
+            context=context,
+            seed=seed,
+            tensor_parallel=tensor_parallel,
+            transfer=transfer,
+        )
     from grpo.sampling.hf import TransformersSampler
 
     return TransformersSampler(model, revision=revision, dtype=dtype, device=device, context=context)

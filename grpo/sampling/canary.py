@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from grpo.errors import SamplerError
-from grpo.sampling import Continuations, Dtype, Sampler
+from grpo.sampling import Continuations, Dtype
 from grpo.types import Group
 
 TOLERANCE: dict[Dtype, float] = {"float32": 1e-3, "bfloat16": 0.1}  # mean |Δ log-probability| per token
@@ -24,13 +25,21 @@ TOLERANCE: dict[Dtype, float] = {"float32": 1e-3, "bfloat16": 0.1}  # mean |Δ l
 Logprobs = list[list[float]]  # of each sequence's completion tokens
 
 
+class Scoring(Protocol):
+    """As much of a sampler as is looked at."""
+
+    name: str
+
+    def score(self, sequences: Continuations) -> Logprobs: ...
+
+
 class Canary:
     """Of one sampler and the policy it serves; remembers the last probe and what both sides said of it.
 
     `tolerance` is the largest mean |Δ log-probability| that is put down to rounding; 0 allows any.
     """
 
-    def __init__(self, sampler: Sampler, policy_score: Callable[[Continuations], Logprobs], tolerance: float) -> None:
+    def __init__(self, sampler: Scoring, policy_score: Callable[[Continuations], Logprobs], tolerance: float) -> None:
         self._sampler, self._policy_score, self._tolerance = sampler, policy_score, tolerance
         self._last: tuple[Continuations, Logprobs, Logprobs] | None = None
 

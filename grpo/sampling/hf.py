@@ -8,8 +8,9 @@ it disturbs nothing outside.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import torch
@@ -18,8 +19,9 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from grpo.errors import ModelError, SamplerError
 from grpo.products import fast_products
-from grpo.sampling import Continuations, Dtype
+from grpo.sampling import Continuations, Dtype, Way, gloo
 from grpo.sampling.tokens import Vocabulary, first_line, not_numbers
+from grpo.sampling.turn import Turns
 from grpo.types import Completion, Group, Prompt, SamplingParams
 
 BATCH_TOKENS = 65536  # prompt and completion tokens, padding included, held in the key-value cache at a time
@@ -66,6 +68,8 @@ class TransformersSampler:
         self.name = f"transformers {transformers.__version__} on {device}, {dtype}"
         self._vocabulary = Vocabulary(model, revision, context)
         self._step = 0
+        self._turns = Turns()
+        self._group: gloo.Group | None = None
         try:
             opened: Any = transformers.AutoModelForCausalLM.from_pretrained(
                 model, revision=revision, dtype=getattr(torch, dtype), output_loading_info=True
@@ -83,7 +87,8 @@ class TransformersSampler:
         for indices in _batches([len(prompt.token_ids) for prompt in prompts], n, params.max_tokens):
             batch = [prompts[i] for i in indices]
             try:
-                completions = self._complete(batch, n, params, draws)
+                with self._turns.one():
+                    completions, step = self._complete(batch, n, params, draws), self._step
             except RuntimeError as error:  # torch has an OutOfMemoryError for GPUs, and for processors only a text
                 if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
                     raise
@@ -92,7 +97,7 @@ class TransformersSampler:
                     "lower sampling.max_tokens or sampling.group_size"
                 ) from error
             for row, (index, prompt) in enumerate(zip(indices, batch, strict=True)):
-                yield index, Group(prompt, tuple(completions[row * n : (row + 1) * n]), self._step)
+                yield index, Group(prompt, tuple(completions[row * n : (row + 1) * n]), step)
 
     @torch.inference_mode()
     @fast_products()
@@ -170,7 +175,8 @@ class TransformersSampler:
 
     @torch.inference_mode()
     def score(self, sequences: Continuations) -> list[list[float]]:
-        return [self._score(prompt, completion) for prompt, completion in sequences]
+        with self._turns.one():
+            return [self._score(prompt, completion) for prompt, completion in sequences]
 
     def _score(self, prompt: Sequence[int], completion: Sequence[int]) -> list[float]:
         """One sequence by itself: no padding, nothing to get wrong."""
@@ -180,8 +186,13 @@ class TransformersSampler:
         scores: list[float] = logprobs_TV.gather(1, ids_BS[0, len(prompt) :, None])[:, 0].tolist()
         return scores
 
-    @torch.no_grad()
     def load_weights(self, named_tensors: Iterable[tuple[str, torch.Tensor]], step: int) -> None:
+        with self._turns.one():
+            self._take(named_tensors, step)
+            self._step = step
+
+    @torch.no_grad()
+    def _take(self, named_tensors: Iterable[tuple[str, torch.Tensor]], step: int) -> None:
         own = self._model.state_dict()
         # A tied head is the embedding under a second name: giving either gives both.
         missing = {parameter.data_ptr(): name for name, parameter in self._model.named_parameters()}
@@ -198,7 +209,32 @@ class TransformersSampler:
                 f"{self.name}: {len(missing)} weights were not given at step {step} ({next(iter(missing.values()))} "
                 "for one); the learner and the sampler must be made from the same model"
             )
-        self._step = step
+
+    def join(self, way: Way, timeout: float, info: Mapping[str, Any]) -> None:
+        if way != "gloo":
+            raise SamplerError(f"{self.name}: takes weights by gloo only, and is given them by {way}")
+        self._turns.limit = timeout
+        with self._turns.verb():
+            if self._group is not None:
+                self._group.close()
+            where = (info["address"], info["port"], info["rank_offset"], info["world"])
+            self._group, self._chunk_bytes = gloo.Group.join(*where, timeout), info["chunk_bytes"]
+
+    def start_update(self, step: int) -> None:
+        with self._turns.verb():
+            self._turns.start_update(step)
+
+    def receive(self, info: Mapping[str, Any]) -> None:
+        with self._turns.verb():
+            if self._group is None:
+                raise SamplerError(f"{self.name}: is given weights before it has joined a transfer group")
+            chunks = self._group.receive(gloo.from_plain(**info), self._chunk_bytes)
+            self._take(chain.from_iterable(chunks), self._turns.step)
+
+    def finish_update(self) -> None:
+        with self._turns.verb():
+            self._step = self._turns.step
+            self._turns.finish_update()
 
     def sleep(self) -> None:
         """Nothing to give back: the key-value cache lives only while a batch is sampled."""
@@ -208,6 +244,8 @@ class TransformersSampler:
 
     def close(self) -> None:
         self._model = None
+        if self._group is not None:
+            self._group.close()
 
 
 def _batches(prompt_lengths: Sequence[int], n: int, max_tokens: int) -> Iterator[list[int]]:

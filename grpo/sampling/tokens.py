@@ -13,7 +13,7 @@ from typing import Any
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from grpo.errors import ConfigError, DataError, ModelError, SamplerError
-from grpo.types import Completion, Prompt
+from grpo.types import Completion, Prompt, Span
 
 
 class Vocabulary:
@@ -31,6 +31,9 @@ class Vocabulary:
         except OSError:  # the file is optional
             self._generation = GenerationConfig()
         self._refuse_context_beyond_the_model(model)
+
+    def refuse_indivisible_heads(self, tensor_parallel: int) -> None:
+        refuse_indivisible_heads(self._config, tensor_parallel)
 
     def _refuse_context_beyond_the_model(self, model: str) -> None:
         limit = getattr(self._config.get_text_config(), "max_position_embeddings", None)
@@ -59,9 +62,25 @@ class Vocabulary:
                     "lower sampling.max_tokens or drop the problem"
                 )
 
-    def completion(self, token_ids: Sequence[int], logprobs: Sequence[float], stopped: bool) -> Completion:
+    def completion(
+        self, token_ids: Sequence[int], logprobs: Sequence[float], stopped: bool, spans: tuple[Span, ...] = ()
+    ) -> Completion:
         text = self.tokenizer.decode(token_ids, skip_special_tokens=True)
-        return Completion(tuple(token_ids), tuple(logprobs), text, "stop" if stopped else "length")
+        return Completion(tuple(token_ids), tuple(logprobs), text, "stop" if stopped else "length", spans)
+
+
+def refuse_indivisible_heads(model_config: Any, tensor_parallel: int) -> None:
+    """Every device of a sampler computes as many heads; key-value heads may be fewer than devices, then each is kept by
+    several.  Raises `ConfigError`."""
+    text = model_config.get_text_config()
+    heads = text.num_attention_heads
+    shared = getattr(text, "num_key_value_heads", None) or heads
+    if heads % tensor_parallel or (shared % tensor_parallel and tensor_parallel % shared):
+        allowed = [n for n in range(1, heads + 1) if not heads % n and not (shared % n and n % shared)]
+        raise ConfigError(
+            f"cluster.tensor_parallel = {tensor_parallel}: the model's {heads} attention heads ({shared} for keys and "
+            f"values) cannot be divided among as many devices; one of {', '.join(map(str, allowed))} can"
+        )
 
 
 def not_numbers(sampler: str) -> SamplerError:

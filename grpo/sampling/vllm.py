@@ -1,4 +1,4 @@
-"""vLLM behind the `Sampler` protocol, inside this process, and the only file that imports it.
+"""vLLM behind the `RemoteSampler` protocol, inside this process.  `vllm_worker.py` is what runs beside its model.
 
 In this process (no engine process, no worker process) because then a start takes seconds, new weights are handed over
 as tensors rather than files, and learner and sampler can share one GPU by turns.
@@ -9,8 +9,10 @@ What it costs to be a good guest, all of it seen with vLLM 0.32:
 - Seeds per request crash on CPUs as soon as a prompt is split over two passes, and on GPUs they draw row by row.  We
   seed the process's generators around each engine pass instead, add all requests before the first, and forget cached
   prefixes between calls: then the schedule, and with it every draw and rounding, depends on the call alone.
-- With tied embeddings the CPU backend keeps a packed copy of the output head that a reload does not renew, unless the
-  head is also given under its own name.
+- Threads may call at the same time, and their requests then run together; whoever makes a pass hands all that it
+  finished to the calls that asked.  vLLM knows nothing of threads, so passes and updates of the weights take turns.
+- While requests run, a plain `reset_prefix_cache` keeps the old weights' keys and values and only returns False.  With
+  `reset_running_requests` they are computed again, and the requests go on.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ import os
 import random
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
@@ -30,9 +33,10 @@ import torch
 
 from grpo import config
 from grpo.errors import GrpoError, SamplerError
-from grpo.sampling import Continuations, Dtype
+from grpo.sampling import Continuations, Dtype, Way
 from grpo.sampling.tokens import Vocabulary, not_numbers
-from grpo.types import Completion, Group, Prompt, SamplingParams
+from grpo.sampling.turn import Turns
+from grpo.types import Completion, Group, Prompt, SamplingParams, Span
 
 CPU_MEMORY = 8 * 2**30  # bytes that sampling.gpu_memory_utilization is a share of on CPUs
 
@@ -54,11 +58,18 @@ class VllmSampler:
         device: Literal["cpu", "cuda"],
         context: int,
         seed: int,
+        tensor_parallel: int = 1,
+        transfer: Way | None = None,
     ) -> None:
         self._vocabulary = Vocabulary(model, revision, context)
+        self._vocabulary.refuse_indivisible_heads(tensor_parallel)
         self._cuda = device == "cuda"
+        self._tensor_parallel, self._transfer = tensor_parallel, transfer
         self._step = 0
         self._names = itertools.count()
+        self._inboxes: dict[str, deque[Any]] = {}  # by request: where the call that made it waits for the answer
+        self._abandoned: list[str] = []  # requests of calls that nobody listens to any more
+        self._turns = Turns()
         self._weights_lost = False
         arguments: dict[str, Any] = {
             "model": model,
@@ -68,8 +79,11 @@ class VllmSampler:
             "seed": seed,
             "logprobs_mode": "processed_logprobs",  # of the distribution drawn from, after temperature
             "generation_config": "vllm",  # none of the model's own sampling defaults: ours are complete
-            "distributed_executor_backend": "uni",
-            "worker_extension_cls": f"{__name__}.WeightReceiver",
+            # Never left to vLLM, which would take Ray's in one of its placement groups.
+            "distributed_executor_backend": "uni" if tensor_parallel == 1 else "mp",
+            "tensor_parallel_size": tensor_parallel,
+            "weight_transfer_config": None if transfer is None else {"backend": transfer},
+            "worker_extension_cls": "grpo.sampling.vllm_worker.WeightReceiver",
             "disable_log_stats": True,
             "use_tqdm_on_load": False,
         }
@@ -82,6 +96,7 @@ class VllmSampler:
             }
             arguments |= {"max_num_seqs": 512}  # 12,500 tokens/s instead of 8,300 with its own 256 (4 layers × 128)
         version, self._engine = self._start(arguments)
+        self._engine.set_weight_version("0")
         self.name = f"vllm {version} on {device}, {dtype}"
 
     def _start(self, arguments: dict[str, Any]) -> tuple[str, Any]:
@@ -115,14 +130,24 @@ class VllmSampler:
             output_kind=RequestOutputKind.FINAL_ONLY,  # a group comes out once, when all of it has finished
         )
         for index, output in self._run([prompt.token_ids for prompt in prompts], request, params.seed):
-            completions = tuple(self._completion(answer) for answer in output.outputs)
-            yield index, Group(prompts[index], completions, self._step)
+            yield index, self._group(prompts[index], output.outputs)
 
-    def _completion(self, answer: Any) -> Completion:
+    def _group(self, prompt: Prompt, answers: Sequence[Any]) -> Group:
+        """Spans are written down only where they say more than the group's step."""
+        spans = [
+            tuple(Span(int(version.version), version.end - version.start) for version in answer.weight_versions)
+            for answer in answers
+        ]
+        steps = {span.step for of_one in spans for span in of_one}
+        written = spans if len(steps) > 1 else [()] * len(spans)
+        completions = tuple(map(self._completion, answers, written))
+        return Group(prompt, completions, min(steps))
+
+    def _completion(self, answer: Any, spans: tuple[Span, ...]) -> Completion:
         logprobs = [at[token].logprob for at, token in zip(answer.logprobs, answer.token_ids, strict=True)]
         if any(map(math.isnan, logprobs)):  # vLLM draws from them regardless
             raise not_numbers(self.name)
-        return self._vocabulary.completion(answer.token_ids, logprobs, answer.finish_reason == "stop")
+        return self._vocabulary.completion(answer.token_ids, logprobs, answer.finish_reason == "stop", spans)
 
     def score(self, sequences: Continuations) -> list[list[float]]:
         from vllm import SamplingParams as Request
@@ -140,45 +165,104 @@ class VllmSampler:
 
     def _run(self, prompts: Sequence[Sequence[int]], request: Any, seed: int) -> Iterator[tuple[int, Any]]:
         """Drive the engine until all prompts are answered; yield (index, output) as they are."""
-        if self._weights_lost:
-            raise RuntimeError("sampling after sleep needs load_weights first")
         waiting: dict[str, int] = {}
+        answers: deque[Any] = deque()
         seeds = random.Random(seed)
         try:
-            with self._border("stopped while taking requests"):
-                self._engine.reset_prefix_cache()
+            with self._one_turn("stopped while taking requests"):
+                if not self._inboxes:
+                    self._engine.reset_prefix_cache()
                 for index, token_ids in enumerate(prompts):
                     name = str(next(self._names))
                     self._engine.add_request(name, {"prompt_token_ids": list(token_ids)}, request)
                     waiting[name] = index
+                    self._inboxes[name] = answers
             while waiting:
-                with self._border("stopped while sampling"), self._generators_seeded(seeds.getrandbits(32)):
-                    outputs = self._engine.step()
-                for output in outputs:
+                with self._one_turn("stopped while sampling"):
+                    if not answers:  # while we waited for the turn, another call's pass may have brought some
+                        self._pass(seeds.getrandbits(32))
+                while answers:
+                    output = answers.popleft()
                     yield waiting.pop(output.request_id), output
-        except GeneratorExit:  # the caller stopped listening: what is left must not run into the next call
-            self._engine.abort_request(list(waiting))
-            raise
+        finally:  # where the caller stopped listening; a turn cannot be waited for here, in the midst of anything
+            self._abandoned.extend(waiting)
+
+    def _pass(self, seed: int) -> None:
+        if self._tensor_parallel > 1:
+            self._engine.collective_rpc("seed_generators", args=(seed,))
+        with self._generators_seeded(seed):
+            outputs = self._engine.step()
+        for output in outputs:
+            self._inboxes.pop(output.request_id).append(output)
+
+    @contextmanager
+    def _one_turn(self, what: str) -> Iterator[None]:
+        with self._turns.one():
+            if self._weights_lost:
+                raise RuntimeError("sampling after sleep needs load_weights first")
+            with self._border(what):
+                self._drop_abandoned()
+                yield
+
+    def _drop_abandoned(self) -> None:
+        while self._abandoned:
+            name = self._abandoned.pop()
+            if self._inboxes.pop(name, None) is not None:
+                self._engine.abort_request([name])
 
     def load_weights(self, named_tensors: Iterable[tuple[str, torch.Tensor]], step: int) -> None:
-        with self._border(f"could not take the weights of step {step}"):
+        if self._tensor_parallel > 1:
+            raise RuntimeError("several devices of one sampler take weights by a transfer group only")
+        with self._turns.one(), self._border(f"could not take the weights of step {step}"):
             self._engine.collective_rpc("receive_weights", args=(named_tensors,))
-            if self._weights_lost:
-                self._engine.wake_up(tags=["kv_cache"])
+            self._serve(step)
+
+    def _serve(self, step: int) -> None:
+        """The weights are there: what vLLM derived from the old ones must go."""
+        if self._weights_lost:
+            self._engine.wake_up(tags=["kv_cache"])
+        self._drop_abandoned()
+        if self._inboxes and not self._engine.reset_prefix_cache(reset_running_requests=True):
+            raise RuntimeError("vLLM kept the old weights' keys and values")
+        self._engine.set_weight_version(str(step))
         self._weights_lost = False
         self._step = step
+
+    def join(self, way: Way, timeout: float, info: Mapping[str, Any]) -> None:
+        if way != self._transfer:
+            raise SamplerError(
+                f"{self.name}: was started to take weights by {self._transfer}, and is given them by {way}"
+            )
+        self._turns.limit = timeout
+        with self._turns.verb(), self._turns.one_or_the_updates(), self._border("could not join the learner"):
+            self._engine.collective_rpc("join_transfer", args=(dict(info), timeout))
+
+    def start_update(self, step: int) -> None:
+        with self._turns.verb(), self._border(f"could not make room for the weights of step {step}"):
+            self._turns.start_update(step)
+            self._engine.collective_rpc("start_transfer")
+
+    def receive(self, info: Mapping[str, Any]) -> None:
+        with self._turns.verb(), self._border(f"could not take the weights of step {self._turns.step}"):
+            self._engine.collective_rpc("receive_transfer", args=(dict(info),))
+
+    def finish_update(self) -> None:
+        with self._turns.verb(), self._border(f"could not take the weights of step {self._turns.step}"):
+            self._engine.collective_rpc("finish_transfer")
+            self._serve(self._turns.step)
+            self._turns.finish_update()
 
     def sleep(self) -> None:
         """On a GPU, drop weights and key-value cache (level 2: they are not even kept in host memory)."""
         if self._cuda:
-            with self._border("could not go to sleep"):
+            with self._turns.one(), self._border("could not go to sleep"):
                 self._engine.sleep(level=2)
-            self._weights_lost = True
+                self._weights_lost = True
 
     def wake(self) -> None:
-        """Room for the weights only.  The key-value cache follows in `load_weights`, once the old ones are gone."""
+        """Room for the weights only.  The key-value cache follows them, once the old ones are gone."""
         if self._cuda:
-            with self._border("could not wake up"):
+            with self._turns.one(), self._border("could not wake up"):
                 self._engine.wake_up(tags=["weights"])
 
     def close(self) -> None:
@@ -205,30 +289,6 @@ class VllmSampler:
             torch.manual_seed(seed)
             numpy.random.seed(seed)  # where vLLM's newer model runner draws the seeds of its rows from
             yield
-
-
-class WeightReceiver:
-    """Mixed into vLLM's worker, which is how it offers to run code beside the model."""
-
-    model_runner: Any
-
-    def receive_weights(self, named_tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
-        self.model_runner.reload_weights(weights_iterator=named_tensors)
-        repack_tied_heads(self.model_runner.get_model())
-
-
-def repack_tied_heads(model: torch.nn.Module) -> None:
-    """Renew the CPU backend's packed copy of a tied output head.
-
-    Linear layers are packed again by a reload; a head that shares the embedding's weight is not, and keeps producing
-    the old logits with no error.  `cpu_linear` is what holds the packed copy; there is none on GPUs.
-    """
-    from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
-    from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding
-
-    for module in model.modules():
-        if isinstance(module, VocabParallelEmbedding) and hasattr(module, "cpu_linear"):
-            dispatch_cpu_unquantized_gemm(module, remove_weight=False)
 
 
 def _advice(cause: str) -> str:

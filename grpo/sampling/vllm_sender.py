@@ -1,0 +1,103 @@
+"""Weights between CUDA devices ("nccl") and within one ("ipc"): vLLM's own trainer engines behind our `Sender`.
+
+What they do not have is added here: a rank offset for each sampler (vLLM's own clients tell every engine the same one,
+which is right for one engine only), time limits, and a failed transfer that goes through its motions to the end, so
+that the other learner ranks are not left in a collective.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from vllm.distributed.weight_transfer import WeightTransferTrainerFactory
+from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
+from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
+
+from grpo.errors import GrpoError, SamplerError
+from grpo.sampling import Way
+from grpo.sampling.limits import aborted_after, within
+from grpo.sampling.sender import Director, Passes
+
+
+class VllmSender:
+    def __init__(
+        self, way: Way, passes: Passes, director: Director, rank: int, address: str, port: int, chunk_bytes: int
+    ) -> None:
+        self._passes, self._director = passes, director
+        self._control = Control(way, director, self._abort)
+        self._engine: Any = None
+        self._broken = False
+        info: Any
+        if way == "nccl":
+            world = 1 + sum(director.sizes)
+            info = NCCLTrainerInitInfo(
+                address, port or _free_port(), world, packed_buffer_size_bytes=chunk_bytes, rank=rank
+            )
+        else:
+            info = IPCTrainerInitInfo(True, chunk_bytes, rank=rank)
+        within(director.timeout, "forming the transfer group", lambda: self._open(info))
+        director.settle()
+
+    def _open(self, info: Any) -> None:
+        self._engine = WeightTransferTrainerFactory.trainer_init(info, client=self._control, source=self._passes)
+
+    def send(self, step: int) -> None:
+        self._control.step = step
+        failed: GrpoError | None = None
+        try:
+            with aborted_after(self._director.timeout, f"sending the weights of step {step}", self._abort):
+                self._engine.send_weights()
+        except GrpoError as error:
+            failed = error
+        except RuntimeError as error:  # of NCCL
+            failed = SamplerError(f"sending the weights of step {step} failed, {error}")
+        self._passes.finish()
+        self._director.failure = self._director.failure or failed
+        if self._broken and self._director.failure is None:
+            self._director.failure = SamplerError("weights: this transfer group has been left; open another")
+        self._director.settle()
+
+    def _abort(self) -> None:
+        """End every wait in NCCL, now and later: an aborted communicator sends nothing and says nothing."""
+        self._broken = True
+        communicator = getattr(self._engine, "model_update_group", None)
+        if communicator is not None:
+            communicator.destroy()
+
+    def close(self) -> None:
+        if self._engine is not None:
+            self._engine.shutdown()
+
+
+class Control:
+    """vLLM's `VLLMWeightSyncClient` over our channel."""
+
+    def __init__(self, way: Way, director: Director, abort: Any) -> None:
+        self._way, self._director, self._abort = way, director, abort
+        self.step = 0
+
+    def init_weight_transfer_engine(self, init_info: Mapping[str, Any]) -> None:
+        self._director.join(self._way, init_info)
+
+    def start_weight_update(self) -> None:
+        self._call("start_update", step=self.step)
+
+    def update_weights(self, update_info: Mapping[str, Any]) -> None:
+        self._call("receive", info=update_info)
+
+    def finish_weight_update(self, weight_version: str | None = None) -> None:
+        self._call("finish_update")
+
+    def _call(self, verb: Any, **arguments: Any) -> None:
+        self._director.call(verb, **arguments)
+        if self._director.failure is not None:  # nobody takes what is broadcast now
+            self._abort()
+
+
+def _free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("", 0))
+        port: int = listening.getsockname()[1]
+        return port
