@@ -26,6 +26,7 @@ DECODE_FLOPS_SHARE = 0.5  # of FLOPS in a decoding step's matrix products: assum
 DECODE_HBM_SHARE = 0.7  # of HBM in a decoding step: assumption
 STEP_OVERHEAD = 4e-3  # seconds of a decoding step that do not depend on its work: assumption
 SEQUENCE_OVERHEAD = 1e-5  # seconds of Python per drawn token (scheduling, log-probabilities): assumption
+SLOTS = 1024  # completions side by side at most: vLLM 0.32's default on an H100; memory may set less
 REDUCTION = 1.5e-5  # seconds of an all-reduce between the GPUs of one sampler, two per layer and step: assumption
 ACTIVATIONS = 20e9  # bytes of MEMORY that a learner keeps free for them: assumption
 SAMPLER_MEMORY = 0.85  # share of MEMORY for weights and keys and values of a sampler: assumption
@@ -132,7 +133,7 @@ def decode(model: Model, work: Work) -> Decode:
         per_sequence=SEQUENCE_OVERHEAD + 2 * model.parameters * per_flop / DECODE_FLOPS_SHARE,
         per_context=model.cache / (gpus * HBM * DECODE_HBM_SHARE),
         prefill=2 * model.parameters * per_flop / PREFILL_SHARE,
-        slots=max(1, min(256, int(room))),
+        slots=max(1, min(SLOTS, int(room))),
     )
 
 
