@@ -72,10 +72,8 @@ def policy_loss(logprobs_BT: Tensor, targets: Targets, *, objective: Objective) 
         loss_BT = loss_BT + settings.kl_coef * kl_BT * (ratio_BT if settings.kl_unbiased else 1.0)
 
     sums = {name: values_BT.detach()[mask_BT].sum() for name, values_BT in watched.items()}
-    peaks = {
-        "policy/ratio_max": ratio_BT.detach()[mask_BT].max(),
-        "policy/sampler_ratio_max": raw_BT.detach()[mask_BT].max(),
-    }
+    highest = {"policy/ratio_max": ratio_BT, "policy/sampler_ratio_max": raw_BT}
+    peaks = {name: values_BT.detach()[mask_BT].max() for name, values_BT in highest.items()}
     # Outside the mask there may be anything, and 0 · infinity is not 0.
     return Terms(torch.where(mask_BT, targets.weights_BT * loss_BT, 0.0).sum(), sums, peaks)
 
@@ -85,11 +83,12 @@ def policy_loss(logprobs_BT: Tensor, targets: Targets, *, objective: Objective) 
 
 @dataclass(frozen=True, slots=True)
 class JudgedGroup:
-    """A scored group with the advantage of each completion.  `useful`: it tells some of them from others."""
+    """A scored group with the advantage of each completion."""
 
     scored: ScoredGroup
     advantages: tuple[float, ...]
-    useful: bool
+    useful: bool  # it tells some of its completions from others
+    dropped: bool = False  # too old to learn from: see `grpo.asynchronous`
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +142,10 @@ class Trainer:
 
     def step(self, step: int, source: Source, *, lr: float) -> StepResult:
         """Sample, score, compare, learn, publish: step `step`, counted from 1."""
-        scored, rounds = self.rollout(source)
+        return self.learn_from(*self.rollout(source), step, lr)
+
+    def learn_from(self, scored: Sequence[ScoredGroup], rounds: int, step: int, lr: float) -> StepResult:
+        """What step `step` does with its rollout, wherever that was made."""
         with self.clock("score"):
             groups = self.compare(scored)
         with self.clock("update"):
@@ -199,15 +201,12 @@ class Trainer:
         return [self.rewards_of(s).plus("kl", [next(penalties) for _ in s.group.completions]) for s in scored]
 
     def batches(self, groups: Sequence[JudgedGroup]) -> list[Batch]:
-        """One batch for each update of a pass, of whole groups; fewer where groups were dropped, none where all were.
-
-        Several updates share a sampled step, so each needs to know how the policy stood before the first of them.
-        """
+        """One batch for each update of a pass, of whole groups; fewer where some were filtered, none where all were."""
         settings = self.objective.settings
         batches = [self.batch(share) for share in self.shares(groups)]
         if settings.kl_coef and settings.kl_in == "loss":
             batches = [_having(b, reference=self.engine.logprobs(b.sequences, "reference")) for b in batches]
-        if len(batches) * self.optim.num_iterations > 1:
+        if len(batches) * self.optim.num_iterations > 1:  # each needs the policy as it was before the first
             batches = [_having(b, old=self.engine.logprobs(b.sequences)) for b in batches]
         if settings.top_entropy_quantile < 1:
             batches = [self.of_highest_entropy(b) for b in batches]

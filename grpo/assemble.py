@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
@@ -15,23 +13,20 @@ from transformers import PreTrainedTokenizerBase
 
 from grpo import objectives
 from grpo.cluster.place import Division, divide
-from grpo.config import Config, Data, Eval, Model, Optim, Reward, Sampling, Sft
-from grpo.engine import Engine, Whose
-from grpo.engine.local import OPTIMIZER, LocalEngine
+from grpo.config import Cluster, Config, Data, Eval, Model, Objective, Reward, Sft
 from grpo.errors import ConfigError, DataError
+from grpo.learning import lora
 from grpo.learning.loading import (
     check_shapes,
     choose_device,
     choose_dtype,
     context_length,
-    load_model,
     load_tokenizer,
     vocabulary_size,
 )
-from grpo.learning.policy import LanguageModel, Policy
 from grpo.problems import load_problems, render_prompts
 from grpo.run.checkpoints import write_whole
-from grpo.sampling import Dtype, Sampler, canary, choose_backend, make_sampler
+from grpo.sampling import Dtype, choose_backend
 from grpo.scoring import Scorer, check_golds, reward_name
 from grpo.types import Problem, Prompt
 from rewards import Declaration
@@ -89,9 +84,11 @@ def resolved_for(config: Config, division: Division | None) -> Config:
     place, backend = choose_place(config.model), choose_backend(config.sampling.backend)
     objective = objectives.resolved(config.objective)
     objectives.check(objective, config.sampling.group_size)
+    _check_staleness(config.cluster, division, objective)
     actors: dict[str, int | bool] = {"learners": 0, "samplers": 0, "colocate": False}
     if division is not None:
         actors = {"learners": division.learners, "samplers": division.samplers, "colocate": division.colocate}
+    lora.check(config.model, sharded=division is not None)
     return config.with_changes(
         model={"device": place.device, "dtype": place.dtype},
         sampling={"backend": backend},
@@ -99,6 +96,23 @@ def resolved_for(config: Config, division: Division | None) -> Config:
         optim={"tokens_per_microbatch": config.optim.tokens_at_a_time(place.device)},
         cluster=actors,
     )
+
+
+def _check_staleness(cluster: Cluster, division: Division | None, objective: Objective) -> None:
+    """Sampling ahead of learning takes somebody else who samples, and a loss that knows how old a token is."""
+    asked = f"cluster.max_staleness = {cluster.max_staleness}"
+    if not cluster.max_staleness:
+        return
+    if division is None:
+        raise ConfigError(
+            f"{asked} without a cluster: one process samples and learns by turns, so nothing can run ahead; set "
+            "cluster.learners and cluster.samplers, or cluster.max_staleness = 0"
+        )
+    if objective.correction == "off" and objective.surrogate != "dppo":
+        raise ConfigError(
+            f'{asked} with objective.correction = "off": tokens that older weights drew would count as the policy\'s '
+            'own and bias every gradient; set objective.correction = "token_truncate", or another'
+        )
 
 
 def find_model(model: Model, made: Path, *, seed: int) -> ModelFiles:
@@ -119,151 +133,6 @@ def open_model(name: str, revision: str | None = None) -> ModelFiles:
     tokenizer = load_tokenizer(name, revision)
     check_shapes(name)
     return ModelFiles(name, revision, tokenizer, context_length(name, revision), vocabulary_size(name, revision))
-
-
-# Parameters of a model whose matrix products are too short to share.  With 0.3 M a second thread is hardly faster on
-# idle cores, and five times slower where anything else, a reward worker say, wants one of them.  With 4 M it is worth
-# its risk: 1.0 s an update instead of 1.9.
-ONE_THREAD = 1_000_000
-
-
-def make_policy(
-    files: ModelFiles, place: Place, optim: Optim, *, temperature: float, gradient_checkpointing: bool
-) -> Policy:
-    model = load_model(files.name, files.revision, dtype=place.dtype, device=place.device)
-    if model.num_parameters() < ONE_THREAD:
-        torch.set_num_threads(1)
-    return Policy(model, optim, temperature=temperature, gradient_checkpointing=gradient_checkpointing)
-
-
-def make_frozen(files: ModelFiles, place: Place, optim: Optim, *, temperature: float) -> LanguageModel:
-    """A model that says what sequences are worth to it and never learns: the reference of a KL penalty."""
-    return LanguageModel(
-        load_model(files.name, files.revision, dtype=place.dtype, device=place.device).requires_grad_(False),
-        temperature=temperature,
-        tokens_per_microbatch=optim.tokens_at_a_time(place.device),
-    )
-
-
-def open_sampler(sampling: Sampling, files: ModelFiles, place: Place, *, context: int, seed: int) -> Sampler:
-    """A sampler with room for `context` tokens of prompt and completion together."""
-    return make_sampler(
-        sampling,
-        files.name,
-        revision=files.revision,
-        dtype=place.dtype,
-        device=place.device,
-        context=min(context, files.context),
-        seed=seed,
-    )
-
-
-def open_engine(
-    config: Config,
-    files: ModelFiles,
-    start: ModelFiles,
-    *,
-    context: int,
-    step: int,
-    checkpoint: Path | None,
-    folder: Path,
-) -> Engine:
-    """The engine with the model in `files`, as it stands after `step`, ready to sample.
-
-    `start` is what the run began from, to which a KL penalty pulls; `checkpoint` holds the optimizer, if there is one.
-    `folder` is where checkpoints will be written, by all machines of a cluster.
-    """
-    if not config.cluster.learners:
-        return open_local_engine(config, files, start, context=context, step=step, checkpoint=checkpoint)
-    return _open_cluster(config, files, start, context=context, step=step, checkpoint=checkpoint, folder=folder)
-
-
-def _open_cluster(
-    config: Config,
-    files: ModelFiles,
-    start: ModelFiles,
-    *,
-    context: int,
-    step: int,
-    checkpoint: Path | None,
-    folder: Path,
-) -> Engine:
-    from grpo.cluster.opening import open_cluster
-
-    place, start = choose_place(config.model), _anywhere(start)
-    return open_cluster(
-        config.cluster,
-        partial(open_sampler, config.sampling, _anywhere(files), place, context=context, seed=config.run.seed),
-        partial(_open_models, config, start, place),
-        files.tokenizer,
-        cuda=place.device == "cuda",
-        tolerance=canary.tolerance(place.dtype, config.sampling.sync_tolerance),
-        directories=[Path(model.name) for model in (start, _anywhere(files)) if os.path.isdir(model.name)],
-        folder=folder.resolve(),
-        step=step,
-        checkpoint=checkpoint and checkpoint.resolve(),
-    )
-
-
-def _open_models(
-    config: Config, start: ModelFiles, place: Place, checkpoint: Path | None
-) -> dict[Whose, LanguageModel]:
-    """What a rank of a cluster's learners has, its part of each model; called on all of them."""
-    from grpo.learning.sharded import open_sharded, open_sharded_frozen
-
-    files = start if checkpoint is None else replace(start, name=str(checkpoint), revision=None)
-    policy = open_sharded(
-        files.name,
-        files.revision,
-        dtype=place.dtype,
-        device=place.device,
-        optim=config.optim,
-        temperature=config.sampling.temperature,
-        gradient_checkpointing=config.model.gradient_checkpointing,
-    )
-    if policy.model.num_parameters() < ONE_THREAD:
-        torch.set_num_threads(1)
-    if checkpoint is not None:
-        policy.load_state(checkpoint / OPTIMIZER)
-    models: dict[Whose, LanguageModel] = {"policy": policy}
-    if config.objective.kl_coef:
-        models["reference"] = open_sharded_frozen(
-            start.name,
-            start.revision,
-            dtype=place.dtype,
-            device=place.device,
-            optim=config.optim,
-            temperature=config.sampling.temperature,
-        )
-    return models
-
-
-def _anywhere(files: ModelFiles) -> ModelFiles:
-    """By a name that other processes understand, which work in other directories."""
-    return replace(files, name=os.path.abspath(files.name)) if os.path.isdir(files.name) else files
-
-
-def open_local_engine(
-    config: Config, files: ModelFiles, start: ModelFiles, *, context: int, step: int, checkpoint: Path | None
-) -> LocalEngine:
-    """`open_engine` in this process, in which the sampler comes first: vLLM measures what memory is free before the
-    policy takes any."""
-    place, temperature = choose_place(config.model), config.sampling.temperature
-    with ExitStack() as undo:
-        sampler = open_sampler(config.sampling, files, place, context=context, seed=config.run.seed)
-        undo.callback(sampler.close)
-        checkpointing = config.model.gradient_checkpointing
-        policy = make_policy(files, place, config.optim, temperature=temperature, gradient_checkpointing=checkpointing)
-        frozen: dict[Whose, LanguageModel] = {}
-        if config.objective.kl_coef:
-            frozen["reference"] = make_frozen(start, place, config.optim, temperature=temperature)
-        tolerance = canary.tolerance(place.dtype, config.sampling.sync_tolerance)
-        engine = LocalEngine(policy, sampler, files.tokenizer, frozen=frozen, tolerance=tolerance)
-        if checkpoint is not None:
-            engine.restore(checkpoint)
-        engine.load(step)
-        undo.pop_all()
-    return engine
 
 
 def open_scorer(rewards: Sequence[Reward], *, chat: bool, workers: int | None = None, failed: Path | None) -> Scorer:

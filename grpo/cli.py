@@ -164,6 +164,17 @@ def replay(
 
 
 @app.command()
+def export(
+    place: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT_OR_RUN", help="Of a run folder its best checkpoint, else the newest.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder.")],
+) -> None:
+    """Write a checkpoint as a model in Hugging Face format, its adapter merged into the weights."""
+    commands.export(place, out)
+
+
+@app.command()
 def explain(
     run: Run,
     step: Step,

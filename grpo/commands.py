@@ -48,6 +48,12 @@ def evaluate(places: Sequence[str], options: commands_eval.EvalOptions) -> None:
     commands_eval.evaluate(places, options, say)
 
 
+def export(place: Path, out: Path) -> None:
+    from grpo.export import export
+
+    export(place, out, say)
+
+
 def compare(a: str, b: str) -> None:
     commands_eval.compare(a, b, say)
 

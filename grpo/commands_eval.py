@@ -132,7 +132,7 @@ def _sample(config: EvalConfig, options: EvalOptions, say: Say) -> _Result:
     ks = options.ks(default=[options.n], most=options.n)
     if options.n > 1 and config.eval.temperature == 0:
         raise ConfigError(f"--n {options.n} with --temperature 0: is {options.n} times the same; leave one of them out")
-    from grpo import assemble
+    from grpo import assemble, engines
     from grpo.evaluate import check_columns, evaluate
     from grpo.run.console import Console
     from grpo.scoring import declarations
@@ -152,7 +152,7 @@ def _sample(config: EvalConfig, options: EvalOptions, say: Say) -> _Result:
     with (
         closing(Console(len(prompts))) as console,
         _open_scorer(config) as scorer,
-        closing(assemble.open_sampler(config.sampling, files, place, context=context, seed=seed)) as sampler,
+        closing(engines.open_sampler(config.sampling, files, place, context=context, seed=seed)) as sampler,
     ):
         console.note(f"sampler: {sampler.name}")
 

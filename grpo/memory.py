@@ -13,6 +13,7 @@ from torch import nn
 from grpo.assemble import Place
 from grpo.config import Optim, Sampling
 from grpo.learning.head import TILE
+from grpo.learning.lora import NF4, packed_numbers
 
 GIB = 2**30
 PROCESS = 2.0  # GiB that Python, PyTorch and vLLM take on the host before they do anything
@@ -56,25 +57,30 @@ def estimate_memory(
     gradient_checkpointing: bool,
     models: int,
     available: float,
+    load_in_4bit: bool = False,
 ) -> Memory:
     """For a model of this outline, weights on the "meta" device or any, and rows of at most `longest_row` tokens.
 
-    `models`: the policy, and a reference where there is one.  `available`: GiB, see `device_memory`.
+    What does not require gradients is not learned: it has none, nor moments, nor masters.
+    `models`: the policy, and a reference where there is one beside it.  `available`: GiB, see `device_memory`.
     """
     weights = list(outline.parameters())
     numbers, width = sum(weight.numel() for weight in weights), weights[0].element_size()
+    learned = sum(weight.numel() for weight in weights if weight.requires_grad)
+    packed = packed_numbers(outline) if load_in_4bit else 0
+    stored = width * (numbers - packed) + NF4 * packed
     on_gpu, with_vllm = place.device == "cuda", sampling.backend == "vllm"
     masters = 4 if width < 4 else 0
-    kept = 0 if on_gpu and optim.offload else numbers * (8 + masters)  # two moments, and masters
+    kept = 0 if on_gpu and optim.offload else learned * (8 + masters)  # two moments, and masters
     tokens = max(optim.tokens_at_a_time(place.device), longest_row)  # a row that is longer than the budget goes alone
     update = activations(outline, tokens, checkpointing=gradient_checkpointing) + output_layer(outline, tokens, place)
-    learning = 4 * numbers + update  # gradients are added up in float32 in any case
+    learning = 4 * learned + update  # gradients are added up in float32 in any case
     if on_gpu and with_vllm:
         room = sampling.gpu_memory_utilization * available
     else:
         room = numbers * width / GIB + (sampling.gpu_memory_utilization * CPU_CACHE if with_vllm else 0.0)
     return Memory(
-        always=(0.0 if on_gpu else PROCESS) + (models * numbers * width + kept) / GIB,
+        always=(0.0 if on_gpu else PROCESS) + (models * stored + kept) / GIB,
         learning=learning / GIB,
         sampling=room,
         available=available,
@@ -113,7 +119,8 @@ def output_layer(outline: nn.Module, tokens: int, place: Place) -> float:
     width = next(outline.parameters()).element_size()
     hidden, vocabulary = shape.hidden_size, shape.vocab_size
     tile = min(TILE[place.device] // 4, tokens * vocabulary) * (4 + 4 + (width if width < 4 else 0))
-    gradients = (2 if shape.tie_word_embeddings else 1) * width * vocabulary * hidden
+    learned = outline.get_output_embeddings().weight.requires_grad  # type: ignore[operator]
+    gradients = (2 if shape.tie_word_embeddings else 1) * width * vocabulary * hidden if learned else 0
     return float(tile + tokens * (4 + 2 * width) * hidden + gradients)
 
 

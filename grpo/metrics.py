@@ -10,6 +10,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, get_args
@@ -18,7 +19,7 @@ import torch
 
 from grpo.algorithm import JudgedGroup, StepResult
 from grpo.engine import Update
-from grpo.types import Completion, Problem, ScoredGroup, Scores
+from grpo.types import Completion, Group, Problem, ScoredGroup, Scores, Span
 from rewards import Failure, Score
 
 Row = dict[str, Any]
@@ -73,6 +74,30 @@ def step_row(step: int, result: StepResult, *, reward_names: Sequence[str]) -> R
         "tokens/sample": sum(len(completion.token_ids) for completion in _completions(scored)),
         "memory/peak_gib": peak_memory(),
     }
+
+
+def tokens_by_age(step: int, groups: Iterable[Group]) -> Counter[int]:
+    """How many of the groups' tokens are so many updates old when step `step` learns from them: 0 where they were drawn
+    with the weights that it starts from."""
+    ages = Counter[int]()
+    for group in groups:
+        for completion in group.completions:
+            for span in completion.spans or (Span(group.policy_step, len(completion.token_ids)),):
+                ages[step - 1 - span.step] += span.tokens
+    return ages
+
+
+def staleness_row(step: int, groups: Sequence[JudgedGroup], max_staleness: int) -> Row:
+    """Where sampling runs ahead: the share of tokens of each age among those that were not too old, and how many groups
+    were."""
+    row: Row = {"groups/dropped": sum(group.dropped for group in groups)}
+    ages = tokens_by_age(step, [group.scored.group for group in groups if not group.dropped])
+    tokens = ages.total()
+    if not tokens:
+        return row
+    shares = {f"staleness/{age}": ages[age] / tokens for age in range(max_staleness + 1)}
+    mean = sum(age * count for age, count in ages.items()) / tokens
+    return row | {"staleness/mean": mean, "staleness/max": max(ages), **shares}
 
 
 def completion_shares(scored: Sequence[ScoredGroup], headline: str) -> Row:
@@ -130,7 +155,7 @@ def sample_rows(step: int, groups: Sequence[JudgedGroup], prompt_text: Mapping[s
         group = judged.scored.group
         columns = zip(group.completions, judged.scored.scores, judged.scored.rewards, judged.advantages, strict=True)
         for completion, scores, reward, advantage in columns:
-            yield {
+            row = {
                 "step": step,
                 "problem": group.prompt.problem.id,
                 "prompt": prompt_text[group.prompt.problem.id],
@@ -142,6 +167,7 @@ def sample_rows(step: int, groups: Sequence[JudgedGroup], prompt_text: Mapping[s
                 "tokens": len(completion.token_ids),
                 "scores": {name: score_row(score) for name, score in scores.items()},
             }
+            yield {**row, "dropped": True} if judged.dropped else row
 
 
 def gold_of(problem: Problem) -> str | None:

@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,8 @@ from grpo.assemble import ModelFiles
 from grpo.config import Config, Eval, Sampling
 from grpo.engine import Engine
 from grpo.interrupt import StopRequest
+from grpo.learning import lora
+from grpo.learning.adapter_files import is_adapter
 from grpo.learning.loading import outline
 from grpo.memory import device_memory, estimate_memory
 from grpo.problems import SolveRates
@@ -77,7 +79,8 @@ def starting_model(config: Config, folder: Path, console: Console, stop: StopReq
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """Where a run stands: after which step, with which model, and from which checkpoint (None: its start)."""
+    """Where a run stands: after which step, with which model, and from which checkpoint (None: its start).  Where an
+    adapter is learned, it lies in the checkpoint, and the model is the one that the run started from."""
 
     progress: Progress
     files: ModelFiles
@@ -88,7 +91,9 @@ def stand(checkpoint: Path | None, start: ModelFiles) -> Stand:
     """Raises `CheckpointError` where the checkpoint is damaged."""
     if checkpoint is None:
         return Stand(Progress(step=0, drawn=0), start, None)
-    return Stand(checkpoints.load(checkpoint), replace(start, name=str(checkpoint), revision=None), checkpoint)
+    progress = checkpoints.load(checkpoint)
+    files = start if is_adapter(checkpoint) else replace(start, name=str(checkpoint), revision=None)
+    return Stand(progress, files, checkpoint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +126,8 @@ def eval_params(config: Config, seed: int) -> SamplingParams:
 def check_memory(config: Config, files: ModelFiles, context: int, console: Console) -> None:
     place = assemble.choose_place(config.model)
     shape = outline(files.name, files.revision, dtype=place.dtype)
+    if config.model.lora_rank:
+        lora.inject(shape, config.model, files.name)
     memory = estimate_memory(
         shape,
         place,
@@ -128,10 +135,13 @@ def check_memory(config: Config, files: ModelFiles, context: int, console: Conso
         sampling=config.sampling,
         optim=config.optim,
         gradient_checkpointing=config.model.gradient_checkpointing,
-        models=2 if config.objective.kl_coef else 1,
+        models=2 if config.objective.kl_coef and not config.model.lora_rank else 1,
+        load_in_4bit=config.model.load_in_4bit,
         available=device_memory(place),
     )
-    console.note(f"policy: {_count(shape.num_parameters())} parameters, {place.dtype}")
+    learned, whole = shape.num_parameters(only_trainable=True), shape.num_parameters()
+    of_which = f", of which {_count(learned)} in the adapter are learned" if learned < whole else ""
+    console.note(f"policy: {_count(whole)} parameters{of_which}, {place.dtype}")
     console.note(f"memory: {memory}")
     preflight.settle(preflight.check_memory(memory), config.run, console.warn)
 
@@ -151,10 +161,19 @@ def make_trainer(
     return Trainer(engine, scorer, objective, config.sampling, config.optim, clock, arrived)
 
 
-def make_source(config: Config, prompts: Sequence[Prompt], progress: Progress, step: int) -> StepSource:
-    """Where step `step` gets its problems, in a run that stands at `progress`."""
-    rates, seed = SolveRates(progress.solve_rates), config.run.seed
-    return StepSource(prompts, step=step, drawn=progress.drawn, seed=seed, curriculum=config.curriculum, rates=rates)
+def make_source(
+    config: Config, prompts: Sequence[Prompt], progress: Progress, step: int, without: Collection[str] = ()
+) -> StepSource:
+    """Where step `step` gets its problems, in a run that stands at `progress`.  A curriculum draws `without` last."""
+    return StepSource(
+        prompts,
+        step=step,
+        drawn=progress.drawn,
+        seed=config.run.seed,
+        curriculum=config.curriculum,
+        rates=SolveRates(progress.solve_rates),
+        without=without,
+    )
 
 
 def texts_of(prompts: Sequence[Prompt], files: ModelFiles) -> dict[str, str]:

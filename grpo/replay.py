@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from grpo import assemble, opening
+from grpo import assemble, engines, opening
 from grpo.algorithm import StepResult, Trainer
 from grpo.assemble import ModelFiles
 from grpo.config import Config, Reward
@@ -70,7 +70,8 @@ class OpenStep:
         """The next step; afterwards the run stands behind it."""
         step, source = self.next, self.source()
         result = self.trainer.step(step, source, lr=self.lr)
-        self.progress = advanced(self.progress, step, source, result, self.scorer.names[0])
+        headline, curriculum = self.scorer.names[0], self.config.curriculum
+        self.progress = advanced(self.progress, result, drawn=source.drawn, curriculum=curriculum, headline=headline)
         return result
 
     def rows(self, step: int, result: StepResult) -> tuple[list[Row], Row]:
@@ -95,7 +96,13 @@ def recorded_config(run: Path) -> Config:
 @contextmanager
 def opened(run: Path, step: int, say: Say) -> Iterator[OpenStep]:
     """The run in the folder `run`, as it stood at the last checkpoint before `step`.  Nothing is written into it."""
-    config = assemble.resolved(recorded_config(run))
+    config = recorded_config(run)
+    if staleness := config.cluster.max_staleness:
+        raise DataError(
+            f"{run}: sampled ahead of learning (cluster.max_staleness = {staleness}); which weights drew a token is "
+            "a matter of time and cannot be repeated, but grpo replay --rescore judges its completions again"
+        )
+    config = assemble.resolved(config)
     last = max((row["step"] for row in rows_of(run / "metrics.jsonl") if "groups/useful" in row), default=0)
     if not 1 <= step <= last:
         known = f"the steps 1 to {last}" if last else "no step yet"
@@ -113,7 +120,7 @@ def opened(run: Path, step: int, say: Say) -> Iterator[OpenStep]:
         scorer = stack.enter_context(
             assemble.open_scorer(config.reward, chat=config.data.chat, workers=config.run.reward_workers, failed=None)
         )
-        engine = assemble.open_engine(
+        engine = engines.open_engine(
             config,
             stand.files,
             start,

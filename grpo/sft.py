@@ -15,9 +15,11 @@ from statistics import fmean
 
 from torch import Tensor
 
-from grpo.assemble import ModelFiles, choose_place, find_model, make_policy, open_model, prompts_for, worked_examples
+from grpo.assemble import ModelFiles, find_model, open_model, prompts_for, worked_examples
 from grpo.config import Config, Data, Sft
+from grpo.engines import make_policy
 from grpo.errors import ConfigError, DataError, LearningError
+from grpo.learning import lora
 from grpo.learning.batch import Batch, Sequences, Targets, Terms, spread
 from grpo.learning.policy import Policy
 from grpo.problems import draw, is_unicode, load_problems
@@ -44,7 +46,8 @@ def fine_tune(
     seed: int,
     shown: Callable[[int, float], None],
 ) -> ModelFiles:
-    """Fine-tune the open model `policy` of `files` on `examples` and write it to `target`, beside losses.jsonl.
+    """Fine-tune the open model `policy` of `files` on `examples` and write it to `target`, beside losses.jsonl.  An
+    adapter that was learned is merged into it, and lies under adapter/ besides.
 
     `shown(step, loss)` is called after each step, counted from 1.
     """
@@ -62,6 +65,9 @@ def fine_tune(
         shown(step + 1, totals["loss"])
 
     def write(folder: Path) -> None:
+        if lora.has_adapter(policy.model):  # what comes next starts from a whole model
+            policy.save(folder / "adapter")
+            lora.fold(policy.model)
         policy.save(folder)
         files.tokenizer.save_pretrained(folder)
         rows = ({"step": step, "sft/loss": loss} for step, loss in enumerate(losses, start=1))
@@ -73,8 +79,8 @@ def fine_tune(
 
 def open_learner(config: Config, files: ModelFiles) -> Policy:
     """The model to fine-tune: its log-probabilities are at temperature 1, whatever it will be sampled with."""
-    place, checkpointing = choose_place(config.model), config.model.gradient_checkpointing
-    return make_policy(files, place, config.optim, temperature=1.0, gradient_checkpointing=checkpointing)
+    lora.check(config.model)
+    return make_policy(files, config, temperature=1.0)
 
 
 def load_examples(data: Data, settings: Sft, files: ModelFiles) -> list[Example]:

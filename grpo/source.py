@@ -6,7 +6,7 @@ So a run that is resumed goes on bit for bit, and a step that was recorded can b
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from grpo.config import Curriculum
 from grpo.problems import SolveRates, draw, draw_by_difficulty
@@ -22,7 +22,8 @@ class StepSource:
     """The problems and seeds of step `step`.
 
     Without a curriculum problems come in an order that the seed fixes, after the first `drawn`; with one, by their
-    solve rates.  `drawn` counts on as prompts are taken.
+    solve rates, those `without` only where no others are left.  `drawn` counts on as prompts are taken, and `taken` are
+    the problems.
     """
 
     def __init__(
@@ -34,27 +35,23 @@ class StepSource:
         seed: int,
         curriculum: Curriculum,
         rates: SolveRates,
+        without: Collection[str] = (),
     ) -> None:
         self.drawn = drawn
-        self.rates = rates
+        self.taken: set[str] = set()
         self._all, self._step, self._seed = prompts, step, seed
-        self._curriculum = curriculum
-        self._taken: set[str] = set()
+        self._curriculum, self._rates, self._without = curriculum, rates, without
 
     def prompts(self, count: int) -> list[Prompt]:
         if self._curriculum.is_on:
             seed = f"{self._seed}/curriculum/{self._step}/{self.drawn}"
-            chosen = draw_by_difficulty(self._all, self.rates, count, self._curriculum, seed=seed, without=self._taken)
+            without = self.taken.union(self._without)
+            chosen = draw_by_difficulty(self._all, self._rates, count, self._curriculum, seed=seed, without=without)
         else:
             chosen = draw(self._all, self.drawn, count, seed=self._seed)
         self.drawn += count
-        self._taken |= {prompt.problem.id for prompt in chosen}
+        self.taken |= {prompt.problem.id for prompt in chosen}
         return chosen
-
-    def solved(self, problem_id: str, share: float) -> None:
-        """What share of a group's completions were right; kept where a curriculum reads it."""
-        if self._curriculum.is_on:
-            self.rates.record(problem_id, share, self._step)
 
     def seed(self, round: int) -> int:
         return sampling_seed(self._seed, self._step, round)

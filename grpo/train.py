@@ -11,20 +11,23 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from grpo import assemble, opening, preflight
+from grpo import assemble, engines, opening, preflight
 from grpo.algorithm import StepResult
 from grpo.assemble import ModelFiles
-from grpo.config import Config
+from grpo.asynchronous import Ahead, ByTurns, Pace, Taken
+from grpo.config import Config, Curriculum
 from grpo.engine import Engine
-from grpo.errors import GrpoError, Interrupted
+from grpo.errors import GrpoError, Interrupted, LearnerLost
 from grpo.evaluate import evaluate, write
 from grpo.interrupt import StopRequest
 from grpo.learning.optimizer import learning_rate
 from grpo.metrics import Row, Stopwatch, sample_rows, solved_share, step_row
 from grpo.opening import Rendered
+from grpo.problems import SolveRates
 from grpo.run import checkpoints
 from grpo.run.checkpoints import Progress
 from grpo.run.console import Console
@@ -33,7 +36,7 @@ from grpo.run.report import write_report
 from grpo.run.trackers import Tracker, open_trackers
 from grpo.run.wording import duration, percent, plural, seconds
 from grpo.scoring import Scorer
-from grpo.source import StepSource, sampling_seed
+from grpo.source import sampling_seed
 from grpo.types import Prompt
 from grpo.watch import Watch
 
@@ -64,7 +67,7 @@ def train(
     *,
     resume: bool = False,
     dry_run: bool = False,
-    open_engine: OpenEngine = assemble.open_engine,
+    open_engine: OpenEngine = engines.open_engine,
     open_trackers: OpenTrackers = open_trackers,
 ) -> None:
     """Run GRPO as `config` says, in the run folder `path`.  A dry run takes one step and leaves nothing."""
@@ -106,7 +109,7 @@ def train(
         stack.enter_context(closing(engine))
         for remark in engine.remarks:
             console.warn(f"{config.model.name}: {remark}")
-        parts = Parts(folder, console, stop, engine, scorer, rendered, trackers)
+        parts = Parts(folder, console, stop, engine, scorer, rendered, trackers, start)
         run = TrainingRun(config, parts, stand.progress, lambda prompts: opening.texts_of(prompts, stand.files))
         stack.enter_context(_spared_by_the_collector())
         run.preflight()
@@ -145,15 +148,19 @@ class Parts:
     scorer: Scorer
     rendered: Rendered
     trackers: list[Tracker]
+    start: ModelFiles
 
 
-def advanced(progress: Progress, step: int, source: StepSource, result: StepResult, headline: str) -> Progress:
-    """Where a run stands after `step`; `headline` names the reward that says whether a problem was solved."""
+def advanced(progress: Progress, result: StepResult, *, drawn: int, curriculum: Curriculum, headline: str) -> Progress:
+    """Where a run stands after the step whose `result` this is; `headline` names the reward that says whether a problem
+    was solved.  That is kept where a curriculum reads it, but not of a group that nothing was learned from."""
+    step, rates = progress.step + 1, SolveRates(progress.solve_rates)
     for group in result.groups:
-        source.solved(group.scored.group.prompt.problem.id, solved_share([group.scored], headline))
+        if curriculum.is_on and not group.dropped:
+            rates.record(group.scored.group.prompt.problem.id, solved_share([group.scored], headline), step)
     completions = [completion for group in result.groups for completion in group.scored.group.completions]
     tokens = progress.tokens + sum(len(completion.token_ids) for completion in completions)
-    return replace(progress, step=step, drawn=source.drawn, tokens=tokens, solve_rates=source.rates.state())
+    return replace(progress, step=step, drawn=drawn, tokens=tokens, solve_rates=rates.state())
 
 
 class TrainingRun:
@@ -165,15 +172,18 @@ class TrainingRun:
         self.config, self.parts, self.texts = config, parts, texts
         self.folder, self.console, self.engine = parts.folder, parts.console, parts.engine
         self.progress = self.saved = progress
+        self.restarts = 0
         self.stopwatch = Stopwatch()
         self.watch = Watch(self.console.warn, self.folder.path / "failed-batch.pt")
         self.trainer = opening.make_trainer(config, parts.engine, parts.scorer, self.stopwatch, self._arrived)
+        self.make_source = partial(opening.make_source, config, parts.rendered.prompts)
+        self.pace: Pace = ByTurns(self.trainer, self.make_source)
 
     def preflight(self) -> None:
         """Sample and score real groups, say what they show, and check the weight transfer for the first time."""
         if self.progress.step:
             return
-        source = opening.make_source(self.config, self.parts.rendered.prompts, self.progress, 0)
+        source = self.make_source(self.progress, 0)
         prompts = source.prompts(self.config.sampling.problems_per_step)[: preflight.GROUPS]
         scored = self.trainer.sample(prompts, source.seed(0))
         self.console.note(preflight.show_one(scored))
@@ -190,20 +200,51 @@ class TrainingRun:
         self.console.note(f"dry run: {whole} for {plural(steps, 'step')}, evaluations apart; nothing was kept")
 
     def to_the_end(self) -> None:
+        staleness, steps = self.config.cluster.max_staleness, self.config.run.steps
+        if staleness:
+            self.pace = Ahead(self.trainer, self.make_source, max_staleness=staleness, steps=steps)
         try:
-            self._evaluate_where_due()
-            while self.progress.step < self.config.run.steps:
-                self.parts.stop.check()
-                self._step()
-                self._evaluate_where_due()
-                if self.progress.step % self.config.run.save_every == 0:
-                    self._save()
-            self._save()
+            self._go_on_from_losses()
             self._say_best()
         except GrpoError as error:
             self._end_early(error)
         finally:
+            self.pace.close()
             self.console.note(f"report: {write_report(self.folder.path)}")
+
+    def _go_on_from_losses(self) -> None:
+        """To the last step, by way of the last checkpoint where learners are lost, `cluster.restarts` times at most."""
+        lost: LearnerLost | None = None
+        while True:
+            try:
+                if lost is not None:
+                    self._go_back(lost)
+                self._go_on()
+                return
+            except LearnerLost as error:
+                if self.restarts == self.config.cluster.restarts:
+                    raise
+                self.restarts, lost = self.restarts + 1, error
+
+    def _go_on(self) -> None:
+        self._evaluate_where_due()
+        while self.progress.step < self.config.run.steps:
+            self.parts.stop.check()
+            self._step()
+            self._evaluate_where_due()
+            if self.progress.step % self.config.run.save_every == 0:
+                self._save()
+        self._save()
+
+    def _go_back(self, lost: LearnerLost) -> None:
+        """To the last checkpoint, and new learners that stand there."""
+        self.pace.abandon()
+        stand = opening.stand(checkpoints.latest(self.folder.checkpoints), self.parts.start)
+        step, limit = stand.progress.step, self.config.cluster.restarts
+        self.console.warn(f"{lost}; going on from step {step} (restart {self.restarts} of {limit})")
+        self.engine.restart(step, stand.checkpoint)
+        self.folder.rewind(step if stand.checkpoint else -1)
+        self.progress = self.saved = stand.progress
 
     def _say_best(self) -> None:
         progress = self.progress
@@ -215,7 +256,7 @@ class TrainingRun:
 
     def _end_early(self, error: GrpoError) -> NoReturn:
         """Save what has been learned, unless a step is half done: then the last checkpoint is what there is."""
-        if self.stopwatch.phase in ("", "sample", "score"):
+        if self.stopwatch.phase in ("", "sample", "score") and not isinstance(error, LearnerLost):
             self._save()
         where = f"step {self.saved.step} is saved in {self.folder.path}; go on with --resume"
         if not self.saved.step:
@@ -226,26 +267,30 @@ class TrainingRun:
         raise error
 
     def _step(self) -> Row:
-        step = self.progress.step + 1
         self.stopwatch.restart()
-        lr = learning_rate(self.config.optim, step - 1, self.config.run.steps)
-        source = opening.make_source(self.config, self.parts.rendered.prompts, self.progress, step)
-        result = self.trainer.step(step, source, lr=lr)
+        taken = self.pace.step(
+            self.progress, learning_rate(self.config.optim, self.progress.step, self.config.run.steps)
+        )
         # Until the books are closed the weights are those of this step and `progress` is that of the one before.
         with self.stopwatch("books"):
-            return self._close_books(step, source, result)
+            row = self._close_books(taken)
+        self.pace.start(self.progress)
+        return row
 
-    def _close_books(self, step: int, source: StepSource, result: StepResult) -> Row:
+    def _close_books(self, taken: Taken) -> Row:
         """Returns the step's row of metrics."""
+        step, result = self.progress.step + 1, taken.result
         texts = self.texts([group.scored.group.prompt for group in result.groups])
         self.folder.append_samples(sample_rows(step, result.groups, texts))
-        row = step_row(step, result, reward_names=self.parts.scorer.names) | self.stopwatch.row()
+        row = step_row(step, result, reward_names=self.parts.scorer.names) | taken.row
+        row |= {**self.engine.row(), **self.stopwatch.row()}
         row["speed/tokens_per_second"] = row["tokens/sample"] / row["time/step"]
         self._log(row, step)
         self.console.step(row)
         self.watch.rewards(row)
         bad_steps = self.watch.updates(result, self.progress.bad_steps)
-        progress = advanced(self.progress, step, source, result, self.parts.scorer.names[0])
+        headline, curriculum = self.parts.scorer.names[0], self.config.curriculum
+        progress = advanced(self.progress, result, drawn=taken.drawn, curriculum=curriculum, headline=headline)
         self.progress = replace(progress, bad_steps=bad_steps)
         return row
 

@@ -6,12 +6,13 @@ They are handed to `train(…, open_engine=…)`: nothing is patched.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from threading import Lock
 from typing import Any
 
 import torch
 
-from grpo import assemble
-from grpo.engine import Update
+from grpo import engines
+from grpo.engine import Models, Update
 from grpo.engine.local import LocalEngine
 from grpo.learning.batch import Batch, Loss, Terms
 from grpo.sampling import Sampler
@@ -41,7 +42,7 @@ def opening(kind: Callable[[LocalEngine, int], Any]) -> Any:
     """For `train(…, open_engine=…)`: the real engine in a wrapper."""
 
     def open_engine(*arguments: Any, step: int, **options: Any) -> Any:
-        return kind(assemble.open_engine(*arguments, step=step, **options), step)
+        return kind(engines.open_engine(*arguments, step=step, **options), step)
 
     return open_engine
 
@@ -50,9 +51,9 @@ def with_sampler(change: Callable[[Sampler], Any]) -> Any:
     """For `train(…, open_engine=…)`: the real engine with another sampler in it."""
 
     def open_engine(config: Any, *arguments: Any, **options: Any) -> Any:
-        inner = assemble.open_engine(config, *arguments, **options)
-        tolerance = assemble.canary.tolerance(config.model.dtype, config.sampling.sync_tolerance)
-        return LocalEngine(inner.policy, change(inner.sampler), inner.tokenizer, frozen={}, tolerance=tolerance)
+        inner = engines.open_engine(config, *arguments, **options)
+        tolerance = engines.canary.tolerance(config.model.dtype, config.sampling.sync_tolerance)
+        return LocalEngine(Models(inner.policy, {}), change(inner.sampler), inner.tokenizer, tolerance=tolerance)
 
     return open_engine
 
@@ -67,6 +68,31 @@ class Calling(Wrapped):
     def sample(self, prompts: Sequence[Prompt], n: int, params: SamplingParams) -> Iterator[tuple[int, Group]]:
         self.before(self, params.temperature == 0)
         return super().sample(prompts, n, params)
+
+
+class Threaded(Wrapped):
+    """May be asked to sample by any thread while the policy learns: each call has the sampler to itself, and so has
+    each hand-over of weights.  Before a call comes `before(engine, is_evaluation)`, in the thread that asks."""
+
+    def __init__(
+        self, inner: LocalEngine, step: int, before: Callable[[Wrapped, bool], None] = lambda engine, evaluating: None
+    ) -> None:
+        super().__init__(inner, step)
+        self.before, self.lock, self.last = before, Lock(), list[Group]()
+        inner._asleep = True  # so it never sends the sampler to sleep, which others may be using
+
+    def sample(self, prompts: Sequence[Prompt], n: int, params: SamplingParams) -> Iterator[tuple[int, Group]]:
+        self.before(self, params.temperature == 0)
+        with self.lock:
+            found = list(self.inner.sampler.sample(prompts, n, params))
+            self.last = [group for _, group in found]
+        yield from found
+
+    def publish(self, step: int) -> float:
+        with self.lock:
+            self.inner.sampler.load_weights(self.inner.policy.weights(), step)
+            self.step = step
+            return self.inner._canary.check(self.last, step)
 
 
 class NotPublishing(Wrapped):

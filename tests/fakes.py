@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 from grpo.sampling import Continuations
-from grpo.types import Completion, Group, Problem, Prompt, SamplingParams
+from grpo.types import Completion, Group, Problem, Prompt, SamplingParams, ScoredGroup
+from rewards import Score
 from tests.tiny import END, encode
 
 
@@ -55,3 +57,16 @@ class FakeSampler:
 
     def close(self) -> None:
         self.calls.append("close")
+
+
+class FakeScorer:
+    """`reward(problem id, g)` is what completion g of a problem earns."""
+
+    def __init__(self, reward: Any) -> None:
+        self.reward, self.names, self.weights = reward, ("given",), {"given": 1.0}
+
+    def submit(self, group: Group) -> Future[ScoredGroup]:
+        rewards = [self.reward(group.prompt.problem.id, g) for g in range(len(group.completions))]
+        future: Future[ScoredGroup] = Future()
+        future.set_result(ScoredGroup(group, tuple({"given": Score(r)} for r in rewards), tuple(rewards)))
+        return future

@@ -24,7 +24,7 @@ def write_inputs(folder: Path, problems: int = 12) -> None:
     (folder / "reward.py").write_text(REWARD)
 
 
-def settings(folder: Path, model: Path, **changes: dict[str, Any]) -> Config:
+def settings(folder: Path, model: Path, /, **changes: dict[str, Any]) -> Config:
     """A run of 6 steps over `write_inputs`, sampled by transformers; `changes` by group."""
     tree: dict[str, Any] = {
         "model": {"name": str(model)},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -23,6 +22,7 @@ from grpo.learning.policy import Policy
 from grpo.objectives import OBJECTIVES, choose
 from grpo.types import Completion, Group, Problem, Prompt, SamplingParams, ScoredGroup
 from rewards import Score
+from tests.fakes import FakeScorer
 from tests.tiny import make_model
 
 # --- Loss ---------------------------------------------------------------------------------------------------------
@@ -149,19 +149,6 @@ class FakeEngine:
 
     def close(self) -> None:
         raise AssertionError
-
-
-class FakeScorer:
-    """`reward(problem id, g)` is what completion g of a problem earns."""
-
-    def __init__(self, reward: Any) -> None:
-        self.reward, self.names, self.weights = reward, ("given",), {"given": 1.0}
-
-    def submit(self, group: Group) -> Future[ScoredGroup]:
-        rewards = [self.reward(group.prompt.problem.id, g) for g in range(len(group.completions))]
-        future: Future[ScoredGroup] = Future()
-        future.set_result(ScoredGroup(group, tuple({"given": Score(r)} for r in rewards), tuple(rewards)))
-        return future
 
 
 class Numbered:

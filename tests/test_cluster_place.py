@@ -70,6 +70,7 @@ def test_without_devices_the_numbers_that_are_given_count_and_the_other_is_one()
         ({"learners": 3, "samplers": 2, "colocate": True}, "as many learners as samplers"),
         ({"colocate": True, "tensor_parallel": 2}, "cluster.tensor_parallel to 1"),
         ({"colocate": True, "learners": 9}, "need 9 GPUs"),
+        ({"colocate": True, "max_staleness": 1}, "at the same time"),
     ],
 )
 def test_what_cannot_be_is_refused_with_what_to_do(settings, told):

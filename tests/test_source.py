@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 
 import pytest
@@ -22,7 +22,13 @@ NONE, SOME = Curriculum(), Curriculum(easy=0.25, hard=0.25, retire_after=2)
 
 
 def source(
-    *, step: int = 1, drawn: int = 0, seed: int = 0, curriculum: Curriculum = NONE, rates: SolveRates | None = None
+    *,
+    step: int = 1,
+    drawn: int = 0,
+    seed: int = 0,
+    curriculum: Curriculum = NONE,
+    rates: SolveRates | None = None,
+    without: Collection[str] = (),
 ) -> StepSource:
     return StepSource(
         PROMPTS,
@@ -31,6 +37,7 @@ def source(
         seed=seed,
         curriculum=curriculum,
         rates=SolveRates() if rates is None else rates,
+        without=without,
     )
 
 
@@ -69,12 +76,6 @@ def test_without_a_curriculum_the_step_does_not_matter_only_how_many_were_drawn(
     assert source(step=1, drawn=7).prompts(5) == source(step=9, drawn=7).prompts(5)
 
 
-def test_without_a_curriculum_no_solve_rates_are_kept() -> None:
-    taken = source()
-    taken.solved("p0", 0.5)
-    assert taken.rates.state() == {}
-
-
 # --- A curriculum -------------------------------------------------------------------------------------------------
 
 
@@ -89,6 +90,14 @@ def test_with_a_curriculum_no_problem_comes_twice_within_a_step_unless_none_is_l
     found = [name for count in rounds for name in names(taken.prompts(count))]
     assert len(found) == sum(rounds)
     assert len(set(found)) == min(len(found), len(PROMPTS))
+
+
+def test_what_other_steps_are_about_to_learn_from_is_drawn_last_and_not_counted_as_taken() -> None:
+    others = {f"p{n}" for n in range(12)}
+    taken = source(curriculum=SOME, without=others)
+    assert not others & set(names([*taken.prompts(4), *taken.prompts(4)]))
+    assert taken.taken == {f"p{n}" for n in range(12, 20)}
+    assert len(taken.prompts(3)) == 3  # where there are no others
 
 
 def test_another_step_starts_with_all_problems_again() -> None:
@@ -108,7 +117,7 @@ def test_what_was_solved_decides_which_problems_the_next_step_draws() -> None:
     rates, hard_ones = SolveRates(), Curriculum(easy=0.01, hard=0.99)
     first = source(step=1, curriculum=hard_ones, rates=rates)
     for prompt in first.prompts(20):
-        first.solved(prompt.problem.id, 0.0 if prompt.problem.id in ("p3", "p5") else 1.0)
+        rates.record(prompt.problem.id, 0.0 if prompt.problem.id in ("p3", "p5") else 1.0, 1)
     assert rates.state()["p3"] == {"rate": 0.0, "step": 1, "streak": 0}
     second = source(step=2, drawn=20, curriculum=hard_ones, rates=rates)
     assert sorted(names(second.prompts(2))) == ["p3", "p5"]
@@ -125,8 +134,8 @@ def run(steps: range, progress: Progress, curriculum: Curriculum) -> tuple[list[
         taken = source(step=step, drawn=progress.drawn, curriculum=curriculum, rates=rates)
         drawn = names([*taken.prompts(4), *taken.prompts(2)])
         for name in drawn:
-            taken.solved(name, (0.0, 0.5, 1.0)[int(name[1:]) % 3])
-        progress = Progress(step, taken.drawn, solve_rates=taken.rates.state())
+            rates.record(name, (0.0, 0.5, 1.0)[int(name[1:]) % 3], step)
+        progress = Progress(step, taken.drawn, solve_rates=rates.state())
         found.append([*drawn, str(taken.seed(0))])
     return found, progress
 

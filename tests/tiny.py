@@ -55,3 +55,24 @@ def save_model(folder: Path, tied: bool = True) -> Path:
     model.generation_config.eos_token_id = [GENERATION_END]
     model.save_pretrained(folder)
     return folder
+
+
+def with_adapter(model: Any, rank: int, seed: int = 0, **settings: Any) -> Any:
+    """The model with an adapter of this rank as a run puts it in; one without memory gets its values later, by
+    `grpo.learning.lora.initialise`.  `settings` are the model's, such as `lora_target_modules`."""
+    from grpo.config import Model
+    from grpo.learning import lora
+
+    lora.inject(model, Model(name="tiny", lora_rank=rank, **settings), "tiny")
+    if next(model.parameters()).device.type != "meta":
+        lora.initialise(model, seed)
+    return model
+
+
+def with_learned_adapter(model: Any, rank: int, **settings: Any) -> Any:
+    """… as if it had learned: it changes what the model says, by as much as the weights themselves say."""
+    draws = torch.Generator().manual_seed(1)
+    for parameter in with_adapter(model, rank, **settings).parameters():
+        if parameter.requires_grad:
+            parameter.data = 0.2 * torch.randn(parameter.shape, generator=draws).to(parameter)
+    return model

@@ -108,7 +108,10 @@ class RayEngine:
 
     def logprobs(self, sequences: Sequences, of: Whose = "policy") -> Tensor:
         with self._learning():
-            values_BT: Tensor = self.learners.ask("logprobs", sequences, of=of)
+            if of == "policy":
+                values_BT: Tensor = self.learners.ask("logprobs", sequences)
+            else:
+                values_BT = self.learners.call("frozen", of, sequences)
         return values_BT
 
     def entropies(self, sequences: Sequences) -> Tensor:
@@ -146,7 +149,7 @@ class RayEngine:
         """After `LearnerLost`: new ranks, as the checkpoint of `step` has them, and samplers that serve the same."""
         with self._lock:
             self._connected = []
-            self.learners.open(checkpoint)
+            self.learners.open(checkpoint and checkpoint.resolve())
             self._hand_over(self._some_opened(), step)
             self._step, self._ahead = step, False
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,12 @@ from typing import Any
 import ray
 import torch
 from ray.exceptions import RayActorError, RayTaskError
-from torch import distributed
+from torch import Tensor, distributed
 
 from grpo.cluster.actors import Actor, Whereabouts, is_gone, results, whereabouts
 from grpo.cluster.runtime import Seats
 from grpo.cluster.samplers import Channel
-from grpo.engine import Whose
+from grpo.engine import Models, Whose
 from grpo.errors import GrpoError, LearnerLost, SamplerError
 from grpo.learning.batch import Batch, Loss, Sequences
 from grpo.sampling import Way
@@ -31,7 +31,7 @@ from grpo.sampling.transfer import Sender, open_sender
 
 COLLECTIVE = timedelta(minutes=30)  # how long a rank waits for another; the driver ends a broken group long before
 
-OpenModels = Callable[[Path | None], Mapping[Whose, Any]]  # called on every rank, with the checkpoint to resume from
+OpenModels = Callable[[Path | None], Models]  # called on every rank, with the checkpoint to resume from
 
 
 class LearnerActor:
@@ -62,7 +62,7 @@ class LearnerActor:
         """Form the group over which these samplers, (name, handle), get weights, in place of the last one."""
         self.disconnect()
         client, address = Channel(samplers, sizes), ray.util.get_node_ip_address()
-        source, rank = self.models["policy"].weights, self.rank
+        source, rank = self.models.policy.weights, self.rank
         self.sender = open_sender(way, client=client, source=source, rank=rank, address=address, timeout=timeout)
 
     def send(self, step: int) -> None:
@@ -74,18 +74,23 @@ class LearnerActor:
         if sender is not None:
             sender.close()
 
-    def ask(self, of: Whose, verb: str, *arguments: Any) -> Any:
-        """What a verb of a model gives.  It is the same on all ranks, and the first one sends it."""
-        value = getattr(self.models[of], verb)(*arguments)
+    def ask(self, verb: str, *arguments: Any) -> Any:
+        """What a verb of the policy gives.  It is the same on all ranks, and the first one sends it."""
+        value = getattr(self.models.policy, verb)(*arguments)
         return value if self.rank == 0 else None
+
+    def frozen(self, of: Whose, sequences: Sequences) -> Tensor | None:
+        """log π of each token by another model, likewise."""
+        values_BT = self.models.frozen[of](sequences)
+        return values_BT if self.rank == 0 else None
 
     def fallback(self) -> str:
         """Why prompts are not shared; "" where they are."""
-        return str(self.models["policy"].computation.fallback)
+        return str(self.models.policy.computation.fallback)
 
     def update(self, batch: Batch, loss: Loss, lr: float) -> tuple[dict[str, float], float] | None:
         """Totals and gradient norm."""
-        policy = self.models["policy"]
+        policy = self.models.policy
         totals, norm = policy.forward_backward(batch, loss), policy.optim_step(lr)
         return (totals, norm) if self.rank == 0 else None
 
@@ -114,9 +119,9 @@ class Learners:
         address, port = self.call("meeting_place")
         self.call("open", address, port, self._models, checkpoint)
 
-    def ask(self, verb: str, *arguments: Any, of: Whose = "policy") -> Any:
-        """What a verb of a model gives: `Policy`'s, on its shards."""
-        return self.call("ask", of, verb, *arguments)
+    def ask(self, verb: str, *arguments: Any) -> Any:
+        """What a verb of the policy gives."""
+        return self.call("ask", verb, *arguments)
 
     def call(self, method: str, *arguments: Any, beside: Sequence[Actor] = ()) -> Any:
         """What `method` of the actors gives on the first rank; `beside` are others without whom it does not end.
@@ -156,4 +161,4 @@ class Learners:
 
 
 def _doing(method: str, arguments: tuple[Any, ...]) -> str:
-    return str(arguments[1]) if method == "ask" else method
+    return str(arguments[0]) if method == "ask" else method

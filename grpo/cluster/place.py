@@ -78,6 +78,11 @@ def _of_devices(settings: Cluster, gpus: int, nodes: int) -> Division:
 
 
 def _colocated(settings: Cluster, gpus: int) -> Division:
+    if settings.max_staleness:
+        raise ConfigError(
+            f"cluster.colocate = true: learners and samplers take turns, and cluster.max_staleness = "
+            f"{settings.max_staleness} lets them work at the same time; set one of them to its default"
+        )
     numbers = {number for number in (settings.learners, settings.samplers) if number != "auto"} or {gpus}
     if len(numbers) > 1 or settings.tensor_parallel > 1:
         raise ConfigError(

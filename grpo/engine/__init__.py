@@ -7,17 +7,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from torch import Tensor
 
 from grpo.learning.batch import Batch, Loss, Sequences
+from grpo.learning.policy import Policy
 from grpo.types import Group, Prompt, SamplingParams
 
 Whose = Literal["policy", "reference"]  # log-probabilities; the reference is what the run starts from
+
+
+Frozen = Callable[[Sequences], Tensor]  # log π of each token by a model that does not learn: float32 [B, T]
+
+
+class Models(NamedTuple):
+    """The policy, and what other models beside it make of sequences."""
+
+    policy: Policy
+    frozen: Mapping[Whose, Frozen]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +56,11 @@ class Rollouts(Protocol):
 
 
 class Engine(Rollouts, Protocol):
-    """The verbs.  Between `update` and `publish` the samplers serve older weights than the policy has."""
+    """The verbs.  Between `update` and `publish` the samplers serve older weights than the policy has.
+
+    Where sampling runs ahead of learning (`grpo.asynchronous`), `sample` is called from several threads at once while
+    the main thread uses the other verbs, and `close` ends what they are doing.  `LocalEngine` is not for that.
+    """
 
     remarks: tuple[str, ...]  # what a user should know of how it computes, each a clause
 
@@ -76,6 +91,15 @@ class Engine(Rollouts, Protocol):
     def save(self, folder: Path, *, resumable: bool) -> None:
         """The model and its tokenizer in Hugging Face format; with `resumable` also, under trainer/, what an optimizer
         needs to go on bit for bit."""
+        ...
+
+    def restart(self, step: int, checkpoint: Path | None) -> None:
+        """Only asked of an engine that raised `LearnerLost`: learners and samplers stand again as after `step`, which
+        `checkpoint` holds; without one, as at the start."""
+        ...
+
+    def row(self) -> Mapping[str, float]:
+        """The engine's own metrics of the step, for its row: since the last call, how long samplers were idle, say."""
         ...
 
     def close(self) -> None: ...

@@ -12,9 +12,8 @@ from pathlib import Path
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from grpo.engine import Update, Whose
+from grpo.engine import Frozen, Models, Update, Whose
 from grpo.learning.batch import Batch, Loss, Sequences
-from grpo.learning.policy import LanguageModel, Policy
 from grpo.sampling import Sampler
 from grpo.sampling.canary import Canary
 from grpo.types import Group, Prompt, SamplingParams
@@ -23,17 +22,17 @@ OPTIMIZER = Path("trainer", "optimizer")  # within a checkpoint
 
 
 class LocalEngine:
-    """Of parts that are open.  `frozen` are the models beside the policy, by name; `tolerance` is the canary's."""
+    """Of parts that are open; `tolerance` is the canary's."""
 
     def __init__(
         self,
-        policy: Policy,
+        models: Models,
         sampler: Sampler,
         tokenizer: PreTrainedTokenizerBase,
         *,
-        frozen: Mapping[Whose, LanguageModel],
         tolerance: float,
     ) -> None:
+        policy = models.policy
         self.policy, self.sampler, self.tokenizer = policy, sampler, tokenizer
         self.name = sampler.name
         reason = policy.computation.fallback
@@ -42,7 +41,7 @@ class LocalEngine:
             if reason
             else ()
         )
-        self._models: Mapping[Whose, LanguageModel] = {**frozen, "policy": policy}
+        self._logprobs: Mapping[Whose, Frozen] = {**models.frozen, "policy": policy.logprobs}
         self._canary = Canary(sampler, policy.score, tolerance)
         self._sampled: dict[int, Group] = {}  # in the last call; the canary scores some of their tokens
         self._asleep = False
@@ -55,7 +54,7 @@ class LocalEngine:
 
     def logprobs(self, sequences: Sequences, of: Whose = "policy") -> Tensor:
         self._sleep()
-        return self._models[of].logprobs(sequences)
+        return self._logprobs[of](sequences)
 
     def entropies(self, sequences: Sequences) -> Tensor:
         self._sleep()
@@ -93,6 +92,12 @@ class LocalEngine:
     def restore(self, checkpoint: Path) -> None:
         """The optimizer as `save` wrote it.  Raises `CheckpointError`."""
         self.policy.load_state(checkpoint / OPTIMIZER)
+
+    def restart(self, step: int, checkpoint: Path | None) -> None:
+        raise AssertionError("who loses its learner here has lost itself")
+
+    def row(self) -> Mapping[str, float]:
+        return {}
 
     def close(self) -> None:
         self.sampler.close()

@@ -16,6 +16,7 @@ from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from grpo.config import Model
 from grpo.errors import ConfigError, ModelError
+from grpo.learning.adapter_files import is_adapter
 
 disable_progress_bar()  # the console has its own
 set_verbosity_error()  # what it would warn of and matters here, weights that are not there, is refused below
@@ -66,9 +67,10 @@ def load_tokenizer(name: str, revision: str | None) -> PreTrainedTokenizerBase:
 
 
 def load_model(name: str, revision: str | None, *, dtype: str, device: str) -> PreTrainedModel:
+    """`dtype`: one of `DTYPES`, or "auto" for that of the files."""
     check_place(name)
     loaded: tuple[PreTrainedModel, dict[str, Any]]
-    loaded = _load(AutoModelForCausalLM, name, revision, dtype=DTYPES[dtype], output_loading_info=True)
+    loaded = _load(AutoModelForCausalLM, name, revision, dtype=DTYPES.get(dtype, dtype), output_loading_info=True)
     model, info = loaded
     if missing := sorted(info["missing_keys"]):  # transformers would go on with random numbers in their place
         raise ModelError(
@@ -80,6 +82,17 @@ def load_model(name: str, revision: str | None, *, dtype: str, device: str) -> P
     except torch.OutOfMemoryError:
         raise ModelError(f"{name}: its weights do not fit into the GPU's memory; take a smaller model") from None
     return model
+
+
+def write_model(model: PreTrainedModel, folder: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
+    """In Hugging Face format, with these weights in place of its own, which may be shards."""
+    if model.can_generate():
+        # Some models ship a temperature without do_sample, which transformers reads but refuses to write.
+        model.generation_config.do_sample = True
+    model.save_pretrained(folder, state_dict=weights)
+    if weights:  # of the shards' dtype transformers has written into config.json
+        model.config.dtype = next(iter(weights.values())).dtype
+        model.config.save_pretrained(folder)
 
 
 def check_shapes(name: str) -> None:
@@ -148,6 +161,11 @@ def _is_near(name: str) -> bool:
 
 
 def _check_directory(path: Path) -> None:
+    if is_adapter(path):  # beside a config.json, too: transformers would open the model that the adapter names
+        raise ModelError(
+            f"{path}: is an adapter without its model; merge them into a folder with grpo export {path} MERGED, and "
+            "give that"
+        )
     if not (path / "config.json").is_file():
         raise ModelError(f"{path}: is a directory without config.json; give a model in Hugging Face format")
     if not any(found for pattern in VOCABULARIES for found in path.glob(pattern)):

@@ -17,8 +17,9 @@ from transformers import PreTrainedModel
 
 from grpo.config import Optim
 from grpo.errors import LearningError
-from grpo.learning import tensor_files
+from grpo.learning import lora, tensor_files
 from grpo.learning.batch import Batch, Loss, Sequences, Terms
+from grpo.learning.loading import write_model
 from grpo.learning.optimizer import AdamW
 from grpo.learning.shares import Alone, Ranks, Share, Totals, no_loss, share
 from grpo.products import fast_products
@@ -142,33 +143,26 @@ class Policy(LanguageModel):
             torch.cuda.empty_cache()
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Names as in the model's `state_dict`, tied weights once, whole and on the policy's device.
+        """Names as in the model's `state_dict`, tied weights once, an adapter merged into its layers, whole and on the
+        policy's device.
 
         Where there are ranks, each must go on to the end, and all at the same pace: a weight is gathered when it is
         asked for.
         """
-        seen: set[int] = set()  # objects: shards have no address of their own
-        for name, weight in self.model.state_dict(keep_vars=True).items():
-            if id(weight) not in seen:
-                seen.add(id(weight))
-                yield name, self.ranks.whole(weight.detach().to(self.ranks.dtypes.get(name, weight.dtype)))
+        return lora.named_weights(self.model, self.ranks.weight)
 
     def save(self, folder: Path) -> None:
-        """The model in Hugging Face format.  With ranks, the first of them holds all of it in its host memory."""
+        """The model in Hugging Face format, or its adapter in PEFT's.  With ranks, the first of them holds all of it in
+        its host memory."""
+        if lora.has_adapter(self.model):
+            adapter = lora.adapter_weights(self.model, self.ranks.weight)
+            self.ranks.once(lambda: lora.write_adapter(self.model, adapter, folder))
+            return
         weights = {}
         for name, weight in self.weights():
             if self.ranks.rank == 0:
                 weights[name] = weight.cpu()
-        self.ranks.once(lambda: self._write(folder, weights))
-
-    def _write(self, folder: Path, weights: dict[str, Tensor]) -> None:
-        model = self.model
-        if model.can_generate():
-            # Some models ship a temperature without do_sample, which transformers reads but refuses to write.
-            model.generation_config.do_sample = True
-        model.save_pretrained(folder, state_dict=weights)
-        model.config.dtype = next(iter(self.ranks.dtypes.values()))  # transformers wrote that of the shards
-        model.config.save_pretrained(folder)
+        self.ranks.once(lambda: write_model(self.model, folder, weights))
 
     def save_state(self, folder: Path) -> None:
         """All that `load_state` needs, beside the saved model, to go on bit for bit."""

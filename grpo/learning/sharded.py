@@ -39,12 +39,16 @@ def open_sharded(
     optim: Optim,
     temperature: float,
     gradient_checkpointing: bool,
+    prepare: Callable[[PreTrainedModel], None] | None = None,
 ) -> Policy:
     """The policy, of which this rank holds its shard; no rank ever holds more of a model whose files can be streamed.
 
+    `prepare` changes the model while it is an outline, as an adapter does whose values come afterwards.
     Raises `ModelError`, on every rank alike.
     """
     model = on_meta(name, revision, dtype=dtype)
+    if prepare is not None:
+        prepare(model)
     ranks = Shards(model, device, offload=optim.offload)
     fill(ranks, model, name, revision, dtype=dtype)
     return Policy(model, optim, temperature=temperature, gradient_checkpointing=gradient_checkpointing, ranks=ranks)
@@ -80,6 +84,7 @@ class Shards:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self.device = torch.device(device, torch.cuda.current_device()) if device == "cuda" else torch.device(device)
         self.dtypes: Mapping[str, torch.dtype] = {name: weight.dtype for name, weight in model.named_parameters()}
+        self.dtype = model.dtype
         self.home = torch.device("cpu") if offload else self.device
         choice = choose_on_twin(model, self.device)
         self.root = self._sharded(model)
@@ -125,6 +130,9 @@ class Shards:
     def whole(self, tensor: Tensor) -> Tensor:
         tensor = tensor.to(self.device)
         return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+    def weight(self, parameter: Tensor) -> Tensor:
+        return self.whole(parameter.to(self.dtype) if isinstance(parameter, DTensor) else parameter)
 
     def once(self, act: Callable[[], None]) -> None:
         failure: list[Exception | None] = [None]

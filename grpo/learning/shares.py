@@ -43,6 +43,10 @@ class Ranks(Protocol):
         """All of a weight, a gradient or a buffer, on the device that computes."""
         ...
 
+    def weight(self, parameter: Tensor) -> Tensor:
+        """All of a parameter, as the model computes with it."""
+        ...
+
     def once(self, act: Callable[[], None]) -> None:
         """The first rank acts while the others wait; what it raises is raised by all."""
         ...
@@ -68,6 +72,9 @@ class Alone:
 
     def whole(self, tensor: Tensor) -> Tensor:
         return tensor
+
+    def weight(self, parameter: Tensor) -> Tensor:
+        return parameter
 
     def once(self, act: Callable[[], None]) -> None:
         act()

@@ -55,7 +55,7 @@ def choose_on_twin(model: PreTrainedModel, device: torch.device) -> Choice:
     config = deepcopy(model.config)
     text: Any = config.get_text_config()
     layers = text.num_hidden_layers
-    kept = _layers_of_every_kind(model, layers)
+    kept = layers_of_every_kind(model, layers)
     for key, value in list(vars(text).items()):
         if isinstance(value, list) and len(value) == layers:  # what is said layer by layer, as in layer_types
             setattr(text, key, value[:kept])
@@ -68,7 +68,7 @@ def choose_on_twin(model: PreTrainedModel, device: torch.device) -> Choice:
     return decide(twin)
 
 
-def _layers_of_every_kind(model: PreTrainedModel, count: int) -> int:
+def layers_of_every_kind(model: PreTrainedModel, count: int) -> int:
     """The fewest first layers that have every kind; all where they are in no list."""
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) == count]
     if not lists:

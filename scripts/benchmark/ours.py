@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from grpo import assemble, opening
+from grpo import assemble, engines, opening
 from grpo.algorithm import StepResult, Trainer
 from grpo.config import Config
 from grpo.metrics import Stopwatch
@@ -113,7 +113,7 @@ def main(spec: dict[str, Any]) -> None:
         assemble.open_scorer(
             config.reward, chat=config.data.chat, workers=config.run.reward_workers, failed=None
         ) as scorer,
-        closing(assemble.open_local_engine(config, files, files, context=context, step=0, checkpoint=None)) as engine,
+        closing(engines.open_local_engine(config, files, files, context=context, step=0, checkpoint=None)) as engine,
     ):
         never_end(engine.sampler)
         if "threads" in spec["choices"]:

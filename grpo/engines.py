@@ -1,0 +1,186 @@
+"""From settings to an engine that is open: in this process, or on a cluster.
+
+A policy and what is beside it are opened by the same settings either way, whole or as one rank's shards.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from grpo.assemble import ModelFiles, Place, choose_place
+from grpo.config import Config, Sampling
+from grpo.engine import Engine, Frozen, Models, Whose
+from grpo.engine.local import OPTIMIZER, LocalEngine
+from grpo.learning import lora
+from grpo.learning.loading import load_model
+from grpo.learning.policy import LanguageModel, Policy
+from grpo.sampling import RemoteSampler, canary, make_sampler
+
+# Parameters of a model whose matrix products are too short to share.  With 0.3 M a second thread is hardly faster on
+# idle cores, and five times slower where anything else, a reward worker say, wants one of them.  With 4 M it is worth
+# its risk: 1.0 s an update instead of 1.9.
+ONE_THREAD = 1_000_000
+
+
+def open_engine(
+    config: Config,
+    files: ModelFiles,
+    start: ModelFiles,
+    *,
+    context: int,
+    step: int,
+    checkpoint: Path | None,
+    folder: Path,
+) -> Engine:
+    """The engine with the model in `files`, as it stands after `step`, ready to sample.
+
+    `start` is what the run began from, to which a KL penalty pulls; `checkpoint` holds the optimizer, if there is one,
+    and the adapter, where one is learned: then `files` is the model that it belongs to.
+    `folder` is where checkpoints will be written, by all machines of a cluster.
+    """
+    if not config.cluster.learners:
+        return open_local_engine(config, files, start, context=context, step=step, checkpoint=checkpoint)
+    return _open_cluster(config, files, start, context=context, step=step, checkpoint=checkpoint, folder=folder)
+
+
+def open_sampler(sampling: Sampling, files: ModelFiles, place: Place, *, context: int, seed: int) -> RemoteSampler:
+    """A sampler with room for `context` tokens of prompt and completion together."""
+    return make_sampler(
+        sampling,
+        files.name,
+        revision=files.revision,
+        dtype=place.dtype,
+        device=place.device,
+        context=min(context, files.context),
+        seed=seed,
+    )
+
+
+# --- In one process -----------------------------------------------------------------------------------------------
+
+
+def open_local_engine(
+    config: Config, files: ModelFiles, start: ModelFiles, *, context: int, step: int, checkpoint: Path | None
+) -> LocalEngine:
+    """The sampler comes first: vLLM measures what memory is free before the policy takes any."""
+    place = choose_place(config.model)
+    with ExitStack() as undo:
+        sampler = open_sampler(config.sampling, files, place, context=context, seed=config.run.seed)
+        undo.callback(sampler.close)
+        adapter = checkpoint if config.model.lora_rank else None
+        policy = make_policy(files, config, temperature=config.sampling.temperature, adapter=adapter)
+        frozen: dict[Whose, Frozen] = {}
+        if config.objective.kl_coef:
+            frozen["reference"] = _reference(start, config, policy)
+        tolerance = canary.tolerance(place.dtype, config.sampling.sync_tolerance)
+        engine = LocalEngine(Models(policy, frozen), sampler, files.tokenizer, tolerance=tolerance)
+        if checkpoint is not None:
+            engine.restore(checkpoint)
+        engine.load(step)
+        undo.pop_all()
+    return engine
+
+
+def make_policy(files: ModelFiles, config: Config, *, temperature: float, adapter: Path | None = None) -> Policy:
+    """A model that learns, or an adapter in it: a new one, or the one that the checkpoint `adapter` holds."""
+    place = choose_place(config.model)
+    opened_on = "cpu" if config.model.load_in_4bit else place.device
+    model = load_model(files.name, files.revision, dtype=place.dtype, device=opened_on)
+    if model.num_parameters() < ONE_THREAD:
+        torch.set_num_threads(1)
+    if config.model.load_in_4bit:
+        lora.quantise(model, place.device)
+    if config.model.lora_rank:
+        lora.inject(model, config.model, files.name, files.revision)
+        lora.read_adapter(model, adapter) if adapter else lora.initialise(model, config.run.seed)
+    checkpointing = config.model.gradient_checkpointing
+    return Policy(model, config.optim, temperature=temperature, gradient_checkpointing=checkpointing)
+
+
+def _reference(start: ModelFiles, config: Config, policy: Policy) -> Frozen:
+    """What the run starts from, for a KL penalty: `policy` with its adapter off, or a model of its own."""
+    if config.model.lora_rank:
+        return lora.with_adapter_off(policy.model, policy.logprobs)
+    place = choose_place(config.model)
+    model = load_model(start.name, start.revision, dtype=place.dtype, device=place.device).requires_grad_(False)
+    tokens = policy.tokens_per_microbatch
+    return LanguageModel(model, temperature=policy.temperature, tokens_per_microbatch=tokens).logprobs
+
+
+# --- On a cluster -------------------------------------------------------------------------------------------------
+
+
+def _open_cluster(
+    config: Config,
+    files: ModelFiles,
+    start: ModelFiles,
+    *,
+    context: int,
+    step: int,
+    checkpoint: Path | None,
+    folder: Path,
+) -> Engine:
+    from grpo.cluster.opening import open_cluster
+
+    place, files, start = choose_place(config.model), _anywhere(files), _anywhere(start)
+    return open_cluster(
+        config.cluster,
+        partial(open_sampler, config.sampling, files, place, context=context, seed=config.run.seed),
+        partial(_open_shards, config, start),
+        files.tokenizer,
+        cuda=place.device == "cuda",
+        tolerance=canary.tolerance(place.dtype, config.sampling.sync_tolerance),
+        directories=[Path(model.name) for model in (start, files) if os.path.isdir(model.name)],
+        folder=folder.resolve(),
+        step=step,
+        checkpoint=checkpoint and checkpoint.resolve(),
+    )
+
+
+def _anywhere(files: ModelFiles) -> ModelFiles:
+    """By a name that processes in other directories understand."""
+    return replace(files, name=os.path.abspath(files.name)) if os.path.isdir(files.name) else files
+
+
+def _open_shards(config: Config, start: ModelFiles, checkpoint: Path | None) -> Models:
+    """One rank's part of what `open_local_engine` opens whole; all ranks call it."""
+    from grpo.learning.sharded import open_sharded, open_sharded_frozen
+
+    place, adapter = choose_place(config.model), config.model.lora_rank > 0
+    inject = partial(lora.inject, settings=config.model, base=start.name, revision=start.revision)
+    files = start if checkpoint is None or adapter else replace(start, name=str(checkpoint), revision=None)
+    policy = open_sharded(
+        files.name,
+        files.revision,
+        dtype=place.dtype,
+        device=place.device,
+        optim=config.optim,
+        temperature=config.sampling.temperature,
+        gradient_checkpointing=config.model.gradient_checkpointing,
+        prepare=inject if adapter else None,
+    )
+    if policy.model.num_parameters() < ONE_THREAD:
+        torch.set_num_threads(1)
+    if adapter:
+        lora.read_adapter(policy.model, checkpoint) if checkpoint else lora.initialise(policy.model, config.run.seed)
+    if checkpoint is not None:
+        policy.load_state(checkpoint / OPTIMIZER)
+    if not config.objective.kl_coef:
+        return Models(policy, {})
+    if adapter:
+        return Models(policy, {"reference": lora.with_adapter_off(policy.model, policy.logprobs)})
+    reference = open_sharded_frozen(
+        start.name,
+        start.revision,
+        dtype=place.dtype,
+        device=place.device,
+        optim=config.optim,
+        temperature=config.sampling.temperature,
+    )
+    return Models(policy, {"reference": reference.logprobs})
