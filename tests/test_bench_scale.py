@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,8 @@ from scripts import bench_scale
 from scripts.benchmark import hardware, scaling
 from scripts.benchmark.hardware import MODELS, Split, Work
 from scripts.benchmark.pipeline import Costs, Decode, Outcome, Plan, Step, simulate
-from scripts.benchmark.validation import SHAPES, costs_of, fitted, update_features
+from scripts.benchmark.validation import SHAPES, cluster, costs_of, fitted, run, table, update_features
+from scripts.benchmark.workloads import Workload, make_model
 
 A_SECOND_A_TOKEN = Decode(fixed=1.0)
 
@@ -205,6 +207,23 @@ def test_a_small_cluster_is_asked_and_printed() -> None:
     assert isinstance(found.outcome, Outcome)
     assert scaling.row("max_staleness 1", 8, MODELS["1.5B"], found, {}).startswith("| max_staleness 1 | 8 | 2 + 6 |")
     assert "does not fit" in scaling.row("by turns, colocated", 8, MODELS["32B"], None, {})
+
+
+def test_parts_are_measured_on_real_steps_and_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Nothing is asserted of a time but that there is one: machines are noisy, and so short a step says little.
+    work = Workload(1, 32, 64, 2, 64, problems=1, group=2, prompt=8, new=8)
+    make_model(work, tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    settings = {"sampling": {"backend": "transformers"}, **cluster(0, 0)}
+    shapes = [(1, 2, 4, 4), (1, 2, 4, 4), (2, 2, 8, 4), (1, 2, 4, 8), (2, 2, 4, 8)]
+    lines = run(str(tmp_path), shapes, threads=1, ends=True, settings=settings)
+    assert [line["asked"] for line in lines] == [list(shape) for shape in shapes[1:]]  # the first warms up
+    for line in lines:
+        problems, group, _, new = line["asked"]
+        assert [len(lengths) for lengths in line["lengths"]] == [group] * problems
+        assert all(1 <= length <= new for lengths in line["lengths"] for length in lengths)
+        assert {"sample", "score", "sync"} <= line["wall"].keys()
+    assert "| 2 × 2, 4 + at most 8 tokens |" in table(lines, lines, Plan(1), clock="wall", learners=1)
 
 
 def test_an_unknown_measurement_is_refused_with_those_there_are(

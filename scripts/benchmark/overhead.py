@@ -18,12 +18,11 @@ from transformers import AutoConfig, AutoTokenizer
 
 from scripts.benchmark.report import header, spread
 from scripts.benchmark.running import SideFailed, cores
-from scripts.benchmark.validation import run
+from scripts.benchmark.validation import Settings, cluster, run
 from scripts.benchmark.workloads import WORKLOADS, Workload, make_model
 
 TO_REACH = 1.1  # of the local engine's step
-LOCAL = {"cluster": {"learners": 0, "samplers": 0}}
-THROUGH_RAY = {"cluster": {"learners": 1, "samplers": 1}}
+LOCAL, THROUGH_RAY = cluster(0, 0), cluster(1, 1)
 PHASES = ("sample", "score", "update", "sync")
 
 
@@ -58,7 +57,7 @@ def make_endless(work: Workload, folder: Path) -> None:
     assert tokenizer.eos_token_id >= AutoConfig.from_pretrained(folder).vocab_size
 
 
-def measure(work: Workload, folder: str, settings: dict[str, dict[str, int]], steps: int) -> dict[str, float]:
+def measure(work: Workload, folder: str, settings: Settings, steps: int) -> dict[str, float]:
     """Medians of the timed steps: seconds by phase, and "step" for all of them."""
     sized = settings | {
         "sampling": {"problems_per_step": work.problems, "group_size": work.group, "max_tokens": work.new}

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from grpo import assemble, opening
+from grpo import assemble, engines, opening
 from grpo.algorithm import JudgedGroup
 from grpo.config import Config
 from grpo.types import Problem, Prompt
@@ -69,7 +69,7 @@ def main(spec: dict[str, Any]) -> None:
     with (
         assemble.open_scorer(config.reward, chat=config.data.chat, workers=1, failed=None) as scorer,
         closing(
-            assemble.open_engine(
+            engines.open_engine(
                 config, files, files, context=context, step=0, checkpoint=None, folder=Path(spec["folder"])
             )
         ) as engine,

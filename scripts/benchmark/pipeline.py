@@ -62,7 +62,6 @@ class Plan:
     max_staleness: int = 0
     share: int = 256  # completions at most; never less than one group
     recompute: bool = True  # make the cache anew for new weights
-    oldest_first: bool = False  # whoever waits for a slot of a sampler: by step, else as they came
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ class _Sampler:
     """A stretch is the time between two changes of what runs.  All counts of tokens are those at its start."""
 
     running: list[tuple[int, int, int, _Group]] = field(default_factory=list)  # heap: last step, order, tokens, group
-    waiting: list[tuple[int, int, int, _Group]] = field(default_factory=list)  # heap: rank, order, tokens, group
+    waiting: deque[tuple[int, _Group]] = field(default_factory=deque)  # for a slot, as they came
     share: Counter[int] = field(default_factory=Counter)  # completions that it still owes, by step
     clock: int = 0  # decoding steps done
     context: int = 0  # tokens in the cache
@@ -162,16 +161,13 @@ class Pipeline:
     def _take(self, sampler: _Sampler, step: int) -> None:
         if self.shares[step]:
             groups = self.shares[step].popleft()
-            rank = step if self.plan.oldest_first else 0
-            for group in groups:
-                for length in group.lengths:
-                    heapq.heappush(sampler.waiting, (rank, next(self.order), length, group))
+            sampler.waiting.extend((length, group) for group in groups for length in group.lengths)
             sampler.share[step] = sum(len(group.lengths) for group in groups)
 
     def _stretch(self, sampler: _Sampler, before: float = 0.0) -> None:
         """Begin one: whoever waits joins while there are slots, and it lasts to the next end of a completion."""
         while sampler.waiting and len(sampler.running) < self.costs.decode.slots:
-            _, _, length, group = heapq.heappop(sampler.waiting)
+            length, group = sampler.waiting.popleft()
             if group.oldest is None:  # the rest of its group finds the prompt in the cache
                 group.oldest = self.published
                 before += self.costs.decode.prefill * self.prompt

@@ -30,6 +30,7 @@ from scripts.benchmark.running import ROOT, SideFailed, cores
 from scripts.benchmark.workloads import Workload, make_model
 
 Line = dict[str, Any]
+Settings = dict[str, dict[str, Any]]
 Asked = tuple[int, int, int, int]  # problems, completions per problem, prompt tokens, longest completion
 
 MODEL = Workload(4, 256, 576, 8, 256, problems=1, group=8, prompt=256, new=512)  # 2.9 M parameters
@@ -53,25 +54,26 @@ def report(learners: int, samplers: int, steps: int) -> None:
     threads = max(1, cores() // max(1, learners, samplers))
     with tempfile.TemporaryDirectory() as folder:
         make_model(MODEL, Path(folder))
-        equal = run(folder, (WARM_UP, *SHAPES, *SHAPES), threads=threads, ends=False)
+        equal = run(folder, (WARM_UP, *SHAPES, *SHAPES), threads=threads, ends=False, settings=cluster(0, 0))
         asked = (WARM_UP, *[shape for shape in TRIED for _ in range(steps)])
-        cluster = {"cluster": {"learners": learners, "samplers": samplers}} if learners else {}
-        real = run(folder, asked, threads=threads, ends=True, settings=cluster)
+        real = run(folder, asked, threads=threads, ends=True, settings=cluster(learners, samplers))
     # One thread of one process is as busy as its processor, whoever else wants it; more are not.
     clock = "cpu" if threads == 1 and not learners else "wall"
     print(table(equal, real, Plan(max(1, samplers)), clock=clock, learners=max(1, learners)))
 
 
-def run(
-    folder: str, asked: Sequence[Asked], *, threads: int, ends: bool, settings: dict[str, Any] | None = None
-) -> list[Line]:
+def cluster(learners: int, samplers: int) -> Settings:
+    return {"cluster": {"learners": learners, "samplers": samplers}}
+
+
+def run(folder: str, asked: Sequence[Asked], *, threads: int, ends: bool, settings: Settings) -> list[Line]:
     """The lines of one process, without the first, which warms up."""
-    spec = {"folder": folder, "settings": settings or {}, "asked": asked, "ends": ends}
+    spec = {"folder": folder, "settings": settings, "asked": asked, "ends": ends}
     Path(folder, "spec.json").write_text(json.dumps(spec))
-    bound = ",".join(map(str, sorted(os.sched_getaffinity(0))[:threads]))
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(threads)}
-    if not settings:
-        environment["VLLM_CPU_OMP_THREADS_BIND"] = bound
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    if not settings["cluster"]["learners"]:  # else every actor is told its own
+        bound = ",".join(map(str, sorted(os.sched_getaffinity(0))[:threads]))
+        environment |= {"OMP_NUM_THREADS": str(threads), "VLLM_CPU_OMP_THREADS_BIND": bound}
     command = [sys.executable, "-m", "scripts.benchmark.parts", f"{folder}/spec.json"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     if done.returncode:
