@@ -134,11 +134,12 @@ def test_new_weights_in_mid_completion_cost_the_pause_and_the_cache() -> None:
     # Step 2 begins at 0 beside step 1, which ends at 10, is learned from in 5 and published in 1.  Then 15 of step 2's
     # 40 tokens are there, of which 2 each are read again, and everything stands still for 1.
     one = replace(costs(update=5.0, publish=1.0, pause=1.0), decode=Decode(1.0, prefill=0.5))
-    steps: list[Step] = [[[10]], [[40]]]
-    kept = simulate(Plan(1, 1, recompute=False), one, 0, steps)
-    again = simulate(Plan(1, 1), one, 0, steps)
-    assert kept.step * 2 == pytest.approx(10 + 5 + 1 + 25 + 5 + 1)
-    assert again.step * 2 == pytest.approx(kept.step * 2 + 15 * 0.5)
+    for last in ([], [[[1]]]):  # whether or not another step is asked for at once
+        steps: list[Step] = [[[10]], [[40]], *last]
+        kept = simulate(Plan(1, 1, recompute=False), one, 0, steps).step * len(steps)
+        again = simulate(Plan(1, 1), one, 0, steps).step * len(steps)
+        assert kept == pytest.approx(10 + 5 + 1 + 25 + len(steps[1:]) * (5 + 1))
+        assert again == pytest.approx(kept + 15 * 0.5)
 
 
 # --- Costs --------------------------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ class Costs:
     publish: float = 0.0  # from the end of the update until every sampler has the weights and the canary has passed
     pause: float = 0.0  # how long of that a sampler stands still, apart from making its cache anew
     turns: float = 0.0  # colocated: all that sleeping and waking take in a step
-    ask: float = 0.0  # from a share's being asked to its first prefill, once per share
+    ask: float = 0.0  # from a step's being asked to its first prefill, on every sampler
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,8 @@ class _Sampler:
     stretch: int = 0  # number of the present one
     started: float = 0.0
     due: float = 0.0
-    stood: float = 0.0  # seconds of it in which it was paused
+    before: float = 0.0  # seconds at its start without a token: standing still, and reading
+    stood: float = 0.0  # of them, standing still
     busy: float = 0.0  # seconds, of all before
 
     def busy_until(self, now: float) -> float:
@@ -106,8 +107,8 @@ class _Sampler:
     def steps_until(self, now: float) -> int:
         """Decoding steps of this stretch, as if they took the same time each."""
         whole = self.running[0][0] - self.clock
-        done = (now - self.started - self.stood) / max(1e-12, self.due - self.started - self.stood)
-        return max(0, min(whole, int(whole * done)))
+        begun = self.started + self.before
+        return int(whole * min(1.0, max(0.0, now - begun) / max(1e-12, self.due - begun)))
 
 
 class Pipeline:
@@ -126,9 +127,7 @@ class Pipeline:
         self.published = 0  # the step whose weights the samplers have
         self.asked = 0
         self.learner_busy = 0.0
-        self.lags: list[
-            tuple[int, int]
-        ] = []  # of every group: its step, and how many updates its oldest token is behind
+        self.lags: list[tuple[int, int]] = []  # of every group: its step, and updates that its oldest token is behind
         self.learned: list[tuple[int, int]] = []
         self.marks: list[tuple[float, float, float]] = []  # after each publish: time, learner's busy, samplers' busy
 
@@ -148,9 +147,9 @@ class Pipeline:
             self.asked += 1
             self.shares[self.asked] = deque(self._deal(self.asked))
             for sampler in self.samplers:
-                self._interrupt(sampler)
+                before, stood = self._interrupt(sampler)
                 self._take(sampler, self.asked)
-                self._stretch(sampler, self.costs.ask)
+                self._stretch(sampler, before + self.costs.ask, stood)
 
     def _deal(self, step: int) -> list[list[_Group]]:
         groups = [_Group(step, i, lengths, len(lengths)) for i, lengths in enumerate(self.steps[step - 1])]
@@ -164,7 +163,7 @@ class Pipeline:
             sampler.waiting.extend((length, group) for group in groups for length in group.lengths)
             sampler.share[step] = sum(len(group.lengths) for group in groups)
 
-    def _stretch(self, sampler: _Sampler, before: float = 0.0) -> None:
+    def _stretch(self, sampler: _Sampler, before: float = 0.0, stood: float = 0.0) -> None:
         """Begin one: whoever waits joins while there are slots, and it lasts to the next end of a completion."""
         while sampler.waiting and len(sampler.running) < self.costs.decode.slots:
             length, group = sampler.waiting.popleft()
@@ -177,15 +176,12 @@ class Pipeline:
             return
         steps = sampler.running[0][0] - sampler.clock
         took = before + self.costs.decode.seconds(steps, len(sampler.running), sampler.context)
-        sampler.started, sampler.due, sampler.stood = self.now, self.now + took, 0.0
+        sampler.started, sampler.due, sampler.before, sampler.stood = self.now, self.now + took, before, stood
         sampler.stretch += 1
         self._at(sampler.due, partial(self._stretched, sampler, sampler.stretch))
 
     def _stretched(self, sampler: _Sampler, stretch: int) -> None:
         if stretch != sampler.stretch:  # it was interrupted
-            return
-        if self.now < sampler.due:  # it was paused
-            self._at(sampler.due, partial(self._stretched, sampler, stretch))
             return
         self._advance(sampler, sampler.running[0][0] - sampler.clock)
         while sampler.running and sampler.running[0][0] == sampler.clock:
@@ -202,10 +198,14 @@ class Pipeline:
         if sampler.share[group.step] == 0:
             self._take(sampler, group.step)
 
-    def _interrupt(self, sampler: _Sampler) -> None:
-        if sampler.running:
-            self._advance(sampler, sampler.steps_until(self.now))
-            sampler.stretch += 1
+    def _interrupt(self, sampler: _Sampler) -> tuple[float, float]:
+        """End a stretch now.  Seconds that are left without a token, and those of them standing still."""
+        if not sampler.running:
+            return 0.0, 0.0
+        passed = self.now - sampler.started
+        self._advance(sampler, sampler.steps_until(self.now))
+        sampler.stretch += 1
+        return max(0.0, sampler.before - passed), max(0.0, sampler.stood - passed)
 
     def _advance(self, sampler: _Sampler, steps: int) -> None:
         """To now, the end of a stretch."""
@@ -217,10 +217,9 @@ class Pipeline:
         """For new weights, in the midst of a stretch."""
         if not sampler.running:
             return
-        context = sampler.context + len(sampler.running) * sampler.steps_until(self.now)
-        anew = self.costs.decode.prefill * context if self.plan.recompute else 0.0
-        sampler.due += self.costs.pause + anew
-        sampler.stood += self.costs.pause
+        before, stood = self._interrupt(sampler)
+        anew = self.costs.decode.prefill * sampler.context if self.plan.recompute else 0.0
+        self._stretch(sampler, before + self.costs.pause + anew, stood + self.costs.pause)
 
     # --- Scoring and learning -------------------------------------------------------------------------------------
 
