@@ -1,8 +1,7 @@
 """What the parts of a step take here: `python -m scripts.benchmark.parts SPEC`; a line of JSON per step.
 
 SPEC is a file with the JSON of {"folder": a model's, "settings": groups of settings, "asked": a list of [problems,
-completions per problem, prompt tokens, longest completion], "ends": whether completions may end before that}.  Each of
-`asked` is a step of `Trainer.step`, through the door that `grpo train` takes, so with [cluster] settings it is Ray that
+completions per problem, prompt tokens, longest completion]}.  Each of `asked` is a step of `Trainer.step`, through the door that `grpo train` takes, so with [cluster] settings it is Ray that
 takes it.  A line has the step's phases, in seconds of the clock and of the processor, and every completion's length.
 """
 
@@ -24,7 +23,7 @@ from grpo import assemble, engines, opening
 from grpo.algorithm import JudgedGroup
 from grpo.config import Config
 from grpo.types import Problem, Prompt
-from scripts.benchmark.ours import REWARD, EveryStepTheSame, never_end, say
+from scripts.benchmark.ours import REWARD, EveryStepTheSame, say
 from scripts.benchmark.workloads import LEARNING_RATE
 
 FIRST_WORD = 3  # before it are the entries that no prompt has: padding, the end token, the unknown word
@@ -74,8 +73,6 @@ def main(spec: dict[str, Any]) -> None:
             )
         ) as engine,
     ):
-        if not spec["ends"]:
-            never_end(engine.sampler)
         gc.collect()
         gc.freeze()  # as `grpo train` does
         trainer = opening.make_trainer(config, engine, scorer, Clock(), lambda done, total: None)
