@@ -217,7 +217,7 @@ def test_parts_are_measured_on_real_steps_and_predicted(tmp_path: Path, monkeypa
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     settings = {"sampling": {"backend": "transformers"}, **cluster(0, 0)}
     shapes = [(1, 2, 4, 4), (1, 2, 4, 4), (2, 2, 8, 4), (1, 2, 4, 8), (2, 2, 4, 8)]
-    lines = run(str(tmp_path), shapes, threads=1, ends=True, settings=settings)
+    lines = run(str(tmp_path), shapes, threads=1, settings=settings)
     assert [line["asked"] for line in lines] == [list(shape) for shape in shapes[1:]]  # the first warms up
     for line in lines:
         problems, group, _, new = line["asked"]

@@ -1,8 +1,9 @@
 """What the parts of a step take here: `python -m scripts.benchmark.parts SPEC`; a line of JSON per step.
 
 SPEC is a file with the JSON of {"folder": a model's, "settings": groups of settings, "asked": a list of [problems,
-completions per problem, prompt tokens, longest completion]}.  Each of `asked` is a step of `Trainer.step`, through the door that `grpo train` takes, so with [cluster] settings it is Ray that
-takes it.  A line has the step's phases, in seconds of the clock and of the processor, and every completion's length.
+completions per problem, prompt tokens, longest completion]}.  Each of `asked` is a step of `Trainer.step`, through the
+door that `grpo train` takes, so with [cluster] settings it is Ray that takes it.  A line has the step's phases, in
+seconds of the clock and of the processor, and every completion's length.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
 """Predicted and measured step times on this machine: `scripts/bench scale validate`.
 
-1. Steps of many shapes, with completions of equal length, give the costs of the parts (least squares, no negative
-   cost): a decoding step by what runs and by the cache, a prompt token, an update by tokens and pairs of tokens that
-   attend, a hand-over of weights with its check.
-2. Other steps follow, in which completions end by themselves: with a vocabulary of 256 and a model that knows nothing
-   every 256th token is the end, so lengths are geometric, from 1 to the limit.
-3. The model of `scripts/benchmark/pipeline.py` is told those costs and these lengths, and its step time stands beside
-   the measured one.
+1. Steps of many shapes give the costs of the parts (least squares, no negative cost): a decoding step by what runs and
+   by the cache, a prompt token, an update by tokens and pairs of tokens that attend, a hand-over with its check.
+2. Steps of other shapes are between them.  In all of them completions end by themselves: with a vocabulary of 256 and a
+   model that knows nothing every 256th token is the end, so lengths are geometric, from 1 to the limit.
+3. The model of `scripts/benchmark/pipeline.py` is told those costs and the lengths of 2., and its step time stands
+   beside the measured one.
 
 With learners and samplers given, 2. goes through Ray; 1. stays in one process with as many threads as an actor has.
 """
@@ -20,6 +19,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ Asked = tuple[int, int, int, int]  # problems, completions per problem, prompt t
 
 MODEL = Workload(4, 256, 576, 8, 256, problems=1, group=8, prompt=256, new=512)  # 2.9 M parameters
 WARM_UP: Asked = (4, 8, 16, 16)
-SHAPES: Sequence[Asked] = (
+SHAPES: tuple[Asked, ...] = (
     (1, 8, 16, 256),
     (4, 8, 16, 128),
     (8, 8, 64, 64),
@@ -46,7 +46,7 @@ SHAPES: Sequence[Asked] = (
     (32, 8, 16, 16),
     (4, 8, 64, 400),
 )
-TRIED: Sequence[Asked] = ((8, 8, 64, 384), (16, 8, 32, 256), (4, 8, 200, 512), (24, 8, 16, 128))
+TRIED: tuple[Asked, ...] = ((8, 8, 64, 384), (16, 8, 32, 256), (4, 8, 200, 512), (24, 8, 16, 128))
 
 
 def report(learners: int, samplers: int, steps: int) -> None:
@@ -54,21 +54,24 @@ def report(learners: int, samplers: int, steps: int) -> None:
     threads = max(1, cores() // max(1, learners, samplers))
     with tempfile.TemporaryDirectory() as folder:
         make_model(MODEL, Path(folder))
-        equal = run(folder, (WARM_UP, *SHAPES, *SHAPES), threads=threads, ends=False, settings=cluster(0, 0))
-        asked = (WARM_UP, *[shape for shape in TRIED for _ in range(steps)])
-        real = run(folder, asked, threads=threads, ends=True, settings=cluster(learners, samplers))
+        # Side by side, so that what else goes on here changes both alike.
+        mixed = [shape for _ in range(steps) for both in zip_longest(SHAPES, TRIED) for shape in both if shape]
+        lines = run(folder, (WARM_UP, *mixed), threads=threads, settings=cluster(0, 0))
+        known, tried = ([line for line in lines if tuple(line["asked"]) in some] for some in (SHAPES, TRIED))
+        if learners:
+            tried = run(folder, (WARM_UP, *TRIED * steps), threads=threads, settings=cluster(learners, samplers))
     # One thread of one process is as busy as its processor, whoever else wants it; more are not.
     clock = "cpu" if threads == 1 and not learners else "wall"
-    print(table(equal, real, Plan(max(1, samplers)), clock=clock, learners=max(1, learners)))
+    print(table(known, tried, Plan(max(1, samplers)), clock=clock, learners=max(1, learners)))
 
 
 def cluster(learners: int, samplers: int) -> Settings:
     return {"cluster": {"learners": learners, "samplers": samplers}}
 
 
-def run(folder: str, asked: Sequence[Asked], *, threads: int, ends: bool, settings: Settings) -> list[Line]:
+def run(folder: str, asked: Sequence[Asked], *, threads: int, settings: Settings) -> list[Line]:
     """The lines of one process, without the first, which warms up."""
-    spec = {"folder": folder, "settings": settings, "asked": asked, "ends": ends}
+    spec = {"folder": folder, "settings": settings, "asked": asked}
     Path(folder, "spec.json").write_text(json.dumps(spec))
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     if not settings["cluster"]["learners"]:  # else every actor is told its own
@@ -85,10 +88,10 @@ def run(folder: str, asked: Sequence[Asked], *, threads: int, ends: bool, settin
 
 
 def decode_features(line: Line) -> list[float]:
-    """Of a step whose completions have the same length: a share, prompt tokens, decoding steps, tokens, cache read."""
-    problems, group, prompt, new = line["asked"]
-    running = problems * group
-    return [1, problems * prompt, new, running * new, running * (prompt * new + new * new / 2)]
+    """Of a step whose completions all run side by side: a share, prompt tokens, decoding steps, tokens, cache read."""
+    problems, _, prompt, _ = line["asked"]
+    lengths = [n for group in line["lengths"] for n in group]
+    return [1, problems * prompt, max(lengths), sum(lengths), sum(prompt * n + n * n / 2 for n in lengths)]
 
 
 def update_features(step: Step, prompt: int) -> list[float]:
@@ -131,8 +134,8 @@ def costs_of(lines: Sequence[Line], clock: str, learners: int) -> tuple[Costs, C
     return Costs(decode, update=lambda step: 0.0, publish=sync, ask=share), update
 
 
-def table(equal: Sequence[Line], real: Sequence[Line], plan: Plan, *, clock: str, learners: int) -> str:
-    costs, update = costs_of(equal, clock, learners)
+def table(known: Sequence[Line], tried: Sequence[Line], plan: Plan, *, clock: str, learners: int) -> str:
+    costs, update = costs_of(known, clock, learners)
     lines = [
         costs_in_words(costs, update),
         "",
@@ -140,7 +143,7 @@ def table(equal: Sequence[Line], real: Sequence[Line], plan: Plan, *, clock: str
         "|---|" + "---:|" * len(COLUMNS),
     ]
     errors = []
-    for line in real:
+    for line in tried:
         problems, group, prompt, new = line["asked"]
         of_step = Costs(costs.decode, partial(update, prompt=prompt), publish=costs.publish, ask=costs.ask)
         predicted = simulate(plan, of_step, prompt, [line["lengths"]]).step
