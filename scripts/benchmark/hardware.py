@@ -38,7 +38,7 @@ UPDATE_OVERHEAD = 0.3  # seconds per update for the norm, the optimizer and the 
 # by NCCL on four nodes of 8 H100 with 400 Gb/s each.
 BROADCAST = 8.25e9
 CANARY = 0.3  # seconds: both sides score four completions of 128 tokens: assumption
-# Sleeping and waking at level 2: 0.8 to 2.6 s for models of 0.6 to 235 B on A100s, says vLLM's blog of 2025-10-26.
+# Sleeping and waking at level 2: 0.8 to 2.6 s on GPUs from A4000 to A100, says vLLM's blog of 2025-10-26.
 TURNS = 2.0
 SHARED = 100e9  # bytes/s of weights to the sampler on the same GPU, gathered and copied there: assumption
 ASK = 0.01  # seconds from asking for a share to its first prefill; 0.9 ms of it a call through Ray, measured on a CPU
