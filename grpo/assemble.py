@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from grpo import objectives
-from grpo.cluster.place import Division, divide
+from grpo.cluster.place import Division, divide, there_is_one
 from grpo.config import Cluster, Config, Data, Eval, Model, Objective, Reward, Sft
 from grpo.errors import ConfigError, DataError
 from grpo.learning import lora
@@ -71,12 +71,16 @@ def division(config: Config) -> Division | None:
     cluster, nodes, gpus = config.cluster, 1, 0
     if choose_place(config.model).device == "cuda":
         gpus = torch.cuda.device_count()
-        if cluster.address != "auto" or "RAY_ADDRESS" in os.environ:
+        if cluster.address not in ("auto", "local") or there_is_one():
             from grpo.cluster.runtime import connected
 
             with connected(cluster.address) as machines:
                 nodes, gpus = machines.nodes, machines.gpus
-    return divide(cluster, gpus=gpus, nodes=nodes)
+    return divide(cluster, gpus=gpus, nodes=nodes, groups=groups_of_an_update(config))
+
+
+def groups_of_an_update(config: Config) -> int:
+    return max(1, config.sampling.problems_per_step // config.optim.updates_per_step)
 
 
 def resolved_for(config: Config, division: Division | None) -> Config:
@@ -122,8 +126,8 @@ def _check_staleness(cluster: Cluster, division: Division | None, objective: Obj
 
 
 def _check_learners(config: Config, division: Division | None) -> None:
-    groups = config.sampling.problems_per_step // config.optim.updates_per_step
-    if division is not None and division.learners > max(1, groups):
+    groups = groups_of_an_update(config)
+    if division is not None and division.learners > groups:
         raise ConfigError(
             f"cluster.learners = {division.learners}: an update has {groups} groups, and a group goes to one learner "
             "as a whole, so some would never have any; lower it, or raise sampling.problems_per_step = "

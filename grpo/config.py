@@ -289,11 +289,12 @@ class Cluster(_Settings):
     """Let learners and samplers share each GPU by turns.  auto: where they would wait for each other anyway, on one
     machine with max_staleness = 0."""
     address: Text = "auto"
-    """Of a Ray cluster, "host:port".  auto: the one that this machine belongs to, or a new one on this machine."""
+    """Of a Ray cluster, "host:port".  auto: the one that this machine belongs to, else "local", a new one on it."""
     max_staleness: CountOrOff = 0
     """Updates that sampling may run ahead of learning.  0: they take turns, strictly on-policy."""
     restarts: CountOrOff = 3
-    """How often a run goes on by itself from its last checkpoint after a learner was lost."""
+    """How often a run goes on by itself from its last checkpoint after a learner was lost; and how many processes in a
+    row may be lost in a sampler's place."""
     timeout: Positive = 60.0
     """Seconds without a sign of life after which an actor counts as frozen and is replaced."""
 

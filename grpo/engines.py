@@ -144,7 +144,8 @@ def _open_cluster(
     place, files, start = choose_place(config.model), _anywhere(files), _anywhere(start)
     width = config.cluster.tensor_parallel
     refuse_indivisible_heads(model_config(start.name, start.revision), width)
-    sampler = partial(open_sampler, config.sampling, files, place, context=context, seed=config.run.seed)
+    # Of the model that the run started from: a checkpoint may be gone when a sampler is replaced.
+    sampler = partial(open_sampler, config.sampling, start, place, context=context, seed=config.run.seed)
     return open_cluster(
         config.cluster,
         partial(sampler, tensor_parallel=width),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -120,7 +120,10 @@ def train(
 def _folder(config: Config, path: Path, *, resume: bool, dry_run: bool) -> Iterator[RunFolder]:
     with ExitStack() as stack:
         if dry_run:
-            path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="grpo-dry-run-")))
+            shared = path.parent if config.cluster.learners else None  # where all machines see it
+            if shared:
+                shared.mkdir(parents=True, exist_ok=True)
+            path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="grpo-dry-run-", dir=shared)))
         opened = RunFolder.resume(path, config.to_toml()) if resume else RunFolder.create(path, config.to_toml())
         yield stack.enter_context(opened)
 
@@ -256,8 +259,9 @@ class TrainingRun:
 
     def _end_early(self, error: GrpoError) -> NoReturn:
         """Save what has been learned, unless a step is half done: then the last checkpoint is what there is."""
-        if self.stopwatch.phase in ("", "sample", "score") and not isinstance(error, LearnerLost):
-            self._save()
+        if self.stopwatch.phase in ("", "sample", "score"):
+            with suppress(LearnerLost):  # whatever the error was, it may have taken the learners with it
+                self._save()
         where = f"step {self.saved.step} is saved in {self.folder.path}; go on with --resume"
         if not self.saved.step:
             where = "no step was finished, so nothing is saved"

@@ -92,11 +92,6 @@ class Driver:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
-    def leftovers(self, family: list[psutil.Process]) -> list[psutil.Process]:
-        """Of the processes of a driver that is gone, those that are still there a while later."""
-        _, alive = psutil.wait_procs(family, timeout=60)
-        return [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
-
 
 def steps_done(out: Path) -> int:
     metrics = out / "metrics.jsonl"
@@ -126,14 +121,21 @@ def _title(process: psutil.Process) -> str:
 
 def disturb(driver: Driver, kills: int, draw: random.Random) -> Iterator[str]:
     """Kill somebody, again and again; the name of each victim."""
-    done = 0
-    while done < kills:
+    kinds = draw.sample(list(ODDS), len(ODDS))  # each of them once, then by their odds
+    kinds += draw.choices(list(ODDS), list(ODDS.values()), k=max(0, kills - len(kinds)))
+    for kind in kinds[:kills]:
+        yield from _disturb_once(driver, kind, draw)
+        if driver.process.poll() is not None:
+            return
+
+
+def _disturb_once(driver: Driver, kind: str, draw: random.Random) -> Iterator[str]:
+    while True:
         until = time.monotonic() + draw.uniform(*PAUSE)
         while time.monotonic() < until and driver.process.poll() is None:
             time.sleep(0.2)
         if driver.process.poll() is not None:
             return
-        kind = draw.choices(list(ODDS), list(ODDS.values()))[0]
         found = victims(driver, kind)
         if not found:  # not yet, or being replaced just now
             continue
@@ -142,11 +144,11 @@ def disturb(driver: Driver, kills: int, draw: random.Random) -> Iterator[str]:
             draw.choice(found).send_signal(VICTIMS[kind][1])
         except psutil.NoSuchProcess:
             continue
-        done += 1
         yield kind
         if kind in ("driver", "Ray head"):
             wait_for_end(driver, relatives)
             driver.start()
+        return
 
 
 def wait_for_end(driver: Driver, relatives: list[psutil.Process]) -> None:
@@ -155,7 +157,9 @@ def wait_for_end(driver: Driver, relatives: list[psutil.Process]) -> None:
         driver.process.wait(timeout=180)
     except subprocess.TimeoutExpired:
         raise SystemExit("soak: the driver did not end within 180 seconds of losing Ray") from None
-    if left := driver.leftovers(relatives):
+    actors = [process for process in relatives if "Actor" in _title(process)]
+    _, alive = psutil.wait_procs(actors, timeout=60)
+    if left := [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]:
         raise SystemExit(f"soak: left behind: {[(p.pid, _title(p)[:60]) for p in left]}")
 
 
@@ -218,7 +222,12 @@ def main() -> None:
         counts[kind] += 1
         print(f"{time.monotonic() - started:7.1f} s  step {steps_done(driver.out):4}  {kind}", flush=True)
     finish(driver, steps)
+    explained = 1 + counts["driver"] + counts["Ray head"]
     wrong = account(calm.out, driver.out, steps, same_numbers=given.staleness == 0)
+    if driver.starts != explained:
+        wrong.append(f"{driver.starts} starts, of which {explained} are explained; see {driver.out}.log")
+    if sum(counts.values()) < given.kills:
+        wrong.append(f"{sum(counts.values())} kills instead of {given.kills}: the run was over; give it more --steps")
     print(f"{sum(counts.values())} kills ({dict(counts)}), {steps} steps, {driver.starts} starts, {folder}")
     for line in wrong:
         print(f"wrong: {line}")

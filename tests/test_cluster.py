@@ -213,12 +213,13 @@ def test_an_engine_that_was_not_given_the_weights_is_found_by_its_name(folder: P
         list(engine.sample(prompts, 2, SamplingParams(max_tokens=4)))
         assert engine.publish(0) < 1e-4
         engine.update(collate(rows), lambda logprobs, targets: Terms(-logprobs.sum()), 0.05)
-        first, second = engine.samplers.seats
+        first, second = engine.samplers.actors()
         engine._send([first], 1)
         engine._policy_scores.clear()
-        assert engine._check(first, 1) < 1e-4
+        groups = list(engine._sampled.values())
+        assert engine._check(first, groups, 1) < 1e-4
         with pytest.raises(SamplerError, match=r"sampler 2 of 2 \(.*did not take the weights of step 1"):
-            engine._check(second, 1)
+            engine._check(second, groups, 1)
 
 
 # --- Ahead of learning, with vLLM ------------------------------------------------------------------------------------

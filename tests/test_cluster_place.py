@@ -10,19 +10,19 @@ from grpo.config import Cluster
 from grpo.errors import ConfigError
 
 
-def divided(*, gpus: int = 0, nodes: int = 1, **settings: object) -> Division:
-    division = divide(Cluster.model_validate(settings), gpus=gpus, nodes=nodes)
+def divided(*, gpus: int = 0, nodes: int = 1, groups: int = 32, **settings: object) -> Division:
+    division = divide(Cluster.model_validate(settings), gpus=gpus, nodes=nodes, groups=groups)
     assert division is not None
     return division
 
 
 @pytest.mark.parametrize("gpus", [0, 1])
 def test_one_device_or_none_makes_no_cluster_by_itself(gpus):
-    assert divide(Cluster(), gpus=gpus, nodes=1) is None
+    assert divide(Cluster(), gpus=gpus, nodes=1, groups=32) is None
 
 
 def test_no_cluster_can_be_asked_for_on_many_devices():
-    assert divide(Cluster(learners=0, samplers=0), gpus=8, nodes=1) is None
+    assert divide(Cluster(learners=0, samplers=0), gpus=8, nodes=1, groups=32) is None
 
 
 def test_eight_devices_of_one_machine_are_shared_by_turns_where_nobody_would_work_meanwhile():
@@ -42,6 +42,7 @@ def test_eight_devices_of_one_machine_are_shared_by_turns_where_nobody_would_wor
         ({"learners": 2, "samplers": 6}, (2, 6)),
         ({"colocate": False}, (2, 6)),
         ({"tensor_parallel": 4}, (2, 1)),
+        ({"learners": 4, "samplers": 4}, (4, 4)),  # all eight
     ],
 )
 def test_of_eight_devices_those_that_are_not_asked_for_go_to_the_others(settings, expected):
@@ -49,6 +50,16 @@ def test_of_eight_devices_those_that_are_not_asked_for_go_to_the_others(settings
     assert (division.learners, division.samplers) == expected
     assert not division.colocate
     assert division.gpus <= 8
+
+
+def test_as_many_of_each_as_do_not_fit_beside_each_other_share() -> None:
+    assert divided(gpus=8, learners=6, samplers=6).colocate
+
+
+def test_auto_takes_no_more_learners_than_an_update_has_groups() -> None:
+    assert divided(gpus=8, groups=6).learners == 6
+    apart = divided(gpus=64, nodes=8, groups=8)
+    assert (apart.learners, apart.samplers) == (8, 56)
 
 
 def test_several_machines_have_devices_apart_unless_told_otherwise():

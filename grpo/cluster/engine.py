@@ -20,9 +20,9 @@ from ray.exceptions import RayActorError, RayTaskError
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from grpo.cluster.actors import BEAT, is_gone
+from grpo.cluster.actors import BEAT, Actor, is_gone
 from grpo.cluster.learners import Learners
-from grpo.cluster.samplers import Samplers, Seat
+from grpo.cluster.samplers import OPENING, Samplers, Seat
 from grpo.engine import Update, Whose
 from grpo.engine.local import OPTIMIZER
 from grpo.errors import SamplerError
@@ -34,15 +34,18 @@ from grpo.types import Group, Prompt, SamplingParams
 TRANSFER = 600.0  # seconds that samplers may take to be given weights
 
 
-class _Scoring:
-    """A seat as the canary asks it."""
+Seated = list[tuple[Seat, Actor]]  # seats, and the process that sat there
 
-    def __init__(self, samplers: Samplers, seat: Seat, name: str) -> None:
-        self.name = f"{seat.name} ({name})"
-        self._samplers, self._seat = samplers, seat
+
+class _Scoring:
+    """A sampler's process as the canary asks it."""
+
+    def __init__(self, samplers: Samplers, actor: Actor, name: str) -> None:
+        self.name = f"{actor.name} ({name})"
+        self._samplers, self._actor = samplers, actor
 
     def score(self, sequences: Continuations) -> list[list[float]]:
-        scores: list[list[float]] = self._samplers.control([self._seat], "score", sequences=sequences)[0]
+        scores: list[list[float]] = self._samplers.control([self._actor], "score", sequences=sequences)[0]
         return scores
 
 
@@ -70,12 +73,13 @@ class RayEngine:
         self._lock = threading.RLock()
         self._step = 0  # of the weights that are served
         self._ahead = False  # the policy has moved since
-        self._asleep = False
-        self._connected: list[object] = []  # the actors in the group over which weights go
-        self._canaries: dict[object, Canary] = {}  # by actor
+        self._asleep: set[Actor] = set()
+        self._connected: list[Actor] = []  # those in the group over which weights go
+        self._canaries: dict[Actor, Canary] = {}
         self._sampled: Mapping[int, Group] = {}  # of the last call; the canaries score some of their tokens
         self._policy_scores: dict[Continuations, list[list[float]]] = {}
-        self._since, self._before = time.monotonic(), (0.0, 0.0, 0)
+        self._restarts = 0
+        self._since, self._before = time.monotonic(), (0.0, 0.0, 0, 0)
         samplers.admit = self._admit
 
     def open(self, step: int, checkpoint: Path | None) -> None:
@@ -148,20 +152,22 @@ class RayEngine:
     def restart(self, step: int, checkpoint: Path | None) -> None:
         """After `LearnerLost`: new ranks, as the checkpoint of `step` has them, and samplers that serve the same."""
         with self._lock:
-            self._connected = []
+            self._connected, self._restarts = [], self._restarts + 1
             self.learners.open(checkpoint and checkpoint.resolve())
             self._hand_over(self._some_opened(), step)
             self._step, self._ahead = step, False
 
     def row(self) -> Mapping[str, float]:
         """Where time was lost since the last row: shares of it in which learners and samplers had nothing to do."""
-        now, counts = time.monotonic(), (self.learners.busy, self.samplers.busy(), self.samplers.lost)
+        now = time.monotonic()
+        counts = self.learners.busy, self.samplers.busy(), self._restarts, self.samplers.lost
         elapsed = max(now - self._since, 1e-9)
-        of_learners, of_samplers, lost = (after - before for after, before in zip(counts, self._before, strict=True))
+        of_learners, of_samplers, restarts, lost = (b - a for a, b in zip(self._before, counts, strict=True))
         self._since, self._before = now, counts
         return {
             "learners/idle": min(1.0, max(0.0, 1 - of_learners / elapsed)),
             "samplers/idle": min(1.0, max(0.0, 1 - of_samplers / elapsed / len(self.samplers.seats))),
+            "learners/lost": restarts,
             "samplers/lost": lost,
         }
 
@@ -170,52 +176,57 @@ class RayEngine:
 
     # --- Weights --------------------------------------------------------------------------------------------------
 
-    def _hand_over(self, seats: list[Seat], step: int) -> float:
+    def _hand_over(self, seats: Sequence[Seat], step: int) -> float:
         """Give `seats` the policy's weights and check each; those that are lost meanwhile are left out.
 
         Returns the largest gap that a canary saw; 0 where nothing has been sampled yet, so there is nothing to ask.
         """
+        sampled = dict(self._sampled)
+        groups = [sampled[index] for index in sorted(sampled)]
+        seated = [(seat, self.samplers.sitting(seat)[0]) for seat in seats]
         self._policy_scores.clear()
         while True:
-            self._wake(seats)
+            actors = [actor for _, actor in seated]
             try:
-                self._send(seats, step)
-                gap = max((self._check(seat, step) for seat in seats), default=0.0) if self._sampled else 0.0
+                self._wake(actors)
+                self._send(actors, step)
+                gap = max((self._check(actor, groups, step) for actor in actors if groups), default=0.0)
                 break
             except (SamplerError, RayActorError, RayTaskError) as error:
-                seats = self._without_the_lost(seats, error)
-        for seat in seats:
-            seat.serving = True
+                seated = self._without_the_lost(seated, error)
+        self.samplers.serve(seated)
         return gap
 
-    def _send(self, seats: Sequence[Seat], step: int) -> None:
-        actors = [seat.actor for seat in seats]
+    def _send(self, actors: list[Actor], step: int) -> None:
         if actors != self._connected:
             self._connected = []
             named = [(actor.name, actor.handle) for actor in actors]
             self.learners.call(
                 "connect", self._way, named, [self._tensor_parallel] * len(named), TRANSFER, beside=actors
             )
-            self._connected = list(actors)
+            self._connected = actors
         self.learners.call("send", step, beside=actors)
 
-    def _without_the_lost(self, seats: Sequence[Seat], error: Exception) -> list[Seat]:
+    def _without_the_lost(self, seated: Seated, error: Exception) -> Seated:
         """Those whose process lives.  Raises `error` where that are all: then it is not about a lost one."""
         self._connected = []
-        before = [(seat, seat.actor) for seat in seats]
-        for seat, actor in before:
-            if is_gone(actor):
+        left: Seated = []
+        for seat, actor in seated:
+            if self.samplers.sitting(seat)[0] is actor and not is_gone(actor):
+                left.append((seat, actor))
+            else:
                 self.samplers.lose(seat, actor, error)
-        left = [seat for seat, actor in before if seat.actor is actor]
-        if len(left) == len(seats):
+        if len(left) == len(seated):
             raise error
-        return left or self._some_opened()
+        return left or [(seat, self.samplers.sitting(seat)[0]) for seat in self._some_opened()]
 
-    def _check(self, seat: Seat, step: int) -> float:
-        if seat.actor not in self._canaries:
-            scoring = _Scoring(self.samplers, seat, self._sampler_name)
-            self._canaries[seat.actor] = Canary(scoring, self._policy_score, self._tolerance)
-        return self._canaries[seat.actor].check([self._sampled[i] for i in sorted(self._sampled)], step)
+    def _check(self, actor: Actor, groups: Sequence[Group], step: int) -> float:
+        if actor not in self._canaries:
+            alive = {seat.actor for seat in self.samplers.seats}
+            self._canaries = {other: canary for other, canary in self._canaries.items() if other in alive}
+            scoring = _Scoring(self.samplers, actor, self._sampler_name)
+            self._canaries[actor] = Canary(scoring, self._policy_score, self._tolerance)
+        return self._canaries[actor].check(groups, step)
 
     def _policy_score(self, sequences: Continuations) -> list[list[float]]:
         """All canaries ask the policy the same."""
@@ -236,7 +247,10 @@ class RayEngine:
 
     def _some_opened(self) -> list[Seat]:
         """Samplers that can be given weights; waits until there is one."""
+        until = time.monotonic() + OPENING
         while not (seats := self.samplers.opened()):
+            if time.monotonic() > until:
+                raise SamplerError(f"samplers: none has opened within {OPENING:g} seconds; see Ray's logs")
             time.sleep(BEAT)
         return seats
 
@@ -244,13 +258,21 @@ class RayEngine:
 
     @contextmanager
     def _learning(self) -> Iterator[None]:
+        """Where the learners compute: on devices that they share, the samplers sleep."""
         with self._lock:
-            if self._by_turns and not self._asleep:
-                self.samplers.control(self.samplers.opened(), "sleep")
-                self._asleep = True
+            seated = [(seat, self.samplers.sitting(seat)[0]) for seat in self.samplers.opened() if self._by_turns]
+            awake = [(seat, actor) for seat, actor in seated if actor not in self._asleep]
+            if awake:
+                try:
+                    self.samplers.control([actor for _, actor in awake], "sleep")
+                except (RayActorError, RayTaskError) as error:
+                    self._without_the_lost(awake, error)
+                self._asleep |= {actor for _, actor in awake}
             yield
 
-    def _wake(self, seats: Sequence[Seat]) -> None:
-        if self._asleep:
-            self.samplers.control(seats, "wake")
-            self._asleep = False
+    def _wake(self, actors: Sequence[Actor]) -> None:
+        asleep = [actor for actor in actors if actor in self._asleep]
+        if asleep:
+            self._asleep -= set(asleep)
+            self.learners.ask("release_memory")
+            self.samplers.control(asleep, "wake")

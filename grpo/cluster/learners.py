@@ -24,12 +24,14 @@ from grpo.cluster.actors import Actor, Whereabouts, is_gone, results, whereabout
 from grpo.cluster.runtime import Seats
 from grpo.cluster.samplers import Channel
 from grpo.engine import Models, Whose
-from grpo.errors import GrpoError, LearnerLost, SamplerError
+from grpo.errors import ClusterError, GrpoError, LearnerLost, SamplerError
 from grpo.learning.batch import Batch, Loss, Sequences
 from grpo.sampling import Way
 from grpo.sampling.transfer import Sender, open_sender
 
 COLLECTIVE = timedelta(minutes=30)  # how long a rank waits for another; the driver ends a broken group long before
+
+OPENING = 3600.0  # seconds in which all have opened the model: a large one takes long to read
 
 OpenModels = Callable[[Path | None], Models]  # called on every rank, with the checkpoint to resume from
 
@@ -55,7 +57,13 @@ class LearnerActor:
         """Meet the other ranks, and open what there is to open, together."""
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         where = f"tcp://{address}:{port}"
-        distributed.init_process_group(backend, where, rank=self.rank, world_size=self.world, timeout=COLLECTIVE)
+        try:
+            distributed.init_process_group(backend, where, rank=self.rank, world_size=self.world, timeout=COLLECTIVE)
+        except distributed.DistError as error:
+            raise ClusterError(
+                f"learner {self.rank + 1} of {self.world}: cannot meet the others at {address}:{port} "
+                f"({' '.join(str(error).split())[:200]}); is the port free, and open between the machines?"
+            ) from error
         self.models = models(checkpoint)
 
     def connect(self, way: Way, samplers: Sequence[tuple[str, Any]], sizes: Sequence[int], timeout: float) -> None:
@@ -117,14 +125,15 @@ class Learners:
             handle = _ACTOR.options(**options).remote(rank, world)
             self.actors.append(Actor(f"learner {rank + 1} of {world}", handle, self._timeout))
         address, port = self.call("meeting_place")
-        self.call("open", address, port, self._models, checkpoint)
+        self.call("open", address, port, self._models, checkpoint, within=OPENING)
 
     def ask(self, verb: str, *arguments: Any) -> Any:
         """What a verb of the policy gives."""
         return self.call("ask", verb, *arguments)
 
-    def call(self, method: str, *arguments: Any, beside: Sequence[Actor] = ()) -> Any:
-        """What `method` of the actors gives on the first rank; `beside` are others without whom it does not end.
+    def call(self, method: str, *arguments: Any, beside: Sequence[Actor] = (), within: float | None = None) -> Any:
+        """What `method` of the actors gives on the first rank; `beside` are others without whom it does not end, and
+        `within` seconds it must.
 
         Raises `LearnerLost` where a rank is gone, and an actor's own `GrpoError`; then there are no ranks any more,
         unless it was a `SamplerError`, of others.
@@ -135,10 +144,10 @@ class Learners:
                 raise LearnerLost("learners: are gone, and were not opened again")
             started = time.monotonic()
             try:
-                return self._results(method, stored, beside)[0]
+                return self._results(method, stored, beside, within)[0]
             except SamplerError:  # after which all ranks have come to the end of the call
                 raise
-            except GrpoError:
+            except (GrpoError, OSError):
                 self.close()  # the others wait for the one that raised
                 raise
             except (RayActorError, RayTaskError) as error:
@@ -150,9 +159,11 @@ class Learners:
             finally:
                 self.busy += time.monotonic() - started
 
-    def _results(self, method: str, arguments: Sequence[Any], beside: Sequence[Actor]) -> list[Any]:
+    def _results(
+        self, method: str, arguments: Sequence[Any], beside: Sequence[Actor], within: float | None
+    ) -> list[Any]:
         refs = [getattr(actor.handle, method).remote(*arguments) for actor in self.actors]
-        return results(refs, [*self.actors, *beside])
+        return results(refs, [*self.actors, *beside], within=within)
 
     def close(self) -> None:
         for actor in self.actors:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from grpo.errors import ClusterError
@@ -53,10 +53,13 @@ def check(directories: Sequence[Path], folder: Path) -> None:
         paths = [str(path) for path in directories]
         refs = [_on(node).remote(paths, str(probe)) for node in nodes]
         seen: list[Seen] = ray.get(refs, timeout=LOOK)
+    except RayTaskError as error:
+        raise ClusterError(
+            f"cluster: a machine cannot run grpo ({error.cause!r}); install the same on all machines", exit_code=2
+        ) from None
     except RayError as error:
         raise ClusterError(
-            f"cluster: a machine did not answer within {LOOK:g} seconds ({type(error).__name__}); see `ray status`, "
-            "and that grpo is installed on all machines",
+            f"cluster: a machine did not answer within {LOOK:g} seconds ({type(error).__name__}); see `ray status`, ",
             exit_code=2,
         ) from None
     finally:

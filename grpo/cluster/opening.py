@@ -35,7 +35,9 @@ def open_cluster(
     """Raises `ConfigError` or `ClusterError` for what is not there, before a model is opened anywhere."""
     with ExitStack() as undo:
         machines = undo.enter_context(connected(settings.address))
-        division = divide(settings, gpus=machines.gpus if cuda else 0, nodes=machines.nodes)
+        division = divide(
+            settings, gpus=machines.gpus if cuda else 0, nodes=machines.nodes, groups=int(settings.learners)
+        )
         assert division is not None, "whoever wants no cluster does not come here"
         nodes.check(directories, folder)
         where = undo.enter_context(seats(division, gpus=cuda))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from grpo.config import Cluster
 from grpo.errors import ConfigError
@@ -32,8 +34,10 @@ class Division:
         return f"{self.learners} learners and {self.samplers} samplers{width} {apart}, because {self.why}"
 
 
-def divide(settings: Cluster, *, gpus: int, nodes: int) -> Division | None:
+def divide(settings: Cluster, *, gpus: int, nodes: int, groups: int) -> Division | None:
     """What `settings` come to on `nodes` machines with `gpus` devices together; None: one process by turns.
+
+    `groups` are an update's: more learners than that would have nothing to learn from, so "auto" takes no more.
 
     Raises `ConfigError` where devices are lacking or left without work by halves.
     """
@@ -45,7 +49,7 @@ def divide(settings: Cluster, *, gpus: int, nodes: int) -> Division | None:
                 "cluster; set both to 0, or both from 1 on"
             )
         return None
-    division = _of_devices(settings, gpus, nodes) if gpus else _without_devices(settings)
+    division = _of_devices(settings, gpus, nodes, groups) if gpus else _without_devices(settings)
     if division.gpus > gpus > 0:
         raise ConfigError(
             f"cluster: {division.learners} learners and {division.samplers} samplers of {division.tensor_parallel} "
@@ -55,19 +59,27 @@ def divide(settings: Cluster, *, gpus: int, nodes: int) -> Division | None:
     return division
 
 
+def there_is_one() -> bool:
+    """Whether this machine belongs to a Ray cluster that somebody started: `ray start` leaves its address in a file."""
+    return bool(os.environ.get("RAY_ADDRESS")) or Path("/tmp/ray/ray_current_cluster").exists()
+
+
 def _without_devices(settings: Cluster) -> Division:
     learners = 1 if settings.learners == "auto" else settings.learners
     samplers = 1 if settings.samplers == "auto" else settings.samplers
     return Division(learners, samplers, settings.tensor_parallel, False, "there are no GPUs, only processors")
 
 
-def _of_devices(settings: Cluster, gpus: int, nodes: int) -> Division:
+def _of_devices(settings: Cluster, gpus: int, nodes: int, groups: int) -> Division:
     """auto: where nobody waits but by turns, all devices do both; else three of four sample, which takes longest."""
-    width = settings.tensor_parallel
-    together = nodes == 1 and settings.max_staleness == 0 and width == 1 and settings.samplers == settings.learners
-    if settings.colocate is True or (settings.colocate == "auto" and together):
-        return _colocated(settings, gpus)
-    quarter = max(1, gpus // 4)
+    width, wished = settings.tensor_parallel, (settings.learners, settings.samplers)
+    # As many of each as do not fit beside each other are meant to share.
+    alike = wished == ("auto", "auto") or (wished[0] == wished[1] != "auto" and sum(map(int, wished)) > gpus)
+    if settings.colocate is True or (
+        settings.colocate == "auto" and nodes == 1 and settings.max_staleness == 0 and width == 1 and alike
+    ):
+        return _colocated(settings, min(gpus, groups))
+    quarter = max(1, min(gpus // 4, groups))
     left = quarter if settings.samplers == "auto" else max(1, gpus - settings.samplers * width)
     learners = left if settings.learners == "auto" else settings.learners
     samplers = max(1, (gpus - learners) // width) if settings.samplers == "auto" else settings.samplers

@@ -26,11 +26,13 @@ from ray.exceptions import RayActorError, RayTaskError
 from grpo.cluster.actors import BEAT, Actor, Whereabouts, first_ready, is_gone, result, results, whereabouts
 from grpo.cluster.runtime import Seats
 from grpo.errors import SamplerError
-from grpo.sampling import Sampler, Way
+from grpo.sampling import RemoteSampler, Way
 from grpo.sampling.transfer import Verb
 from grpo.types import Completion, Group, Problem, Prompt, SamplingParams
 
-MakeSampler = Callable[..., Sampler]  # called in each process with `transfer`, how weights come to it
+OPENING = 1800.0  # seconds that a sampler may take to open: it may have a model to download
+
+MakeSampler = Callable[..., RemoteSampler]  # called in each process with `transfer`, how weights come to it
 
 
 class Share(NamedTuple):
@@ -137,10 +139,12 @@ class Seat:
             self.since = time.monotonic()
         self.shares += 1
 
-    def end(self, actor: Actor) -> None:
+    def end(self, actor: Actor, *, finished: bool) -> None:
         """Of a share, by `actor`: another process may sit here by now."""
         if actor is self.actor:
-            self.shares, self.lost = self.shares - 1, 0
+            self.shares -= 1
+            if finished:
+                self.lost = 0
             if not self.shares:
                 self.busy += time.monotonic() - self.since
 
@@ -161,6 +165,7 @@ class Samplers:
         self.admit: Callable[[Seat], None] = lambda seat: None
         self.seats: list[Seat] = []
         self.lost = 0  # processes, of all seats
+        self.closed = False
 
     def start(self) -> None:
         count = self._where.division.samplers
@@ -170,7 +175,13 @@ class Samplers:
 
     def wait(self) -> str:
         """Until all have opened; the name of what samples.  Raises what kept one from opening."""
-        return str(results([seat.opening for seat in self.seats], self.actors())[0])
+        try:
+            return str(results([seat.opening for seat in self.seats], self.actors(), within=OPENING)[0])
+        except RayActorError as error:
+            lost = next((actor for actor in self.actors() if is_gone(actor)), self.actors()[0])
+            raise SamplerError(
+                f"{lost.name}: {lost.fate()} while it opened; see Ray's logs of its worker for the reason, often memory"
+            ) from error
 
     def _start(self, number: int, name: str) -> tuple[Actor, Any]:
         environment = {"OMP_NUM_THREADS": str(self._threads)}
@@ -190,15 +201,29 @@ class Samplers:
 
     def has_opened(self, seat: Seat) -> bool:
         """Whether its process can be given weights; one that died on the way is replaced."""
-        seat.actor.beat()
-        if not ray.wait([seat.opening], timeout=0)[0]:
+        with self._lock:
+            actor, opening = seat.actor, seat.opening
+        actor.beat()
+        if not ray.wait([opening], timeout=0)[0]:
             return False
         try:
-            result(seat.opening)
-        except (RayActorError, RayTaskError) as error:
-            self.lose(seat, seat.actor, error)
+            result(opening)
+        except (RayActorError, RayTaskError, SamplerError) as error:
+            actor.kill()  # one that cannot open is lost, too: the memory of the one before may not be free yet
+            self.lose(seat, actor, error)
             return False
         return True
+
+    def serve(self, seated: Sequence[tuple[Seat, Actor]]) -> None:
+        """These processes have been found to serve the policy's weights; others may sit there by now."""
+        with self._lock:
+            for seat, actor in seated:
+                seat.serving = seat.serving or seat.actor is actor
+
+    def sitting(self, seat: Seat) -> tuple[Actor, bool]:
+        """The process of a seat, and whether it serves."""
+        with self._lock:
+            return seat.actor, seat.serving
 
     def lose(self, seat: Seat, actor: Actor, error: Exception) -> None:
         """Start another process in the place of `actor`, which `error` was about, unless that has been done.
@@ -206,7 +231,7 @@ class Samplers:
         Raises `error` where the process is not gone, `SamplerError` where too many were lost.
         """
         with self._lock:
-            if seat.actor is not actor:
+            if self.closed or seat.actor is not actor:
                 return
             if not is_gone(actor):
                 raise error
@@ -214,16 +239,17 @@ class Samplers:
             self.lost += 1
             if seat.lost > self._lives:
                 raise SamplerError(
-                    f"{seat.name}: {actor.fate()}, as {seat.lost - 1} processes before it did without finishing any "
-                    "work; see Ray's logs of its worker for the reason, often memory"
+                    f"{seat.name}: {actor.fate()}, the process number {seat.lost} in a row that finished no work; see "
+                    "Ray's logs of its worker for the reason, often memory"
                 ) from error
             actor.kill()
+            if seat.shares:
+                seat.busy += time.monotonic() - seat.since
             seat.serving, seat.shares = False, 0
             seat.actor, seat.opening = self._start(seat.number, seat.name)
 
-    def control(self, seats: Sequence[Seat], verb: str, **arguments: Any) -> list[Any]:
-        """What a verb gives on each of `seats`, asked side by side."""
-        actors = [seat.actor for seat in seats]
+    def control(self, actors: Sequence[Actor], verb: str, **arguments: Any) -> list[Any]:
+        """What a verb gives on each of `actors`, asked side by side."""
         return results([actor.handle.control.remote(verb, arguments) for actor in actors], actors)
 
     def sample(self, prompts: Sequence[Prompt], n: int, params: SamplingParams) -> Iterator[tuple[int, Group]]:
@@ -240,9 +266,10 @@ class Samplers:
         return sum(seat.busy + (now - seat.since if seat.shares else 0.0) for seat in self.seats)
 
     def close(self) -> None:
+        with self._lock:
+            self.closed = True
         for seat in self.seats:
             seat.actor.kill()
-        self.seats = []
 
 
 class _Call:
@@ -257,6 +284,8 @@ class _Call:
 
     def groups(self) -> Iterator[tuple[int, Group]]:
         while self.waiting or self.running:
+            if self.samplers.closed:
+                raise SamplerError("samplers: were closed while somebody sampled")
             self._hand_out()
             if not self.running:
                 time.sleep(BEAT)  # until a process has opened, or a transfer is over
@@ -274,12 +303,13 @@ class _Call:
         for seat in self.samplers.seats:
             if self.waiting and not seat.serving and self.samplers.has_opened(seat):
                 self.samplers.admit(seat)
-            if self.waiting and seat.serving and seat.number not in at_work:
+            actor, serving = self.samplers.sitting(seat)
+            if self.waiting and serving and seat.number not in at_work:
                 share = self.waiting.popleft()
                 asked = [_bare(self.prompts[index]) for index in share.indices]
                 params = replace(self.params, seed=share.seed)
-                stream = seat.actor.handle.sample.remote(self.name, asked, self.n, params)
-                self.running[stream] = (seat, seat.actor, share)
+                stream = actor.handle.sample.remote(self.name, asked, self.n, params)
+                self.running[stream] = (seat, actor, share)
                 seat.begin()
 
     def _next(self, stream: Any) -> tuple[int, Group] | None:
@@ -289,7 +319,7 @@ class _Call:
             place, completions, step = result(next(stream))
         except StopIteration:
             del self.running[stream]
-            seat.end(actor)
+            seat.end(actor, finished=True)
             return None
         except (RayActorError, RayTaskError) as error:
             del self.running[stream]
@@ -302,8 +332,9 @@ class _Call:
     def drop(self) -> None:
         """What still runs is of no more use."""
         for seat, actor, _ in self.running.values():
-            actor.handle.drop.remote(self.name)
-            seat.end(actor)
+            if not self.samplers.closed:  # with Ray gone, a call would start another
+                actor.handle.drop.remote(self.name)
+            seat.end(actor, finished=False)
 
 
 def _bare(prompt: Prompt) -> Prompt:
