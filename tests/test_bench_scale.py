@@ -46,7 +46,7 @@ def test_every_group_that_was_asked_is_learned_from_once_and_in_its_own_step(sam
     busy = replace(
         costs(update=60.0, publish=3.0, pause=2.0, reward=0.5), decode=Decode(0.5, 0.01, 1e-4, 0.01, slots=6)
     )
-    outcome = simulate(Plan(samplers, max_staleness, share=8), busy, 10, steps)
+    outcome = simulate(Plan(samplers, max_staleness), busy, 10, steps)
     assert sorted(outcome.learned) == everything(steps)
     assert [step for step, _ in outcome.learned] == sorted(step for step, _ in outcome.learned)
 
@@ -68,7 +68,7 @@ def test_twice_the_samplers_are_never_slower_where_weights_travel_for_nothing(ma
     steps = ragged(8, groups=32, seed=3)
     decode = Decode(0.5, 0.05, 1e-4, slots=16)
     times = [
-        simulate(Plan(count, max_staleness, share=16), costs(update=1.0, decode=decode), 10, steps).step  # type: ignore[arg-type]
+        simulate(Plan(count, max_staleness), costs(update=1.0, decode=decode), 10, steps).step  # type: ignore[arg-type]
         for count in (1, 2, 4, 8, 16, 32)
     ]
     assert times == sorted(times, reverse=True)
@@ -85,13 +85,13 @@ def test_sampling_ahead_is_never_slower_than_taking_turns() -> None:
 THREE: Step = [[3, 5], [4, 4], [6, 1]]
 
 
-def test_two_samplers_take_three_shares_as_they_become_free() -> None:
-    # A draws group 1 until 5, B group 2 until 4 and then group 3 until 4 + 6 = 10; 10 of update, 2 of hand-over.
-    outcome = simulate(Plan(2, share=2), costs(publish=2.0), 0, [THREE] * 3)
-    assert outcome.step == 22
-    assert outcome.learner_idle == pytest.approx(10 / 22)
-    assert outcome.samplers_idle == pytest.approx(1 - (5 + 10) / 44)
-    assert outcome.tokens_per_second == pytest.approx(23 / 22)
+def test_a_sampler_has_one_share_and_takes_nothing_from_another() -> None:
+    # A draws groups 1 and 3 until 6, B group 2 until 4; 10 of update, 2 of hand-over.
+    outcome = simulate(Plan(2), costs(publish=2.0), 0, [THREE] * 3)
+    assert outcome.step == 18
+    assert outcome.learner_idle == pytest.approx(6 / 18)
+    assert outcome.samplers_idle == pytest.approx(1 - (6 + 4) / 36)
+    assert outcome.tokens_per_second == pytest.approx(23 / 18)
     assert outcome.staleness == {0: 1.0}
 
 
@@ -111,8 +111,8 @@ def test_by_turns_a_step_is_the_sum_of_its_phases() -> None:
 
 
 def test_one_step_ahead_the_longer_of_sampling_and_learning_is_the_step() -> None:
-    learning = simulate(Plan(2, 1, share=2), costs(update=10.0, publish=2.0), 0, [THREE] * 20)
-    assert learning.step == 12  # 10 + 2, and 10 of sampling beside it
+    learning = simulate(Plan(2, 1), costs(update=10.0, publish=2.0), 0, [THREE] * 20)
+    assert learning.step == 12  # 10 + 2, and 6 of sampling beside it
     assert learning.learner_idle == 0
     assert learning.staleness == {1: 1.0}
     sampling = simulate(Plan(1, 1), costs(update=1.0), 0, [[[50, 50]]] * 21)
@@ -159,7 +159,7 @@ def test_the_model_finds_again_the_steps_its_costs_were_taken_from() -> None:
     lines = []
     for problems, group, prompt, new in SHAPES:
         lengths = [[new] * group] * problems
-        sample = simulate(Plan(1, share=512), true, prompt, [lengths]).step
+        sample = simulate(Plan(1), true, prompt, [lengths]).step
         update = 1e-4 * update_features(lengths, prompt)[1]
         lines.append(
             {

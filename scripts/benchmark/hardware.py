@@ -19,7 +19,8 @@ from scripts.benchmark.pipeline import Costs, Decode, Plan, Step
 FLOPS = 989e12  # bfloat16, dense; NVIDIA's data sheet
 HBM = 3.35e12  # bytes/s; the data sheet
 MEMORY = 80e9  # bytes
-# Of FLOPS in forward and backward.  torchtitan's docs/performance.md: 33 to 39 % (Llama 3.1 8B, FSDP2, 8 and 128 H100).
+# Of FLOPS in forward and backward.  torchtitan's benchmarks/llama3_h100_202412_torchtitan.md: 33 to 39 % (Llama 3.1 8B,
+# FSDP2, 8 and 128 H100 of 500 W).
 TRAIN_SHARE = 0.38
 PREFILL_SHARE = 0.5  # of FLOPS when a sampler reads prompts or makes its cache anew: assumption
 DECODE_FLOPS_SHARE = 0.5  # of FLOPS in a decoding step's matrix products: assumption
@@ -34,11 +35,12 @@ GATHER = 300e9  # bytes/s at which every rank gets a whole layer of all ranks, i
 HOP = 3e-6  # seconds per rank in a ring, of each collective: assumption
 TOKENS = 16_384  # of a micro-batch on CUDA: this project's default (optim.tokens_per_microbatch)
 UPDATE_OVERHEAD = 0.3  # seconds per update for the norm, the optimizer and the metrics of all ranks: assumption
-# bytes/s to any number of samplers.  verl's checkpoint_engine/README.md: 61 GB in 7 s from 2 trainers to 30 receivers
-# by NCCL on four nodes of 8 H100 with 400 Gb/s each.
+# bytes/s to any number of samplers.  verl's verl/checkpoint_engine/README.md: Qwen3-30B-A3B in 7 s from 2 trainers to
+# 30 receivers by NCCL on four nodes of 8 H100 with 400 Gb/s each.
 BROADCAST = 8.25e9
 CANARY = 0.3  # seconds: both sides score four completions of 128 tokens: assumption
-# Sleeping and waking at level 2: 0.8 to 2.6 s on GPUs from A4000 to A100, says vLLM's blog of 2025-10-26.
+# Sleeping and waking at level 2: assumption.  vLLM's blog of 2025-10-26 has 0.85 and 2.58 s to wake models of 0.6B and
+# 4B on an A100, their reading from a disk included.
 TURNS = 2.0
 SHARED = 100e9  # bytes/s of weights to the sampler on the same GPU, gathered and copied there: assumption
 ASK = 0.01  # seconds from asking for a share to its first prefill; 0.9 ms of it a call through Ray, measured on a CPU

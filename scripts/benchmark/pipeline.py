@@ -6,8 +6,7 @@ Nothing is computed here but time.  A run is a heap of events (time, what happen
                    decoding step, so a completion of n tokens that joins at step c leaves at step c + n
     reward workers a completion each at a time
     learner        all its ranks as one: an update on step N when all of step N's groups are scored, then `publish`
-    driver         deals a step's groups in shares of at most `share` completions, at least one share per sampler; a
-                   sampler has one share of a step at a time, and takes the next when it has finished it
+    driver         deals a step's groups to the samplers in turns, a share for each, and takes nothing back
 
 Step N may be asked when the weights of step N - 1 - max_staleness are published; with 0 sampling and learning take
 turns.  New weights reach a sampler in mid-completion: it pauses, computes its keys and values again, and goes on.
@@ -60,7 +59,6 @@ class Costs:
 class Plan:
     samplers: int
     max_staleness: int = 0
-    share: int = 256  # completions at most; never less than one group
     recompute: bool = True  # make the cache anew for new weights
 
 
@@ -91,7 +89,6 @@ class _Sampler:
 
     running: list[tuple[int, int, int, _Group]] = field(default_factory=list)  # heap: last step, order, tokens, group
     waiting: deque[tuple[int, _Group]] = field(default_factory=deque)  # for a slot, as they came
-    share: Counter[int] = field(default_factory=Counter)  # completions that it still owes, by step
     clock: int = 0  # decoding steps done
     context: int = 0  # tokens in the cache
     stretch: int = 0  # number of the present one
@@ -120,7 +117,6 @@ class Pipeline:
         self.events: list[tuple[float, int, Callable[[], None]]] = []
         self.order = itertools.count()  # ties are served in the order in which they came
         self.samplers = [_Sampler() for _ in range(plan.samplers)]
-        self.shares: dict[int, deque[list[_Group]]] = {}  # by step
         self.workers = [0.0] * costs.reward_workers  # heap: when each is free
         self.scored: dict[int, list[_Group]] = {}
         self.learning = False
@@ -142,26 +138,15 @@ class Pipeline:
     # --- Sampling -------------------------------------------------------------------------------------------------
 
     def _ask(self) -> None:
-        """Deal every step that may begin, and give each sampler its first share of it."""
+        """Deal every step that may begin, a share for each sampler while there are groups."""
         while self.asked < len(self.steps) and self.asked <= self.published + self.plan.max_staleness:
             self.asked += 1
-            self.shares[self.asked] = deque(self._deal(self.asked))
-            for sampler in self.samplers:
+            groups = [_Group(self.asked, i, its, len(its)) for i, its in enumerate(self.steps[self.asked - 1])]
+            for number, sampler in enumerate(self.samplers):
                 before, stood = self._interrupt(sampler)
-                self._take(sampler, self.asked)
+                share = groups[number :: len(self.samplers)]
+                sampler.waiting.extend((length, group) for group in share for length in group.lengths)
                 self._stretch(sampler, before + self.costs.ask, stood)
-
-    def _deal(self, step: int) -> list[list[_Group]]:
-        groups = [_Group(step, i, lengths, len(lengths)) for i, lengths in enumerate(self.steps[step - 1])]
-        completions = sum(group.unfinished for group in groups)
-        count = min(len(groups), max(self.plan.samplers, -(-completions // self.plan.share)))
-        return [groups[i::count] for i in range(count)]
-
-    def _take(self, sampler: _Sampler, step: int) -> None:
-        if self.shares[step]:
-            groups = self.shares[step].popleft()
-            sampler.waiting.extend((length, group) for group in groups for length in group.lengths)
-            sampler.share[step] = sum(len(group.lengths) for group in groups)
 
     def _stretch(self, sampler: _Sampler, before: float = 0.0, stood: float = 0.0) -> None:
         """Begin one: whoever waits joins while there are slots, and it lasts to the next end of a completion."""
@@ -187,16 +172,10 @@ class Pipeline:
         while sampler.running and sampler.running[0][0] == sampler.clock:
             _, _, length, group = heapq.heappop(sampler.running)
             sampler.context -= self.prompt + length
-            self._finish(sampler, group)
+            group.unfinished -= 1
+            if group.unfinished == 0:
+                self._score(group)
         self._stretch(sampler)
-
-    def _finish(self, sampler: _Sampler, group: _Group) -> None:
-        group.unfinished -= 1
-        if group.unfinished == 0:
-            self._score(group)
-        sampler.share[group.step] -= 1
-        if sampler.share[group.step] == 0:
-            self._take(sampler, group.step)
 
     def _interrupt(self, sampler: _Sampler) -> tuple[float, float]:
         """End a stretch now.  Seconds that are left without a token, and those of them standing still."""

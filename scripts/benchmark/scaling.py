@@ -1,8 +1,9 @@
 """The model of a run, asked for clusters: `scripts/bench scale model` and `published`.
 
 For each size the best of three divisions is taken: how many GPUs learn and how many sample.  What is compared is
-tokens per second and GPU.  A step is that of DAPO (arXiv 2503.14476, section 4.1: 512 prompts × 16), its lengths those
-of a model on the way that R1-Zero went (arXiv 2501.12948, figure 3): 2,000 tokens on average, with a long tail.
+tokens per second and GPU.  A step is that of DAPO (arXiv 2503.14476, section 4.1: 512 prompts × 16, no punishment of
+length below 16,384 tokens), its lengths those of a model on the way that R1-Zero went (arXiv 2501.12948, figure 3):
+2,000 tokens on average, with a long tail.
 """
 
 from __future__ import annotations
