@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -77,6 +78,7 @@ class RayEngine:
         self._connected: list[Actor] = []  # those in the group over which weights go
         self._canaries: dict[Actor, Canary] = {}
         self._sampled: Mapping[int, Group] = {}  # of the last call; the canaries score some of their tokens
+        self._scoring = threading.Lock()
         self._policy_scores: dict[Continuations, list[list[float]]] = {}
         self._restarts = 0
         self._since, self._before = time.monotonic(), (0.0, 0.0, 0, 0)
@@ -190,7 +192,7 @@ class RayEngine:
             try:
                 self._wake(actors)
                 self._send(actors, step)
-                gap = max((self._check(actor, groups, step) for actor in actors if groups), default=0.0)
+                gap = self._check_all(actors, groups, step) if groups else 0.0
                 break
             except (SamplerError, RayActorError, RayTaskError) as error:
                 seated = self._without_the_lost(seated, error)
@@ -220,10 +222,13 @@ class RayEngine:
             raise error
         return left or [(seat, self.samplers.sitting(seat)[0]) for seat in self._some_opened()]
 
+    def _check_all(self, actors: Sequence[Actor], groups: Sequence[Group], step: int) -> float:
+        """The largest gap of any."""
+        with ThreadPoolExecutor(len(actors)) as side_by_side:
+            return max(side_by_side.map(lambda actor: self._check(actor, groups, step), actors))
+
     def _check(self, actor: Actor, groups: Sequence[Group], step: int) -> float:
         if actor not in self._canaries:
-            alive = {seat.actor for seat in self.samplers.seats}
-            self._canaries = {other: canary for other, canary in self._canaries.items() if other in alive}
             scoring = _Scoring(self.samplers, actor, self._sampler_name)
             self._canaries[actor] = Canary(scoring, self._policy_score, self._tolerance)
         return self._canaries[actor].check(groups, step)
@@ -231,9 +236,10 @@ class RayEngine:
     def _policy_score(self, sequences: Continuations) -> list[list[float]]:
         """All canaries ask the policy the same."""
         key = tuple((tuple(prompt), tuple(completion)) for prompt, completion in sequences)
-        if key not in self._policy_scores:
-            self._policy_scores[key] = self.learners.ask("score", sequences)
-        return self._policy_scores[key]
+        with self._scoring:
+            if key not in self._policy_scores:
+                self._policy_scores[key] = self.learners.ask("score", sequences)
+            return self._policy_scores[key]
 
     def _admit(self, seat: Seat) -> None:
         """Take a new process into service, if the policy is just now what the others serve."""
@@ -260,7 +266,8 @@ class RayEngine:
     def _learning(self) -> Iterator[None]:
         """Where the learners compute: on devices that they share, the samplers sleep."""
         with self._lock:
-            seated = [(seat, self.samplers.sitting(seat)[0]) for seat in self.samplers.opened() if self._by_turns]
+            opened = self.samplers.opened() if self._by_turns else []
+            seated = [(seat, self.samplers.sitting(seat)[0]) for seat in opened]
             awake = [(seat, actor) for seat, actor in seated if actor not in self._asleep]
             if awake:
                 try:
