@@ -142,6 +142,7 @@ def check_memory(config: Config, files: ModelFiles, context: int, console: Conso
         context,
         sampling=config.sampling,
         optim=config.optim,
+        cluster=config.cluster,
         gradient_checkpointing=config.model.gradient_checkpointing,
         models=2 if config.objective.kl_coef and not config.model.lora_rank else 1,
         load_in_4bit=config.model.load_in_4bit,
