@@ -29,6 +29,8 @@ def export(place: Path, out: Path, say: Callable[[str], None]) -> None:
     if out.exists():
         raise ConfigError(f"{out}: exists already; choose another folder")
     source = _source(place)
+    if out.resolve().is_relative_to(source.resolve()):
+        raise ConfigError(f"{out}: lies within {source}, which is to be exported; choose a folder outside")
     if source != place:
         say(f"{place}: takes {source.relative_to(place)}")
     if (source / "trainer").is_dir():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from grpo.assemble import Place
-from grpo.config import Optim, Sampling
+from grpo.config import Cluster, Optim, Sampling
 from grpo.learning.head import TILE
 from grpo.learning.lora import NF4, packed_numbers
 
@@ -54,6 +55,7 @@ def estimate_memory(
     *,
     sampling: Sampling,
     optim: Optim,
+    cluster: Cluster,
     gradient_checkpointing: bool,
     models: int,
     available: float,
@@ -63,29 +65,68 @@ def estimate_memory(
 
     What does not require gradients is not learned: it has none, nor moments, nor masters.
     `models`: the policy, and a reference where there is one beside it.  `available`: GiB, see `device_memory`.
+    `cluster` is resolved, 0 learners where there is none.  On GPUs the estimate is of one learner's; processors are
+    taken to be those of one machine, which holds everybody.
     """
-    weights = list(outline.parameters())
-    numbers, width = sum(weight.numel() for weight in weights), weights[0].element_size()
-    learned = sum(weight.numel() for weight in weights if weight.requires_grad)
-    packed = packed_numbers(outline) if load_in_4bit else 0
-    stored = width * (numbers - packed) + NF4 * packed
-    on_gpu, with_vllm = place.device == "cuda", sampling.backend == "vllm"
-    masters = 4 if width < 4 else 0
-    kept = 0 if on_gpu and optim.offload else learned * (8 + masters)  # two moments, and masters
+    on_gpu, ranks = place.device == "cuda", int(cluster.learners)
+    devices, at_once = (max(1, ranks), 1) if on_gpu else (1, max(1, ranks))
+    stored, kept, gradients = _held(outline, models, sharded=ranks > 0, packed=load_in_4bit)
+    if on_gpu and optim.offload:
+        kept = 0
+        if ranks:  # FSDP keeps shards and their gradients on the host, too
+            stored = gradients = 0
     tokens = max(optim.tokens_at_a_time(place.device), longest_row)  # a row that is longer than the budget goes alone
     update = activations(outline, tokens, checkpointing=gradient_checkpointing) + output_layer(outline, tokens, place)
-    learning = 4 * learned + update  # gradients are added up in float32 in any case
-    if on_gpu and with_vllm:
-        room = sampling.gpu_memory_utilization * available
-    else:
-        room = numbers * width / GIB + (sampling.gpu_memory_utilization * CPU_CACHE if with_vllm else 0.0)
+    if ranks:
+        update += gathered(outline)
+    processes = 1 + ranks + int(cluster.samplers) if ranks else 1
     return Memory(
-        always=(0.0 if on_gpu else PROCESS) + (models * stored + kept) / GIB,
-        learning=learning / GIB,
-        sampling=room,
+        always=(0.0 if on_gpu else PROCESS * processes) + (stored + kept) / devices / GIB,
+        learning=(gradients / devices + at_once * update) / GIB,
+        sampling=_to_sample(outline, sampling, cluster, on_gpu=on_gpu, available=available),
         available=available,
-        by_turns=on_gpu and with_vllm,
+        by_turns=on_gpu and sampling.backend == "vllm",
     )
+
+
+def _held(outline: nn.Module, models: int, *, sharded: bool, packed: bool) -> tuple[float, float, float]:
+    """Bytes of weights, of what the optimizer keeps beside them, and of gradients, which are added up in float32 in any
+    case: of all ranks together.  Shards of what learns are float32 and need no masters."""
+    width = next(outline.parameters()).element_size()
+    numbers, learned = _numbers(outline.parameters()), _numbers(w for w in outline.parameters() if w.requires_grad)
+    in_4_bits = packed_numbers(outline) if packed else 0
+    own = 4 if sharded else width
+    policy = own * learned + width * (numbers - learned - in_4_bits) + NF4 * in_4_bits
+    masters = 4 if own < 4 else 0
+    return policy + (models - 1) * width * numbers, learned * (8 + masters), 4 * learned
+
+
+def _to_sample(outline: nn.Module, sampling: Sampling, cluster: Cluster, *, on_gpu: bool, available: float) -> float:
+    """GiB, where learners are."""
+    if on_gpu and cluster.learners and not cluster.colocate:  # the samplers have devices of their own
+        return 0.0
+    with_vllm = sampling.backend == "vllm"
+    if on_gpu and with_vllm:
+        return sampling.gpu_memory_utilization * available
+    copy = sum(weight.nbytes for weight in outline.parameters()) / GIB
+    cache = sampling.gpu_memory_utilization * CPU_CACHE if with_vllm else 0.0
+    return (1 if on_gpu else max(1, int(cluster.samplers))) * (copy + cache)
+
+
+def gathered(outline: nn.Module) -> float:
+    """Bytes of weights that a rank has whole besides its shards: outside the blocks for as long as a pass takes, and of
+    two blocks, one that computes and one that is on its way; and of their gradients before ranks add them up, in
+    float32."""
+    kinds = set(outline._no_split_modules or ())  # type: ignore[arg-type]
+    blocks = [list(module.parameters()) for module in outline.modules() if type(module).__name__ in kinds]
+    inside = {id(weight) for block in blocks for weight in block}
+    outside = [weight for weight in outline.parameters() if id(weight) not in inside]
+    whole = [*outside, *2 * max(blocks, key=_numbers, default=[])]
+    return float(sum(weight.nbytes for weight in whole) + 4 * _numbers(w for w in whole if w.requires_grad))
+
+
+def _numbers(weights: Iterable[nn.Parameter]) -> int:
+    return sum(weight.numel() for weight in weights)
 
 
 def activations(outline: nn.Module, tokens: int, *, checkpointing: bool) -> float:

@@ -11,10 +11,13 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
+
+import torch
 
 from grpo import assemble, objectives, preflight
 from grpo.algorithm import Clock, Trainer
@@ -74,7 +77,12 @@ def starting_model(config: Config, folder: Path, console: Console, stop: StopReq
             console.note(f"cold start: step {step}/{config.sft.steps}, loss {loss:.3f}")
 
     examples, learner = load_examples(config.data, config.sft, files), open_learner(config, files)
-    return fine_tune(config.sft, examples, learner, files, target, seed=config.run.seed, shown=shown)
+    tuned = fine_tune(config.sft, examples, learner, files, target, seed=config.run.seed, shown=shown)
+    del learner  # from a GPU, too, before a sampler measures what memory is free
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return tuned
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +142,7 @@ def check_memory(config: Config, files: ModelFiles, context: int, console: Conso
         context,
         sampling=config.sampling,
         optim=config.optim,
+        cluster=config.cluster,
         gradient_checkpointing=config.model.gradient_checkpointing,
         models=2 if config.objective.kl_coef and not config.model.lora_rank else 1,
         load_in_4bit=config.model.load_in_4bit,

@@ -111,6 +111,8 @@ def check_memory(memory: Memory) -> list[Finding]:
     if memory.total <= memory.available:
         return []
     advice = "lower optim.tokens_per_microbatch, set model.gradient_checkpointing = true or optim.offload = true"
+    if memory.by_turns:  # on GPUs; the learners of processors share one memory
+        advice += ", or raise cluster.learners"
     return [Finding(f"the run may need {memory}; {advice}", certain=memory.always > memory.available)]
 
 

@@ -47,8 +47,8 @@ def save(policy: Policy, base: Path, folder: Path, step: int) -> Path:
     def write(target: Path) -> None:
         policy.save(target)
         AutoTokenizer.from_pretrained(base).save_pretrained(target)
-        (target / "trainer").mkdir()
-        torch.save(policy.state(), target / "trainer" / "optimizer.pt")
+        (target / "trainer" / "optimizer").mkdir(parents=True)
+        policy.save_state(target / "trainer" / "optimizer")
 
     return checkpoints.save(folder, Progress(step, drawn=0), write, keep=9)
 
@@ -149,6 +149,11 @@ def test_a_folder_that_is_there_is_not_written_over(adapter: Path, tmp_path: Pat
     refused(
         adapter, tmp_path / "base" / "config.json" / "out", r"cannot be made \((File exists|Not a dir)", ConfigError
     )
+
+
+def test_a_folder_within_the_source_is_refused(adapter: Path) -> None:
+    refused(adapter, adapter / "new" / "out", r"out: lies within .*step-1, .*choose a folder outside", ConfigError)
+    assert not (adapter / "new").exists()
 
 
 def test_what_holds_no_model_is_refused(tmp_path: Path) -> None:

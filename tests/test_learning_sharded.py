@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,11 +24,11 @@ from grpo.errors import CheckpointError, ModelError
 from grpo.learning import lora
 from grpo.learning.batch import Batch
 from grpo.learning.loading import load_model
-from grpo.learning.policy import Policy
-from grpo.learning.sharded import open_sharded, open_sharded_frozen
+from grpo.learning.policy import LanguageModel, Policy
+from grpo.learning.sharded import open_sharded, open_sharded_frozen, refuse_several_dtypes
 from grpo.objectives import choose
 from tests.batches import Row, collate
-from tests.tiny import save_model
+from tests.tiny import make_model, save_model
 
 LOSS = partial(policy_loss, objective=choose(Objective()))
 LR, TEMPERATURE = 1e-5, 0.7
@@ -68,6 +68,8 @@ CASES = {
     "adapter": Case(groups(4, 3, 4), adapter=True),
     "adapter and gradient checkpointing": Case(groups(4, 3), tied=False, adapter=True, checkpointing=True),
     "clipped": Case(groups(4, 4), optim={"max_grad_norm": 0.01}),
+    "half the width": Case(groups(4, 3, 4), dtype="bfloat16"),
+    "adapter of half the width": Case(groups(4, 3, 4), dtype="bfloat16", adapter=True),
 }
 DTYPES = ("float32", "bfloat16")
 
@@ -156,6 +158,40 @@ def resuming(dtype: str) -> Case:
 Found = dict[str, Any]
 
 
+def frozen_types(folder: Path, dtype: str) -> dict[str, list[str]]:
+    """In what types shards are kept."""
+
+    def types(weights: Iterable[Tensor]) -> list[str]:
+        return sorted({str(weight.dtype).removeprefix("torch.") for weight in weights})
+
+    options: dict[str, Any] = {"dtype": dtype, "device": "cpu", "optim": Optim(), "temperature": TEMPERATURE}
+    reference = open_sharded_frozen(str(folder / "tied"), None, **options).model
+    adapted = open_on_ranks(folder / "tied", Case(CASES["tied"].batch, dtype=dtype, adapter=True)).model
+    return {
+        "reference": types(reference.parameters()),
+        "beside an adapter": types(weight for weight in adapted.parameters() if not weight.requires_grad),
+        "adapter": types(weight for weight in adapted.parameters() if weight.requires_grad),
+    }
+
+
+class Unsendable(Exception):
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(f"{one}, {other}")  # from which pickle cannot make it again
+
+
+def raised_by_all(model: LanguageModel) -> list[str]:
+    said = []
+    for error in (ModelError("no"), Unsendable("two", "arguments")):
+
+        def act(error: Exception = error) -> None:
+            raise error
+
+        with pytest.raises((ModelError, RuntimeError)) as raised:
+            model.ranks.once(act)
+        said.append(f"{type(raised.value).__name__}: {raised.value}")
+    return said
+
+
 def on_two(folder: Path) -> Found:
     found: Found = {name: seen(open_on_ranks, folder, case) for name, case in CASES.items()}
     for dtype in DTYPES:
@@ -168,6 +204,8 @@ def on_two(folder: Path) -> Found:
         str(folder / "tied"), None, dtype="float32", device="cpu", optim=optim, temperature=TEMPERATURE
     )
     found["frozen"] = frozen.logprobs(CASES["tied"].batch.sequences)
+    found["types"] = {dtype: frozen_types(folder, dtype) for dtype in DTYPES}
+    found["raised"] = raised_by_all(frozen)
     found["renamed"] = weights(open_on_ranks(folder / "renamed", CASES["tied"]))
     for what in ("missing", "two"):
         with pytest.raises(ModelError) as refused:
@@ -259,6 +297,16 @@ def difference(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
     return max(float((found[name] - expected[name]).norm() / expected[name].norm()) for name in expected)
 
 
+def assert_nearly_same(found: Found, expected: Found) -> None:
+    """In bfloat16, whose numbers are 2⁻⁸ apart: sums over ranks are rounded elsewhere than in one process."""
+    assert difference(found["start"], expected["start"]) == 0
+    for name in ("logprobs", "entropies", "after"):
+        assert torch.allclose(found[name], expected[name], rtol=2**-5, atol=2**-5)
+    assert together(found["gradients"], expected["gradients"]) < 2**-5
+    assert together(found["weights"], expected["weights"]) < 2**-8
+    assert {weight.dtype for weight in found["weights"].values()} == {torch.bfloat16}
+
+
 def assert_same(found: Found, expected: Found) -> None:
     assert difference(found["start"], expected["start"]) == 0
     for name in ("logprobs", "entropies", "after"):
@@ -286,8 +334,34 @@ def together(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_ranks_compute_what_one_process_computes(case: str, alone: Found, two: list[Found]) -> None:
+    compare = assert_same if CASES[case].dtype == "float32" else assert_nearly_same
     for found in two:
-        assert_same(found[case], alone[case])
+        compare(found[case], alone[case])
+
+
+def test_only_what_learns_is_kept_wider_than_the_model_computes(two: list[Found]) -> None:
+    for found in two:
+        assert found["types"] == {
+            "float32": {"reference": ["float32"], "beside an adapter": ["float32"], "adapter": ["float32"]},
+            "bfloat16": {"reference": ["bfloat16"], "beside an adapter": ["bfloat16"], "adapter": ["float32"]},
+        }
+
+
+def test_what_one_rank_does_for_all_fails_on_all_whatever_it_raises(two: list[Found]) -> None:
+    for found in two:
+        assert found["raised"] == ["ModelError: no", "RuntimeError: Unsendable: two, arguments"]
+
+
+def test_a_model_that_keeps_a_part_in_float32_is_refused_where_it_computes_in_half_the_width() -> None:
+    model = make_model(tied=True)
+    refuse_several_dtypes(model.to(torch.bfloat16))
+    model.model.norm.float()
+    with pytest.raises(ModelError, match=r"keeps some of its weights in another type .*cluster.learners = 0"):
+        refuse_several_dtypes(model)
+    model.to(torch.bfloat16)._keep_in_fp32_modules_strict = {"norm"}
+    with pytest.raises(ModelError, match=r"Qwen2ForCausalLM: keeps norm in another type than torch.bfloat16"):
+        refuse_several_dtypes(model)
+    refuse_several_dtypes(model.float())
 
 
 def test_two_ranks_return_the_very_same(two: list[Found]) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from grpo.errors import ModelError
 from grpo.learning.loading import load_model
 from grpo.learning.logprobs import decide
-from grpo.learning.streaming import choose_on_twin, layers_of_every_kind, on_meta
+from grpo.learning.streaming import agree, choose_on_twin, layers_of_every_kind, on_meta
 from tests.test_learning_shared_prompts import NOT_SHARING, SHARING, build
 from tests.tiny import GENERATION_END, save_model
 
@@ -40,3 +41,17 @@ def test_a_twin_has_as_many_layers_as_show_every_kind(types: list[str], kept: in
     model = build("gemma3_text", num_hidden_layers=5, layer_types=types, sliding_window=7, head_dim=16)
     assert layers_of_every_kind(model, 5) == kept
     assert choose_on_twin(model, torch.device("cpu")) == decide(model)
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ([(True, ""), (False, "no space")], r"m: rank 1 cannot read its files \(no space\)"),
+        ([(False, ""), (True, ""), (False, "")], r"m: its files are not the same .*ranks \[1\] have .*ranks \[0, 2\]"),
+    ],
+)
+def test_ranks_that_cannot_go_the_same_way_say_so(answers: list[tuple[bool, str]], said: str) -> None:
+    for alike in (True, False):
+        agree("m", [(alike, "")] * 3)
+    with pytest.raises(ModelError, match=said):
+        agree("m", answers)

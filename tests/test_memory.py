@@ -21,15 +21,16 @@ from transformers import (
 
 from grpo.algorithm import policy_loss
 from grpo.assemble import Place
-from grpo.config import Objective, Optim, Sampling
+from grpo.config import Cluster, Objective, Optim, Sampling
 from grpo.learning.head import TILE
 from grpo.learning.policy import Policy
-from grpo.memory import CPU_CACHE, GIB, PROCESS, Memory, activations, estimate_memory, output_layer
+from grpo.memory import CPU_CACHE, GIB, PROCESS, Memory, activations, estimate_memory, gathered, output_layer
 from grpo.objectives import choose
 from tests.batches import Row, collate
 from tests.tiny import CHARACTERS, make_model, with_adapter
 
 CPU = Place("cpu", "float32")
+ALONE = Cluster(learners=0, samplers=0, colocate=False)
 
 
 def estimate(
@@ -43,6 +44,7 @@ def estimate(
     share: float = 0.45,
     checkpointing: bool = False,
     load_in_4bit: bool = False,
+    cluster: Cluster = ALONE,
     **optim: Any,
 ) -> Memory:
     return estimate_memory(
@@ -51,6 +53,7 @@ def estimate(
         longest_row,
         sampling=Sampling(backend=backend, gpu_memory_utilization=share),
         optim=Optim(**optim),
+        cluster=cluster,
         gradient_checkpointing=checkpointing,
         models=models,
         available=available,
@@ -136,6 +139,47 @@ def test_weights_in_4_bits_take_a_little_more_than_half_a_byte_each() -> None:
     )  # q, o, k, v and the MLP, whether they have an adapter or not
     plain, small = estimate(model), estimate(model, load_in_4bit=True)
     assert (plain.always - small.always) * GIB == pytest.approx(packed * (4 - 0.5 - 1 / 64 - 4 / 64 / 256))
+
+
+def test_what_a_rank_has_whole_is_counted_by_hand() -> None:
+    outside, block = 64 * len(CHARACTERS) + 64, 64 * 64 * 2 + 64 * 32 * 2 + 3 * 64 * 128 + 2 * 64 + 64 + 2 * 32
+    assert gathered(make_model(tied=True)) == (4 + 4) * (outside + 2 * block)
+    half = make_model(tied=False).to(torch.bfloat16)
+    assert gathered(half) == (2 + 4) * (outside + 64 * len(CHARACTERS) + 2 * block)
+    adapter = 4 * (2 * 128 + 2 * 96 + 2 * 192 + 192)
+    adapted = with_adapter(make_model(tied=True).to(torch.bfloat16), 4)
+    assert gathered(adapted) == 2 * (outside + 2 * block) + (2 + 4) * 2 * adapter
+
+
+def test_two_ranks_on_gpus_hold_half_each_and_samplers_apart_take_nothing_there() -> None:
+    model, place = make_model(tied=True).to(torch.bfloat16), Place("cuda", "bfloat16")
+    sharing, apart = (Cluster(learners=2, samplers=2, colocate=colocate) for colocate in (True, False))
+    memory = estimate(model, place, backend="vllm", available=24.0, models=2, cluster=sharing)
+    # float32 shards with two moments, and a reference in half the width
+    assert memory.always == pytest.approx((4 + 8 + 2) * numbers(model) / 2 / GIB)
+    tokens = Optim().tokens_at_a_time("cuda")
+    update = activations(model, tokens, checkpointing=False) + output_layer(model, tokens, place) + gathered(model)
+    assert memory.learning == pytest.approx((4 * numbers(model) / 2 + update) / GIB)
+    assert memory.sampling == pytest.approx(0.45 * 24)
+    assert estimate(model, place, backend="vllm", available=24.0, models=2, cluster=apart).sampling == 0
+    offloaded = estimate(model, place, backend="vllm", models=2, cluster=apart, offload=True)
+    assert (offloaded.always, offloaded.learning) == (0, pytest.approx(update / GIB))
+
+
+def test_on_processors_all_ranks_and_samplers_lie_side_by_side() -> None:
+    model, cluster = make_model(tied=True), Cluster(learners=2, samplers=2, colocate=False)
+    memory = estimate(model, backend="vllm", share=0.5, cluster=cluster)
+    assert memory.always == pytest.approx(5 * PROCESS + 12 * numbers(model) / GIB)  # two, two, and who directs them
+    update = activations(model, 2048, checkpointing=False) + output_layer(model, 2048, CPU) + gathered(model)
+    assert memory.learning == pytest.approx((4 * numbers(model) + 2 * update) / GIB)
+    assert memory.sampling == pytest.approx(2 * (0.5 * CPU_CACHE + 4 * numbers(model) / GIB))
+
+
+def test_an_adapter_on_ranks_has_float32_shards_beside_frozen_ones_of_the_models_width() -> None:
+    model = with_adapter(make_model(tied=True).to(torch.bfloat16), 4)
+    adapter = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    memory = estimate(model, cluster=Cluster(learners=1, samplers=1, colocate=False))
+    assert memory.always == pytest.approx(3 * PROCESS + (2 * (numbers(model) - adapter) + 12 * adapter) / GIB)
 
 
 def test_activations_are_counted_by_hand() -> None:

@@ -161,3 +161,6 @@ def test_a_batch_that_may_be_too_large_is_reported_and_a_model_that_is_too_large
     assert (may.certain, certain.certain) == (False, True)
     assert "8.0 GiB of 4.0 on the GPU" in may.text
     assert "lower optim.tokens_per_microbatch" in may.text
+    assert may.text.endswith("or raise cluster.learners")
+    [on_processors] = check_memory(Memory(1, 7, 5, available=4, by_turns=False))
+    assert "cluster" not in on_processors.text

@@ -419,7 +419,9 @@ def test_after_sleep_nothing_is_sampled_until_weights_have_come_and_the_cache_co
     monkeypatch.setattr(served, "_cuda", True)
     monkeypatch.setattr(served, "_engine", Recorder())
     served.sleep()
-    with pytest.raises(RuntimeError, match="needs load_weights first"):
+    with pytest.raises(
+        SamplerError, match="stopped while taking requests, for after sleep it needs load_weights first"
+    ):
         served.score([((5,), (6,))])
     served.wake()
     served.load_weights([], 1)
@@ -486,6 +488,24 @@ def test_when_vllms_engine_dies_while_sampling_one_sentence_says_why(
     monkeypatch.setattr(served._engine, "step", die_in_the_third_pass)
     with pytest.raises(SamplerError, match=r"stopped while sampling, CUDA out of memory. Tried .*; lower sampling"):
         collect(served, PROMPTS, max_tokens=100)
+
+
+@pytest.mark.parametrize("served", [BACKENDS[0]], indirect=True)
+@pytest.mark.parametrize("folder", [True], ids=["tied"], indirect=True)
+def test_requests_that_vllm_loses_and_prefixes_that_it_keeps_are_errors(
+    served: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose() -> list[Any]:
+        served._engine.abort_request(list(served._inboxes))
+        return []
+
+    with monkeypatch.context() as losing:
+        losing.setattr(served._engine, "step", lose)
+        with pytest.raises(SamplerError, match=rf"stopped while sampling, vLLM lost {len(PROMPTS)} requests"):
+            collect(served, PROMPTS)
+    monkeypatch.setattr(served._engine, "reset_prefix_cache", lambda: False)
+    with pytest.raises(SamplerError, match="vLLM kept the prefixes of earlier calls though nothing runs"):
+        collect(served, PROMPTS)
 
 
 def test_a_model_that_is_not_there_is_a_model_error(tmp_path: Path) -> None:

@@ -203,6 +203,26 @@ def test_a_source_that_changes_its_weights_is_found_out_on_every_rank() -> None:
         passes.finish() or list(passes)
 
 
+def test_names_and_shapes_that_are_known_take_no_pass_over_the_weights() -> None:
+    passes = iter(range(9))
+
+    def source() -> list[tuple[str, torch.Tensor]]:
+        return [("w", torch.full((2,), float(next(passes))))]
+
+    known = Passes(source).metadata()
+    (again,) = Passes(source, known)
+    assert known == [Weight("w", torch.float32, (2,))] and again[1].tolist() == [1, 1]
+
+
+def test_a_machine_without_an_address_forms_no_group_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(address: str, port: int) -> str:
+        raise OSError(101, "Network is unreachable")
+
+    monkeypatch.setattr(gloo, "_own_address", unreachable)
+    with pytest.raises(SamplerError, match=r"no group of 1 could be formed, .*Network is unreachable"):
+        gloo.Group(gloo.host_store("127.0.0.1", 0, 5), 0, 1, 5)
+
+
 def test_what_takes_too_long_is_left_or_aborted() -> None:
     never = threading.Event()
     with pytest.raises(SamplerError, match=r"waiting was not done within 0.05 s"):
@@ -214,6 +234,9 @@ def test_what_takes_too_long_is_left_or_aborted() -> None:
         never.wait()
     with pytest.raises(KeyError):
         within(5, "raising", lambda: {}["x"])
+    never.clear()
+    within(60, "what nobody needs any more", never.wait, pointless=lambda: True)
+    never.set()
 
 
 @pytest.mark.parametrize(

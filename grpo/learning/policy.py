@@ -128,9 +128,9 @@ class Policy(LanguageModel):
         return terms, computed, padding
 
     def gradients(self, batch: Batch, loss: Loss) -> dict[str, Tensor]:
-        """The gradient of `loss` by weight, in float32, moving nothing.  Call it between updates."""
+        """The gradient of `loss` by weight, in float32 on the CPU, moving nothing.  Call it between updates."""
         self.forward_backward(batch, loss)
-        return {name: self.ranks.whole(gradient) for name, gradient in self.optimizer.take_gradients().items()}
+        return {name: self.ranks.whole(gradient).cpu() for name, gradient in self.optimizer.take_gradients().items()}
 
     def optim_step(self, lr: float) -> float:
         """Moves the weights; returns the gradient norm before clipping.  A norm that is not finite moves nothing."""

@@ -5,7 +5,8 @@ computes (ZeRO-3, arXiv 1910.02054).  What is computed is the code of one proces
 what several ranks do differently.  The caller has started the process group and set the device of each rank.  With
 `optim.offload` on CUDA devices the group needs a backend for CPUs too ("cpu:gloo,cuda:nccl").
 
-Shards are float32 whatever the model computes in, so the optimizer needs no masters beside them.
+Shards of what learns are float32 whatever the model computes in, so the optimizer needs no masters beside them.  What
+is frozen, the weights beside an adapter or a reference, keeps the model's own type.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from grpo.config import Optim
+from grpo.errors import GrpoError, ModelError
 from grpo.learning.logprobs import bind
 from grpo.learning.policy import LanguageModel, Policy
 from grpo.learning.shares import Totals
@@ -83,6 +85,7 @@ class Shards:
     def __init__(self, model: PreTrainedModel, device: str, *, offload: bool) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self.device = torch.device(device, torch.cuda.current_device()) if device == "cuda" else torch.device(device)
+        refuse_several_dtypes(model)
         self.dtypes: Mapping[str, torch.dtype] = {name: weight.dtype for name, weight in model.named_parameters()}
         self.dtype = model.dtype
         self.home = torch.device("cpu") if offload else self.device
@@ -93,7 +96,7 @@ class Shards:
     def _sharded(self, model: PreTrainedModel) -> nn.Module:
         dtype = model.dtype
         for weight in model.parameters():
-            if weight.is_floating_point():
+            if weight.requires_grad and weight.is_floating_point():
                 weight.data = weight.data.float()
         options: dict[str, Any] = {"mesh": init_device_mesh(self.device.type, (self.size,))}
         if dtype != torch.float32:
@@ -139,8 +142,26 @@ class Shards:
         if self.rank == 0:
             try:
                 act()
-            except Exception as error:  # noqa: BLE001  raised below, on the ranks that wait for it too
+            except (GrpoError, OSError) as error:  # raised below, on the ranks that wait for it too
                 failure = [error]
+            except Exception as error:  # noqa: BLE001  of any class, which may not travel
+                failure = [RuntimeError(f"{type(error).__name__}: {error}")]
         dist.broadcast_object_list(failure, 0)
         if failure[0] is not None:
             raise failure[0]
+
+
+def refuse_several_dtypes(model: PreTrainedModel) -> None:
+    """FSDP computes all of a block in one type, where some models keep parts of theirs in float32.
+
+    `_keep_in_fp32_modules_strict` are those that transformers loads in float32 beside bfloat16.
+    Raises `ModelError`.
+    """
+    several = {weight.dtype for weight in model.parameters() if weight.is_floating_point()}
+    kept = sorted(model._keep_in_fp32_modules_strict or ())
+    if len(several) > 1 or (kept and model.dtype != torch.float32):
+        which = ", ".join(kept) or "some of its weights"
+        raise ModelError(
+            f"{model.name_or_path or type(model).__name__}: keeps {which} in another type than {model.dtype}, which "
+            'shards cannot; set model.dtype = "float32", or cluster.learners = 0'
+        )

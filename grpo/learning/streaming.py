@@ -3,7 +3,7 @@ each rank with its own part."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from math import ceil
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 import torch.distributed as dist
 from accelerate import init_empty_weights
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
@@ -86,19 +86,19 @@ def layers_of_every_kind(model: PreTrainedModel, count: int) -> int:
 def fill(ranks: Placed, model: PreTrainedModel, name: str, revision: str | None, *, dtype: str) -> None:
     """Give `model`, sharded and still on "meta", the weights from the files of `name`.
 
+    Files that hold both of two tied weights are not streamed: that the two are equal shows only in all their values.
     Raises `ModelError` on every rank.
     """
     ranks.root._apply(lambda t: torch.empty_like(t, device=ranks.home) if t.is_meta else t.to(ranks.device))
     model.tie_weights()  # each module has got a parameter of its own
     names = lora.parameters_in_files(model)
     wanted = {name: weight for name, weight in names.items() if _first_name(names, weight) == name}
-    files = _weight_files(name, revision)
-    found = {name: shape for path in files for name, shape in _shapes(path).items() if name in names}
-    if found == {name: tuple(weight.shape) for name, weight in wanted.items()}:
+    dtypes = {lora.file_name(parameter): dtype for parameter, dtype in ranks.dtypes.items()}
+    if files := _streamable(ranks.size, name, revision, names, wanted):
         for path in files:
             with safe_open(path, framework="pt") as file:
                 for weight in set(file.keys()) & set(wanted):
-                    _take(wanted[weight], ranks.dtypes.get(weight), ranks, file.get_slice(weight).__getitem__)
+                    _take(wanted[weight], dtypes.get(weight), ranks, file.get_slice(weight).__getitem__)
         return
     # transformers renames or rearranges what is there, or refuses it.
     whole: dict[str, Tensor] = {}
@@ -107,7 +107,41 @@ def fill(ranks: Placed, model: PreTrainedModel, name: str, revision: str | None,
         values = whole[weight] if ranks.rank == 0 else torch.empty(target.shape)
         values = values.to(ranks.device, target.dtype)
         dist.broadcast(values, 0)
-        _take(target, ranks.dtypes.get(weight), ranks, values.__getitem__)
+        _take(target, dtypes.get(weight), ranks, values.__getitem__)
+
+
+def _streamable(
+    size: int, name: str, revision: str | None, names: Collection[str], wanted: Mapping[str, Tensor]
+) -> list[str]:
+    """Paths of the files, where they hold each of the `wanted` once and in its shape; else none.
+
+    The ranks may be on machines with other files, and must go the same way: raises `ModelError` on all of them.
+    """
+    files, failure = list[str](), ""
+    try:
+        files = _weight_files(name, revision)
+        found = {weight: shape for path in files for weight, shape in _shapes(path).items() if weight in names}
+        if found != {weight: tuple(target.shape) for weight, target in wanted.items()}:
+            files = []
+    except (OSError, SafetensorError) as error:
+        failure = str(error) or type(error).__name__
+    answers: list[Any] = [None] * size
+    dist.all_gather_object(answers, (bool(files), failure))
+    agree(name, answers)
+    return files
+
+
+def agree(name: str, answers: Sequence[tuple[bool, str]]) -> None:
+    """Raises `ModelError` unless all ranks can stream the model, or none, and nothing failed."""
+    for rank, (_, failure) in enumerate(answers):
+        if failure:
+            raise ModelError(f"{name}: rank {rank} cannot read its files ({failure}); copy them again")
+    if len(set(answers)) > 1:
+        can, cannot = ([rank for rank, (one, _) in enumerate(answers) if one is wanted] for wanted in (True, False))
+        raise ModelError(
+            f"{name}: its files are not the same on all machines (ranks {can} have all weights in safetensors files, "
+            f"ranks {cannot} have not); copy the same ones to each"
+        )
 
 
 @torch.no_grad()

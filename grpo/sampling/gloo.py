@@ -37,10 +37,14 @@ class Weight(NamedTuple):
     shape: tuple[int, ...]
 
     @property
+    def size(self) -> int:
+        """Bytes."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
     def room(self) -> int:
         """Bytes in a chunk."""
-        size = math.prod(self.shape) * self.dtype.itemsize
-        return -(-size // ALIGNED) * ALIGNED
+        return -(-self.size // ALIGNED) * ALIGNED
 
 
 def as_plain(weights: Sequence[Weight]) -> dict[str, Any]:
@@ -83,8 +87,7 @@ def unpack(run: Sequence[Weight], chunk: Tensor) -> list[tuple[str, Tensor]]:
     """Views of the chunk."""
     named, start = [], 0
     for weight in run:
-        size = math.prod(weight.shape) * weight.dtype.itemsize
-        named.append((weight.name, chunk[start : start + size].view(weight.dtype).view(weight.shape)))
+        named.append((weight.name, chunk[start : start + weight.size].view(weight.dtype).view(weight.shape)))
         start += weight.room
     return named
 
@@ -108,13 +111,13 @@ class Group:
         self._limit = timeout
         _all_present(store, rank, world, timeout)
         options: Any = ProcessGroupGloo._Options()  # type: ignore[attr-defined]
-        # Its own choice is what the host's name resolves to, on many machines 127.0.1.1.
-        options._devices = [ProcessGroupGloo.create_device(hostname=_own_address(store.host, store.port))]
         options._timeout = limit
         self._store: TCPStore | None = store
         try:
+            # Its own choice is what the host's name resolves to, on many machines 127.0.1.1.
+            options._devices = [ProcessGroupGloo.create_device(hostname=_own_address(store.host, store.port))]
             self._gloo: ProcessGroupGloo | None = ProcessGroupGloo(PrefixStore("weights", store), rank, world, options)
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:
             raise SamplerError(f"weights: no group of {world} could be formed, {_first_line(error)}") from error
 
     @classmethod

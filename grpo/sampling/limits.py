@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
@@ -11,9 +12,14 @@ import torch
 
 from grpo.errors import SamplerError
 
+LOOK = 0.02  # seconds between two looks at whether what is waited for has become pointless
 
-def within(seconds: float, what: str, function: Callable[[], object]) -> None:
-    """Call the function, on a thread that is left behind if it is not back in time."""
+
+def within(
+    seconds: float, what: str, function: Callable[[], object], pointless: Callable[[], bool] = lambda: False
+) -> None:
+    """Call the function, on a thread that is left behind if it is not back in time, or as soon as it is `pointless` to
+    wait for it any longer; then the caller knows more than what could be raised here."""
     ended: SimpleQueue[BaseException | None] = SimpleQueue()
     device = torch.cuda.current_device() if torch.cuda.is_initialized() else None
 
@@ -28,12 +34,17 @@ def within(seconds: float, what: str, function: Callable[[], object]) -> None:
             ended.put(None)
 
     threading.Thread(target=run, daemon=True).start()
-    try:
-        error = ended.get(timeout=seconds)
-    except Empty:
-        raise _too_long(what, seconds) from None
-    if error is not None:
-        raise error
+    until = time.monotonic() + seconds
+    while not pointless():
+        try:
+            error = ended.get(timeout=LOOK)
+        except Empty:
+            if time.monotonic() > until:
+                raise _too_long(what, seconds) from None
+            continue
+        if error is not None:
+            raise error
+        return
 
 
 @contextmanager

@@ -40,6 +40,8 @@ class Samplers(Protocol):
 
 
 class Sender(Protocol):
+    metadata: Sequence[Weight]  # what is sent; `open_sender` of the next group need not learn it again
+
     def send(self, step: int) -> None:
         """Give all samplers the weights of `step`.  On every rank; returns when all of them serve the new ones.
 
@@ -57,14 +59,17 @@ class Passes:
     """A source of weights in the shape of vLLM's `WeightSource`, whose last pass can be gone through to its end.
 
     Each pass is a collective among the learner ranks: a rank that leaves one early leaves the others hanging in it.
+    Where no `metadata` is given, one goes into learning names, types and shapes.
     """
 
-    def __init__(self, source: Weights) -> None:
+    def __init__(self, source: Weights, metadata: Sequence[Weight] | None = None) -> None:
         self._source = source
         self._running: Iterator[tuple[str, Tensor]] = iter(())
-        self._weights = [Weight(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in source()]
+        if metadata is None:
+            metadata = [Weight(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in source()]
+        self._weights = metadata
 
-    def metadata(self) -> list[Weight]:
+    def metadata(self) -> Sequence[Weight]:
         return self._weights
 
     def __iter__(self) -> Iterator[tuple[str, Tensor]]:
@@ -86,7 +91,7 @@ class Companion:
     """A rank that sends nothing."""
 
     def __init__(self, passes: Passes) -> None:
-        self._passes = passes
+        self._passes, self.metadata = passes, passes.metadata()
 
     def send(self, step: int) -> None:
         for _ in self._passes:
@@ -134,6 +139,7 @@ class GlooSender:
 
     def __init__(self, passes: Passes, director: Director, address: str, port: int, chunk_bytes: int) -> None:
         self._passes, self._director, self._chunk_bytes = passes, director, chunk_bytes
+        self.metadata = passes.metadata()
         store = gloo.host_store(address, port, director.timeout)
         world = 1 + sum(director.sizes)
         info = {
@@ -162,7 +168,7 @@ class GlooSender:
             gloo.give_up(store)
 
     def send(self, step: int) -> None:
-        director, weights = self._director, self._passes.metadata()
+        director, weights = self._director, self.metadata
         director.failure = gloo.left() if self._group.closed else None
         director.call("start_update", step=step)
         with ThreadPoolExecutor(1) as beside:

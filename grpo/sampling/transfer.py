@@ -15,11 +15,13 @@ sender and open another.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from grpo.sampling import Way
-from grpo.sampling.gloo import CHUNK_BYTES
+from grpo.sampling.gloo import CHUNK_BYTES, Weight
 from grpo.sampling.sender import Companion, Director, GlooSender, Passes, Samplers, Sender, Verb, Weights
 
-__all__ = ["Samplers", "Sender", "Verb", "Weights", "open_sender"]
+__all__ = ["Samplers", "Sender", "Verb", "Weight", "Weights", "open_sender"]
 
 
 def open_sender(
@@ -32,16 +34,18 @@ def open_sender(
     port: int = 0,
     timeout: float = 60.0,
     chunk_bytes: int = CHUNK_BYTES,
+    metadata: Sequence[Weight] | None = None,
 ) -> Sender:
     """Form the group of rank 0 and all samplers, by their `join`; called on every learner rank.
 
-    `source` is iterated once here, to learn names and shapes, and once per `send`, on all ranks alike.  What it yields
-    is sent as it is, so cast there to the samplers' dtype.  `address` is one of rank 0's host that the samplers reach;
+    `source` is iterated once per `send`, on all ranks alike, and once here to learn names and shapes, unless all ranks
+    know them as the `metadata` of an earlier sender.  What it yields is sent as it is, so cast there to the samplers'
+    dtype.  `address` is one of rank 0's host that the samplers reach;
     `port` 0 takes a free one.  `timeout` is in seconds, for one update and for each wait within; the samplers are told.
     With "ipc" every rank's device must be that of a sampler's worker, and torch's default group that of the ranks.
     Raises `SamplerError` on rank 0 where a sampler does not join.
     """
-    passes = Passes(source)
+    passes = Passes(source, metadata)
     if way == "gloo" and rank == 0:
         return GlooSender(passes, Director(client, timeout), address, port, chunk_bytes)
     if way == "gloo" or (way == "nccl" and rank > 0):

@@ -5,7 +5,7 @@ as tensors rather than files, and learner and sampler can share one GPU by turns
 
 What it costs to be a good guest, all of it seen with vLLM 0.32:
 - Starting the engine changes its host: environment variables (LD_PRELOAD for every child!), the seeds of all
-  generators, `torch.set_num_threads` (replaced by a no-op), the exception hook.  `_host_unchanged` puts them back.
+  generators, `torch.set_num_threads` (replaced by a no-op), the exception hook.  `guest.host_unchanged` puts them back.
 - Seeds per request crash on CPUs as soon as a prompt is split over two passes, and on GPUs they draw row by row.  We
   seed the process's generators around each engine pass instead, add all requests before the first, and forget cached
   prefixes between calls: then the schedule, and with it every draw and rounding, depends on the call alone.
@@ -19,13 +19,10 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import random
-import sys
-import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy
@@ -34,17 +31,12 @@ import torch
 from grpo import config
 from grpo.errors import GrpoError, SamplerError
 from grpo.sampling import Continuations, Dtype, Way
+from grpo.sampling.guest import generators_unchanged, host_unchanged, quiet_unless_it_fails
 from grpo.sampling.tokens import Vocabulary, not_numbers
 from grpo.sampling.turn import Turns
 from grpo.types import Completion, Group, Prompt, SamplingParams, Span
 
 CPU_MEMORY = 8 * 2**30  # bytes that sampling.gpu_memory_utilization is a share of on CPUs
-
-_ENVIRONMENT = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine runs in this process
-    "VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1",  # `Vocabulary` has checked the context; we need one token more, see below
-    "VLLM_NO_USAGE_STATS": "1",
-}
 
 
 class VllmSampler:
@@ -101,7 +93,7 @@ class VllmSampler:
 
     def _start(self, arguments: dict[str, Any]) -> tuple[str, Any]:
         self.name = "vllm"  # until its version is known
-        with self._border("could not start"), _host_unchanged(), _quiet_unless_it_fails():
+        with self._border("could not start"), host_unchanged(), quiet_unless_it_fails():
             import vllm
             from vllm.engine.arg_utils import EngineArgs
             from vllm.usage.usage_lib import UsageContext
@@ -170,8 +162,8 @@ class VllmSampler:
         seeds = random.Random(seed)
         try:
             with self._one_turn("stopped while taking requests"):
-                if not self._inboxes:
-                    self._engine.reset_prefix_cache()
+                if not self._inboxes and not self._engine.reset_prefix_cache():
+                    raise RuntimeError("vLLM kept the prefixes of earlier calls though nothing runs")
                 for index, token_ids in enumerate(prompts):
                     name = str(next(self._names))
                     self._engine.add_request(name, {"prompt_token_ids": list(token_ids)}, request)
@@ -181,6 +173,8 @@ class VllmSampler:
                 with self._one_turn("stopped while sampling"):
                     if not answers:  # while we waited for the turn, another call's pass may have brought some
                         self._pass(seeds.getrandbits(32))
+                        if not answers and not self._engine.has_unfinished_requests():
+                            raise RuntimeError(f"vLLM lost {len(waiting)} requests")
                 while answers:
                     output = answers.popleft()
                     yield waiting.pop(output.request_id), output
@@ -193,13 +187,14 @@ class VllmSampler:
         with self._generators_seeded(seed):
             outputs = self._engine.step()
         for output in outputs:
-            self._inboxes.pop(output.request_id).append(output)
+            if (inbox := self._inboxes.pop(output.request_id, None)) is not None:  # else nobody waits for it any more
+                inbox.append(output)
 
     @contextmanager
     def _one_turn(self, what: str) -> Iterator[None]:
         with self._turns.one():
             if self._weights_lost:
-                raise RuntimeError("sampling after sleep needs load_weights first")
+                raise SamplerError(f"{self.name}: {what}, for after sleep it needs load_weights first")
             with self._border(what):
                 self._drop_abandoned()
                 yield
@@ -285,7 +280,7 @@ class VllmSampler:
 
     @contextmanager
     def _generators_seeded(self, seed: int) -> Iterator[None]:
-        with _generators_unchanged(range(self._cuda)):
+        with generators_unchanged(range(self._cuda)):
             torch.manual_seed(seed)
             numpy.random.seed(seed)  # where vLLM's newer model runner draws the seeds of its rows from
             yield
@@ -298,56 +293,3 @@ def _advice(cause: str) -> str:
     if "memory" in lowered:
         return "lower sampling.gpu_memory_utilization, sampling.group_size or sampling.max_tokens"
     return 'set sampling.backend = "transformers" to sample without vLLM'
-
-
-@contextmanager
-def _generators_unchanged(cuda_devices: Iterable[int]) -> Iterator[None]:
-    """What is drawn inside does not move the process's own generators."""
-    python, arrays = random.getstate(), numpy.random.get_state()
-    try:
-        with torch.random.fork_rng(cuda_devices):
-            yield
-    finally:
-        random.setstate(python)
-        numpy.random.set_state(arrays)
-
-
-@contextmanager
-def _host_unchanged() -> Iterator[None]:
-    """Leave the process as it was found, apart from the engine in it."""
-    environment, threads = dict(os.environ), torch.get_num_threads()
-    set_num_threads, excepthook = torch.set_num_threads, sys.excepthook
-    with ExitStack() as stack:
-        stack.enter_context(_generators_unchanged(range(torch.cuda.device_count())))
-        try:
-            os.environ.update(_ENVIRONMENT)
-            # What vLLM logs as an error it also raises, after dumping its whole state: 100 KB.
-            os.environ.setdefault("VLLM_LOGGING_LEVEL", "CRITICAL")
-            yield
-        finally:
-            for name in os.environ.keys() - environment.keys():
-                del os.environ[name]
-            os.environ.update(environment)
-            torch.set_num_threads = set_num_threads
-            torch.set_num_threads(threads)
-            sys.excepthook = excepthook
-
-
-@contextmanager
-def _quiet_unless_it_fails() -> Iterator[None]:
-    """Hold back what is written to standard error, C++ included, and show it only if an exception comes."""
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            sys.stderr.flush()
-            held.seek(0)
-            os.write(terminal, held.read())
-            raise
-        finally:
-            sys.stderr.flush()
-            os.dup2(terminal, 2)
-            os.close(terminal)

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from vllm.distributed.weight_transfer import WeightTransferTrainerFactory
 from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
 from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
@@ -25,7 +26,8 @@ class VllmSender:
     def __init__(
         self, way: Way, passes: Passes, director: Director, rank: int, address: str, port: int, chunk_bytes: int
     ) -> None:
-        self._passes, self._director = passes, director
+        self._way, self._passes, self._director = way, passes, director
+        self.metadata = passes.metadata()
         self._control = Control(way, director, self._abort)
         self._engine: Any = None
         self._broken = False
@@ -33,12 +35,33 @@ class VllmSender:
         if way == "nccl":
             world = 1 + sum(director.sizes)
             info = NCCLTrainerInitInfo(
-                address, port or _free_port(), world, packed_buffer_size_bytes=chunk_bytes, rank=rank
+                address,
+                port or _free_port(),
+                world,
+                packed_buffer_size_bytes=chunk_bytes,
+                packed_num_buffers=1,  # with more, a chunk is gathered while another is sent
+                rank=rank,
             )
         else:
-            info = IPCTrainerInitInfo(True, chunk_bytes, rank=rank)
-        within(director.timeout, "forming the transfer group", lambda: self._open(info))
+            largest = max((weight.room for weight in self.metadata), default=0)
+            info = IPCTrainerInitInfo(True, max(chunk_bytes, largest), rank=rank)  # a weight is never cut there
+        self._form(info)
+
+    def _form(self, info: Any) -> None:
+        director, what = self._director, "forming the transfer group"
+        try:
+            within(director.timeout, what, lambda: self._open(info), pointless=lambda: director.failure is not None)
+        except RuntimeError as error:
+            director.failure = director.failure or self._of_nccl(what, error)
+        except SamplerError as error:
+            director.failure = director.failure or error  # of the two the samplers' own says more
         director.settle()
+
+    def _of_nccl(self, what: str, error: RuntimeError) -> SamplerError:
+        """Of nobody else's: with "ipc" the other ranks stand in a collective, and must be ended with this one."""
+        if self._way == "ipc":
+            raise error
+        return SamplerError(f"{what} failed, {error}")
 
     def _open(self, info: Any) -> None:
         self._engine = WeightTransferTrainerFactory.trainer_init(info, client=self._control, source=self._passes)
@@ -46,13 +69,16 @@ class VllmSender:
     def send(self, step: int) -> None:
         self._control.step = step
         failed: GrpoError | None = None
+        what = f"sending the weights of step {step}"
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()  # the last update may still be written, on another stream than those that send
         try:
-            with aborted_after(self._director.timeout, f"sending the weights of step {step}", self._abort):
+            with aborted_after(self._director.timeout, what, self._abort):
                 self._engine.send_weights()
         except GrpoError as error:
             failed = error
-        except RuntimeError as error:  # of NCCL
-            failed = SamplerError(f"sending the weights of step {step} failed, {error}")
+        except RuntimeError as error:
+            failed = self._of_nccl(what, error)
         self._passes.finish()
         self._director.failure = self._director.failure or failed
         if self._broken and self._director.failure is None:
