@@ -27,7 +27,7 @@ from grpo.engine import Models, Whose
 from grpo.errors import ClusterError, GrpoError, LearnerLost, SamplerError
 from grpo.learning.batch import Batch, Loss, Sequences
 from grpo.sampling import Way
-from grpo.sampling.transfer import Sender, open_sender
+from grpo.sampling.transfer import Sender, Weight, open_sender
 
 COLLECTIVE = timedelta(minutes=30)  # how long a rank waits for another; the driver ends a broken group long before
 
@@ -65,13 +65,23 @@ class LearnerActor:
                 f"({' '.join(str(error).split())[:200]}); is the port free, and open between the machines?"
             ) from error
         self.models = models(checkpoint)
+        # Of every weight that will be sent; all ranks gather it for that, and never again for this.
+        named = self.models.policy.weights()
+        self.metadata = [Weight(name, weight.dtype, tuple(weight.shape)) for name, weight in named]
 
     def connect(self, way: Way, samplers: Sequence[tuple[str, Any]], sizes: Sequence[int], timeout: float) -> None:
         """Form the group over which these samplers, (name, handle), get weights, in place of the last one."""
         self.disconnect()
         client, address = Channel(samplers, sizes), ray.util.get_node_ip_address()
-        source, rank = self.models.policy.weights, self.rank
-        self.sender = open_sender(way, client=client, source=source, rank=rank, address=address, timeout=timeout)
+        self.sender = open_sender(
+            way,
+            client=client,
+            source=self.models.policy.weights,
+            rank=self.rank,
+            address=address,
+            timeout=timeout,
+            metadata=self.metadata,
+        )
 
     def send(self, step: int) -> None:
         assert self.sender is not None
