@@ -85,27 +85,29 @@ def with_adapter(model: Any) -> None:
     lora.inject(model, ADAPTER, "base")
 
 
-def filled(policy: Policy) -> Policy:
-    """The policy, its adapter with values that change what it says from the start."""
-    if lora.has_adapter(policy.model):
-        lora.initialise(policy.model, seed=0)
-        draws = torch.Generator().manual_seed(1)
-        for name, weight in policy.model.named_parameters():
-            if ".lora_B." in name:
-                lora.fill(weight, 0.05 * torch.randn(weight.shape, generator=draws))
-    return policy
+def fill_adapter(model: Any) -> None:
+    """With values that change what the model says from the start."""
+    lora.initialise(model, seed=0)
+    draws = torch.Generator().manual_seed(1)
+    for name, weight in model.named_parameters():
+        if ".lora_B." in name:
+            lora.fill(weight, 0.05 * torch.randn(weight.shape, generator=draws))
 
 
 def open_alone(model: Path, case: Case) -> Policy:
     opened = load_model(str(model), None, dtype=case.dtype, device="cpu")
     if case.adapter:
         with_adapter(opened)
-    return filled(Policy(opened, **settings(case)))
+        fill_adapter(opened)  # before the optimizer copies its masters
+    return Policy(opened, **settings(case))
 
 
 def open_on_ranks(model: Path, case: Case) -> Policy:
     prepare = with_adapter if case.adapter else None
-    return filled(open_sharded(str(model), None, dtype=case.dtype, device="cpu", prepare=prepare, **settings(case)))
+    policy = open_sharded(str(model), None, dtype=case.dtype, device="cpu", prepare=prepare, **settings(case))
+    if case.adapter:
+        fill_adapter(policy.model)
+    return policy
 
 
 Open = Callable[[Path, Case], Policy]
@@ -300,8 +302,9 @@ def difference(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
 def assert_nearly_same(found: Found, expected: Found) -> None:
     """In bfloat16, whose numbers are 2⁻⁸ apart: sums over ranks are rounded elsewhere than in one process."""
     assert difference(found["start"], expected["start"]) == 0
-    for name in ("logprobs", "entropies", "after"):
+    for name in ("logprobs", "entropies"):
         assert torch.allclose(found[name], expected[name], rtol=2**-5, atol=2**-5)
+    assert torch.allclose(found["after"], expected["after"], rtol=2**-3, atol=2**-3)  # of weights that differ a little
     assert together(found["gradients"], expected["gradients"]) < 2**-5
     assert together(found["weights"], expected["weights"]) < 2**-8
     assert {weight.dtype for weight in found["weights"].values()} == {torch.bfloat16}
