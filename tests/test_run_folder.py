@@ -173,6 +173,14 @@ def test_resume_may_change_what_does_not_touch_the_mathematics(tmp_path: Path) -
         "sampling__gpu_memory_utilization": 0.9,
         "sampling__sync_tolerance": 0.5,
         "sampling__backend": "transformers",
+        "cluster__learners": 4,
+        "cluster__samplers": 4,
+        "cluster__tensor_parallel": 2,
+        "cluster__colocate": False,
+        "cluster__address": "10.0.0.1:6379",
+        "cluster__max_staleness": 1,
+        "cluster__restarts": 9,
+        "cluster__timeout": 30.0,
     }
     assert {
         name.replace("__", ".") for name in others

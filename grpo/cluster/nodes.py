@@ -59,7 +59,7 @@ def check(directories: Sequence[Path], folder: Path) -> None:
         ) from None
     except RayError as error:
         raise ClusterError(
-            f"cluster: a machine did not answer within {LOOK:g} seconds ({type(error).__name__}); see `ray status`, ",
+            f"cluster: a machine did not answer within {LOOK:g} seconds ({type(error).__name__}); see `ray status`",
             exit_code=2,
         ) from None
     finally:
