@@ -18,6 +18,7 @@ from grpo.learning.lora import NF4, packed_numbers
 
 GIB = 2**30
 PROCESS = 2.0  # GiB that Python, PyTorch and vLLM take on the host before they do anything
+ACTOR = 1.0  # GiB likewise of a learner or sampler on a cluster: 0.35 and 0.75 were measured
 CPU_CACHE = 8.0  # GiB that gpu_memory_utilization is a share of on CPUs
 
 
@@ -79,9 +80,9 @@ def estimate_memory(
     update = activations(outline, tokens, checkpointing=gradient_checkpointing) + output_layer(outline, tokens, place)
     if ranks:
         update += gathered(outline)
-    processes = 1 + ranks + int(cluster.samplers) if ranks else 1
+    processes = PROCESS + ACTOR * (ranks + int(cluster.samplers) if ranks else 0)
     return Memory(
-        always=(0.0 if on_gpu else PROCESS * processes) + (stored + kept) / devices / GIB,
+        always=(0.0 if on_gpu else processes) + (stored + kept) / devices / GIB,
         learning=(gradients / devices + at_once * update) / GIB,
         sampling=_to_sample(outline, sampling, cluster, on_gpu=on_gpu, available=available),
         available=available,

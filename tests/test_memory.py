@@ -24,7 +24,7 @@ from grpo.assemble import Place
 from grpo.config import Cluster, Objective, Optim, Sampling
 from grpo.learning.head import TILE
 from grpo.learning.policy import Policy
-from grpo.memory import CPU_CACHE, GIB, PROCESS, Memory, activations, estimate_memory, gathered, output_layer
+from grpo.memory import ACTOR, CPU_CACHE, GIB, PROCESS, Memory, activations, estimate_memory, gathered, output_layer
 from grpo.objectives import choose
 from tests.batches import Row, collate
 from tests.tiny import CHARACTERS, make_model, with_adapter
@@ -169,7 +169,9 @@ def test_two_ranks_on_gpus_hold_half_each_and_samplers_apart_take_nothing_there(
 def test_on_processors_all_ranks_and_samplers_lie_side_by_side() -> None:
     model, cluster = make_model(tied=True), Cluster(learners=2, samplers=2, colocate=False)
     memory = estimate(model, backend="vllm", share=0.5, cluster=cluster)
-    assert memory.always == pytest.approx(5 * PROCESS + 12 * numbers(model) / GIB)  # two, two, and who directs them
+    assert memory.always == pytest.approx(
+        PROCESS + 4 * ACTOR + 12 * numbers(model) / GIB
+    )  # two, two, and who directs them
     update = activations(model, 2048, checkpointing=False) + output_layer(model, 2048, CPU) + gathered(model)
     assert memory.learning == pytest.approx((4 * numbers(model) + 2 * update) / GIB)
     assert memory.sampling == pytest.approx(2 * (0.5 * CPU_CACHE + 4 * numbers(model) / GIB))
@@ -179,7 +181,7 @@ def test_an_adapter_on_ranks_has_float32_shards_beside_frozen_ones_of_the_models
     model = with_adapter(make_model(tied=True).to(torch.bfloat16), 4)
     adapter = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     memory = estimate(model, cluster=Cluster(learners=1, samplers=1, colocate=False))
-    assert memory.always == pytest.approx(3 * PROCESS + (2 * (numbers(model) - adapter) + 12 * adapter) / GIB)
+    assert memory.always == pytest.approx(PROCESS + 2 * ACTOR + (2 * (numbers(model) - adapter) + 12 * adapter) / GIB)
 
 
 def test_activations_are_counted_by_hand() -> None:

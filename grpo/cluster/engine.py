@@ -26,12 +26,13 @@ from grpo.cluster.learners import Learners
 from grpo.cluster.samplers import OPENING, Samplers, Seat
 from grpo.engine import Update, Whose
 from grpo.engine.local import OPTIMIZER
-from grpo.errors import SamplerError
+from grpo.errors import LearnerLost, SamplerError
 from grpo.learning.batch import Batch, Loss, Sequences
 from grpo.sampling import Continuations, Way
 from grpo.sampling.canary import Canary
 from grpo.types import Group, Prompt, SamplingParams
 
+ATTEMPTS = 3  # to open the learners at the start
 TRANSFER = 600.0  # seconds that samplers may take to be given weights
 
 
@@ -89,7 +90,7 @@ class RayEngine:
         self.samplers.start()
         if self._by_turns:
             self.samplers.wait()
-        self.learners.open(checkpoint)
+        self._open_learners(checkpoint)
         self._sampler_name = self.samplers.wait()
         self.name = f"{len(self.samplers.seats)} × {self._sampler_name}"
         reason = self.learners.call("fallback")
@@ -98,6 +99,16 @@ class RayEngine:
         )
         self._hand_over(self.samplers.opened(), step)
         self._step = step
+
+    def _open_learners(self, checkpoint: Path | None) -> None:
+        """A rank that dies on the way does not end a run that has not begun."""
+        for attempt in range(ATTEMPTS):
+            try:
+                return self.learners.open(checkpoint)
+            except LearnerLost:
+                if attempt == ATTEMPTS - 1:
+                    raise
+        return None
 
     def keep(self, resources: ExitStack) -> None:
         """To be closed with it."""

@@ -174,14 +174,21 @@ class Samplers:
             self.seats.append(Seat(number, name, *self._start(number, name)))
 
     def wait(self) -> str:
-        """Until all have opened; the name of what samples.  Raises what kept one from opening."""
-        try:
-            return str(results([seat.opening for seat in self.seats], self.actors(), within=OPENING)[0])
-        except RayActorError as error:
-            lost = next((actor for actor in self.actors() if is_gone(actor)), self.actors()[0])
-            raise SamplerError(
-                f"{lost.name}: {lost.fate()} while it opened; see Ray's logs of its worker for the reason, often memory"
-            ) from error
+        """Until all have opened; the name of what samples.  One that dies is started again; one that says why it cannot
+        open ends it with that."""
+        name, waiting, until = "", list(self.seats), time.monotonic() + OPENING
+        while waiting:
+            seat = waiting[0]
+            actor, opening = seat.actor, seat.opening
+            try:
+                if first_ready([opening], [actor], wait=BEAT):
+                    name = result(opening)
+                    waiting.remove(seat)
+            except (RayActorError, RayTaskError) as error:
+                self.lose(seat, actor, error)
+            if waiting and time.monotonic() > until:
+                raise SamplerError(f"{seat.name}: has not opened within {OPENING:g} seconds; see Ray's logs")
+        return name
 
     def _start(self, number: int, name: str) -> tuple[Actor, Any]:
         environment = {"OMP_NUM_THREADS": str(self._threads)}
@@ -237,6 +244,8 @@ class Samplers:
                 raise error
             seat.lost += 1
             self.lost += 1
+            if seat.lost > self._lives and isinstance(error, SamplerError):
+                raise error
             if seat.lost > self._lives:
                 raise SamplerError(
                     f"{seat.name}: {actor.fate()}, the process number {seat.lost} in a row that finished no work; see "
