@@ -96,9 +96,10 @@ def write_model(model: PreTrainedModel, folder: Path, weights: dict[str, torch.T
     if model.can_generate():
         # Some models ship a temperature without do_sample, which transformers reads but refuses to write.
         model.generation_config.do_sample = True
-    model.save_pretrained(folder, state_dict=weights)
-    if weights:  # of the shards' dtype transformers has written into config.json
-        model.config.dtype = next(iter(weights.values())).dtype
+    dtype = next(iter(weights.values())).dtype if weights else model.dtype
+    model.save_pretrained(folder, state_dict=weights)  # which empties `weights`
+    if dtype != model.dtype:  # the shards' is what transformers has written into config.json
+        model.config.dtype = dtype
         model.config.save_pretrained(folder)
 
 
