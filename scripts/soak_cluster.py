@@ -49,7 +49,7 @@ ODDS = {
     "frozen sampler": 2,
     "frozen learner": 1,
 }
-PAUSE = (2.0, 20.0)  # seconds of undisturbed work between two kills
+PAUSE = 6.0  # seconds at most from the end of a step to a kill
 
 
 def write_config(folder: Path, steps: int, staleness: int) -> Path:
@@ -130,16 +130,16 @@ def disturb(driver: Driver, kills: int, draw: random.Random) -> Iterator[str]:
 
 
 def _disturb_once(driver: Driver, kind: str, draw: random.Random) -> Iterator[str]:
-    while True:
-        until = time.monotonic() + draw.uniform(*PAUSE)
-        while time.monotonic() < until and driver.process.poll() is None:
-            time.sleep(0.2)
-        if driver.process.poll() is not None:
-            return
-        found = victims(driver, kind)
-        if not found:  # not yet, or being replaced just now
+    """A random moment after the next step: while it opens, a run has nothing to lose yet."""
+    before = steps_done(driver.out)
+    while driver.process.poll() is None and steps_done(driver.out) == before:
+        time.sleep(0.1)
+    until = time.monotonic() + draw.uniform(0, PAUSE)
+    while driver.process.poll() is None:
+        relatives, found = family(driver), victims(driver, kind)
+        if time.monotonic() < until or not found:  # not found: being replaced just now
+            time.sleep(0.1)
             continue
-        relatives = family(driver)
         try:
             draw.choice(found).send_signal(VICTIMS[kind][1])
         except psutil.NoSuchProcess:
