@@ -49,7 +49,7 @@ ODDS = {
     "frozen sampler": 2,
     "frozen learner": 1,
 }
-PAUSE = 6.0  # seconds at most from the end of a step to a kill
+PAUSE = 2.0  # seconds at most from the end of a step to a kill
 
 
 def write_config(folder: Path, steps: int, staleness: int) -> Path:
@@ -207,11 +207,11 @@ def _first_difference(a: dict[str, Any], b: dict[str, Any]) -> str:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--kills", type=int, default=30)
-    options.add_argument("--steps", type=int, default=0, help="default: four per kill")
+    options.add_argument("--steps", type=int, default=0, help="default: ten per kill")
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--staleness", type=int, default=0)
     given = options.parse_args()
-    steps = given.steps or 4 * given.kills
+    steps = given.steps or 10 * given.kills
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     config = write_config(folder, steps, given.staleness)
     calm = Driver(config, folder / "calm")

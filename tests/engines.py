@@ -6,6 +6,7 @@ They are handed to `train(…, open_engine=…)`: nothing is patched.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -43,6 +44,15 @@ def opening(kind: Callable[[LocalEngine, int], Any]) -> Any:
 
     def open_engine(*arguments: Any, step: int, **options: Any) -> Any:
         return kind(engines.open_engine(*arguments, step=step, **options), step)
+
+    return open_engine
+
+
+def opening_here(kind: Callable[[LocalEngine, int], Any]) -> Any:
+    """The same, of an engine in this process, whatever the settings say of a cluster."""
+
+    def open_engine(*arguments: Any, step: int, folder: Path, **options: Any) -> Any:
+        return kind(engines.open_local_engine(*arguments, step=step, **options), step)
 
     return open_engine
 

@@ -437,7 +437,7 @@ def test_through_threads_but_without_staleness_a_run_is_the_synchronous_one_bit_
     seen: list[str] = []
     watching = partial(engines.Calling, before=lambda engine, is_evaluation: seen.extend(rollouts()))
     by_turns = config.with_changes(cluster={"max_staleness": 0}, run={"steps": 3}, eval={"source": None, "every": 0})
-    train(by_turns, tmp_path / "run", open_engine=engines.opening(watching))
+    train(by_turns, tmp_path / "run", open_engine=engines.opening_here(watching))
     assert not seen  # by turns there are no threads
     recorded = runs.rows(tmp_path / "run" / "samples.jsonl")
     with opened(tmp_path / "run", 1, lambda line: None) as again:
@@ -461,7 +461,7 @@ def test_a_run_that_samples_ahead_learns_and_says_how_old_its_tokens_are(
     config: Config, tmp_path: Path, k: int
 ) -> None:
     longer = config.with_changes(cluster={"max_staleness": k}, run={"steps": 25}, eval={"every": 10})
-    train(longer, tmp_path / "run", open_engine=engines.opening(engines.Threaded))
+    train(longer, tmp_path / "run", open_engine=engines.opening_here(engines.Threaded))
     rows = metrics(tmp_path / "run")
     rewards = [row["reward/mean"] for row in rows]
     assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.15
@@ -480,11 +480,11 @@ def test_ctrl_c_in_the_midst_saves_and_the_run_goes_on_without_a_gap(config: Con
             interrupts.append(engine.step)
             os.kill(os.getpid(), signal.SIGTERM)
 
-    interrupted = engines.opening(partial(engines.Threaded, before=interrupt))
+    interrupted = engines.opening_here(partial(engines.Threaded, before=interrupt))
     with pytest.raises(Interrupted, match=r"SIGTERM; step [2-5] is saved .*--resume"):
         train(config, tmp_path / "run", open_engine=interrupted)
     assert not rollouts()
-    train(config, tmp_path / "run", resume=True, open_engine=engines.opening(engines.Threaded))
+    train(config, tmp_path / "run", resume=True, open_engine=engines.opening_here(engines.Threaded))
     assert problems(tmp_path / "run") == in_order(6)
     assert {file.name for file in (tmp_path / "run" / "eval").iterdir()} == {"before", "step-2", "step-4", "after"}
 
@@ -506,7 +506,7 @@ def test_what_fails_in_a_thread_ends_the_run_in_the_same_words(
     )
     error, words = (SamplerError, "the engine is dead") if what == "sampler" else (RewardError, "raised AssertionError")
     with pytest.raises(error, match=words):
-        train(config, tmp_path / "run", open_engine=engines.opening(partial(engines.Threaded, before=fail)))
+        train(config, tmp_path / "run", open_engine=engines.opening_here(partial(engines.Threaded, before=fail)))
     assert "go on with --resume" in capsys.readouterr().out
     assert json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])["step"] >= 2
 
@@ -516,14 +516,14 @@ def test_a_dry_run_takes_its_one_step_by_turns(
 ) -> None:
     seen: list[str] = []
     watching = partial(engines.Calling, before=lambda engine, is_evaluation: seen.extend(rollouts()))
-    train(config, tmp_path / "run", dry_run=True, open_engine=engines.opening(watching))
+    train(config, tmp_path / "run", dry_run=True, open_engine=engines.opening_here(watching))
     assert not seen
     assert "nothing was kept" in capsys.readouterr().out
 
 
 def test_a_run_that_sampled_ahead_is_not_replayed(config: Config, tmp_path: Path) -> None:
     short = config.with_changes(run={"steps": 1}, eval={"source": None, "every": 0})
-    train(short, tmp_path / "run", open_engine=engines.opening(engines.Threaded))
+    train(short, tmp_path / "run", open_engine=engines.opening_here(engines.Threaded))
     with pytest.raises(DataError, match=r"sampled ahead of learning \(cluster.max_staleness = 2\).*--rescore"):
         replay(tmp_path / "run", 1, lambda line: None)
 
