@@ -214,8 +214,8 @@ def test_a_kl_penalty_beside_an_adapter_opens_no_second_model(
         opened.append(name)
         return original(name, *arguments, **options)
 
-    original = assemble.load_model
-    monkeypatch.setattr(assemble, "load_model", load_model)
+    original = engines.load_model
+    monkeypatch.setattr(engines, "load_model", load_model)
     config = runs.settings(tmp_path, tiny_model, model={"lora_rank": 4}, objective={"kl_coef": 0.1})
     files = open_model(str(tiny_model))
     engine = engines.open_local_engine(assemble.resolved(config), files, files, context=64, step=0, checkpoint=None)
