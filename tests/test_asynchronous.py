@@ -436,7 +436,8 @@ def test_through_threads_but_without_staleness_a_run_is_the_synchronous_one_bit_
 ) -> None:
     seen: list[str] = []
     watching = partial(engines.Calling, before=lambda engine, is_evaluation: seen.extend(rollouts()))
-    by_turns = config.with_changes(cluster={"max_staleness": 0}, run={"steps": 3}, eval={"source": None, "every": 0})
+    alone = {"max_staleness": 0, "learners": 0, "samplers": 0}
+    by_turns = config.with_changes(cluster=alone, run={"steps": 3}, eval={"source": None, "every": 0})
     train(by_turns, tmp_path / "run", open_engine=engines.opening_here(watching))
     assert not seen  # by turns there are no threads
     recorded = runs.rows(tmp_path / "run" / "samples.jsonl")
