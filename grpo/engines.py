@@ -47,7 +47,25 @@ def open_engine(
     """
     if not config.cluster.learners:
         return open_local_engine(config, files, start, context=context, step=step, checkpoint=checkpoint)
-    return _open_cluster(config, files, start, context=context, step=step, checkpoint=checkpoint, folder=folder)
+    from grpo.cluster.opening import open_cluster
+
+    place, files, start = choose_place(config.model), _anywhere(files), _anywhere(start)
+    width = config.cluster.tensor_parallel
+    refuse_indivisible_heads(model_config(start.name, start.revision), width)
+    # Of the model that the run started from: a checkpoint may be gone when a sampler is replaced.
+    sampler = partial(open_sampler, config.sampling, start, place, context=context, seed=config.run.seed)
+    return open_cluster(
+        config.cluster,
+        partial(sampler, tensor_parallel=width),
+        partial(_open_shards, config, start),
+        files.tokenizer,
+        cuda=place.device == "cuda",
+        tolerance=canary.tolerance(place.dtype, config.sampling.sync_tolerance),
+        directories=[Path(model.name) for model in (start, files) if os.path.isdir(model.name)],
+        folder=folder.resolve(),
+        step=step,
+        checkpoint=checkpoint and checkpoint.resolve(),
+    )
 
 
 def open_sampler(
@@ -127,37 +145,6 @@ def _reference(start: ModelFiles, config: Config, policy: Policy) -> Frozen:
 
 
 # --- On a cluster -------------------------------------------------------------------------------------------------
-
-
-def _open_cluster(
-    config: Config,
-    files: ModelFiles,
-    start: ModelFiles,
-    *,
-    context: int,
-    step: int,
-    checkpoint: Path | None,
-    folder: Path,
-) -> Engine:
-    from grpo.cluster.opening import open_cluster
-
-    place, files, start = choose_place(config.model), _anywhere(files), _anywhere(start)
-    width = config.cluster.tensor_parallel
-    refuse_indivisible_heads(model_config(start.name, start.revision), width)
-    # Of the model that the run started from: a checkpoint may be gone when a sampler is replaced.
-    sampler = partial(open_sampler, config.sampling, start, place, context=context, seed=config.run.seed)
-    return open_cluster(
-        config.cluster,
-        partial(sampler, tensor_parallel=width),
-        partial(_open_shards, config, start),
-        files.tokenizer,
-        cuda=place.device == "cuda",
-        tolerance=canary.tolerance(place.dtype, config.sampling.sync_tolerance),
-        directories=[Path(model.name) for model in (start, files) if os.path.isdir(model.name)],
-        folder=folder.resolve(),
-        step=step,
-        checkpoint=checkpoint and checkpoint.resolve(),
-    )
 
 
 def _anywhere(files: ModelFiles) -> ModelFiles:
