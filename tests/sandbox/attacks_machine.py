@@ -249,9 +249,8 @@ USAGE = [
     Attack(
         167,
         "socket_memory",
-        CLONE + "sent = 0\n"
+        CLONE + "sent = []  # a sum of threads loses what another adds while `send` waits\n"
         "def fill():\n"
-        "    global sent\n"
         "    kept = []\n"
         "    try: sc('close_range', 1000, 1000, 2)\n"
         "    except OSError: pass\n"
@@ -261,9 +260,9 @@ USAGE = [
         "    for one in kept:\n"
         "        one.setblocking(False)\n"
         "        try:\n"
-        "            while 1: sent += one.send(bytes(65536))\n"
+        "            while 1: sent.append(one.send(bytes(65536)))\n"
         "        except OSError: pass\n"
-        "    if sent > 32 << 20: os.write(1, b'PWNED')\n"
+        "    if sum(sent) > 32 << 20: os.write(1, b'PWNED')\n"
         "    time.sleep(0.5)\n"
         "threads = [threading.Thread(target=fill) for _ in range(16)]\n"
         "for one in threads: one.start()\n"
