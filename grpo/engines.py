@@ -15,7 +15,7 @@ import torch
 
 from grpo.assemble import ModelFiles, Place, choose_place
 from grpo.config import Config, Sampling
-from grpo.engine import Engine, Frozen, Models, Whose
+from grpo.engine import Engine, Frozen, Models
 from grpo.engine.local import OPTIMIZER, LocalEngine
 from grpo.learning import lora
 from grpo.learning.loading import load_model, model_config
@@ -57,7 +57,7 @@ def open_engine(
     return open_cluster(
         config.cluster,
         partial(sampler, tensor_parallel=width),
-        partial(_open_shards, config, start),
+        partial(_open_models, config, start),
         files.tokenizer,
         cuda=place.device == "cuda",
         tolerance=canary.tolerance(place.dtype, config.sampling.sync_tolerance),
@@ -104,18 +104,22 @@ def open_local_engine(
     with ExitStack() as undo:
         sampler = open_sampler(config.sampling, files, place, context=context, seed=config.run.seed)
         undo.callback(sampler.close)
-        adapter = checkpoint if config.model.lora_rank else None
-        policy = make_policy(files, config, temperature=config.sampling.temperature, adapter=adapter)
-        frozen: dict[Whose, Frozen] = {}
-        if config.objective.kl_coef:
-            frozen["reference"] = _reference(start, config, policy)
         tolerance = canary.tolerance(place.dtype, config.sampling.sync_tolerance)
-        engine = LocalEngine(Models(policy, frozen), sampler, files.tokenizer, tolerance=tolerance)
-        if checkpoint is not None:
-            engine.restore(checkpoint)
+        engine = LocalEngine(
+            _open_whole(config, files, start, checkpoint), sampler, files.tokenizer, tolerance=tolerance
+        )
         engine.load(step)
         undo.pop_all()
     return engine
+
+
+def _open_whole(config: Config, files: ModelFiles, start: ModelFiles, checkpoint: Path | None) -> Models:
+    """Raises `CheckpointError` for an optimizer that does not fit the model in `files`."""
+    adapter = checkpoint if config.model.lora_rank else None
+    policy = make_policy(files, config, temperature=config.sampling.temperature, adapter=adapter)
+    if checkpoint is not None:
+        policy.load_state(checkpoint / OPTIMIZER)
+    return Models(policy, {"reference": _reference(start, config, policy)} if config.objective.kl_coef else {})
 
 
 def make_policy(files: ModelFiles, config: Config, *, temperature: float, adapter: Path | None = None) -> Policy:
@@ -152,13 +156,20 @@ def _anywhere(files: ModelFiles) -> ModelFiles:
     return replace(files, name=os.path.abspath(files.name)) if os.path.isdir(files.name) else files
 
 
-def _open_shards(config: Config, start: ModelFiles, checkpoint: Path | None) -> Models:
-    """One rank's part of what `open_local_engine` opens whole; all ranks call it."""
+def _open_models(config: Config, start: ModelFiles, checkpoint: Path | None) -> Models:
+    """One rank's part of what all ranks open together.  What one rank alone has is whole, not a single shard."""
+    base_only = checkpoint is None or config.model.lora_rank > 0
+    files = start if base_only else replace(start, name=str(checkpoint), revision=None)
+    open_part = _open_whole if config.cluster.learners == 1 else _open_shards
+    return open_part(config, files, start, checkpoint)
+
+
+def _open_shards(config: Config, files: ModelFiles, start: ModelFiles, checkpoint: Path | None) -> Models:
+    """`_open_whole`, in shards."""
     from grpo.learning.sharded import open_sharded, open_sharded_frozen
 
     place, adapter = choose_place(config.model), config.model.lora_rank > 0
     inject = partial(lora.inject, settings=config.model, base=start.name, revision=start.revision)
-    files = start if checkpoint is None or adapter else replace(start, name=str(checkpoint), revision=None)
     policy = open_sharded(
         files.name,
         files.revision,

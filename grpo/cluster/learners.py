@@ -54,7 +54,15 @@ class LearnerActor:
             return ray.util.get_node_ip_address(), free.getsockname()[1]
 
     def open(self, address: str, port: int, models: OpenModels, checkpoint: Path | None) -> None:
-        """Meet the other ranks, and open what there is to open, together."""
+        """Meet the other ranks, if there are any, and open what there is to open, together."""
+        if self.world > 1:
+            self._meet(address, port)
+        self.models = models(checkpoint)
+        # Of every weight that will be sent; all ranks gather it for that, and never again for this.
+        named = self.models.policy.weights()
+        self.metadata = [Weight(name, weight.dtype, tuple(weight.shape)) for name, weight in named]
+
+    def _meet(self, address: str, port: int) -> None:
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         where = f"tcp://{address}:{port}"
         try:
@@ -64,10 +72,6 @@ class LearnerActor:
                 f"learner {self.rank + 1} of {self.world}: cannot meet the others at {address}:{port} "
                 f"({' '.join(str(error).split())[:200]}); is the port free, and open between the machines?"
             ) from error
-        self.models = models(checkpoint)
-        # Of every weight that will be sent; all ranks gather it for that, and never again for this.
-        named = self.models.policy.weights()
-        self.metadata = [Weight(name, weight.dtype, tuple(weight.shape)) for name, weight in named]
 
     def connect(self, way: Way, samplers: Sequence[tuple[str, Any]], sizes: Sequence[int], timeout: float) -> None:
         """Form the group over which these samplers, (name, handle), get weights, in place of the last one."""

@@ -19,6 +19,11 @@ from grpo.cluster.place import Division
 from grpo.errors import ClusterError
 from grpo.interrupt import SIGNALS
 
+ENVIRONMENT = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # actors without a GPU see what we see
+    "RAY_worker_niceness": "0",  # not 15, with which an actor starves beside anything else on its machine
+    "RAY_prestart_worker_first_driver": "0",  # no process per core: none of them would become an actor of ours
+}
 PLACEMENT = 120.0  # seconds until devices that nobody holds are ours
 
 
@@ -39,7 +44,8 @@ def connected(address: str) -> Iterator[Machines]:
         return
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     logging.getLogger("ray").setLevel(logging.ERROR)
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # actors without a GPU see what we see
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     try:
         ray.init(
             address=None if address == "auto" else address,

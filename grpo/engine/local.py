@@ -89,10 +89,6 @@ class LocalEngine:
             (folder / OPTIMIZER).mkdir(parents=True)
             self.policy.save_state(folder / OPTIMIZER)
 
-    def restore(self, checkpoint: Path) -> None:
-        """The optimizer as `save` wrote it.  Raises `CheckpointError`."""
-        self.policy.load_state(checkpoint / OPTIMIZER)
-
     def restart(self, step: int, checkpoint: Path | None) -> None:
         raise AssertionError("who loses its learner here has lost itself")
 

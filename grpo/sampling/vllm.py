@@ -21,7 +21,8 @@ import itertools
 import math
 import random
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -62,6 +63,7 @@ class VllmSampler:
         self._inboxes: dict[str, deque[Any]] = {}  # by request: where the call that made it waits for the answer
         self._abandoned: list[str] = []  # requests of calls that nobody listens to any more
         self._turns = Turns()
+        self._engine_thread = ThreadPoolExecutor(1, "engine") if transfer else None
         self._weights_lost = False
         arguments: dict[str, Any] = {
             "model": model,
@@ -99,8 +101,23 @@ class VllmSampler:
             from vllm.usage.usage_lib import UsageContext
             from vllm.v1.engine.llm_engine import LLMEngine
 
-            engine = LLMEngine.from_engine_args(EngineArgs(**arguments), usage_context=UsageContext.LLM_CLASS)
+            settings, context = EngineArgs(**arguments), UsageContext.LLM_CLASS
+            engine = self._compute(LLMEngine.from_engine_args, settings, usage_context=context)
         return vllm.__version__, engine
+
+    def _compute(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """All that computes goes through here.
+
+        Where learners in other processes send weights, many threads of this one ask, and one computes for them: each
+        thread that computes has OpenMP threads of its own, and when there are more of these than cores, libgomp puts
+        them to sleep at every barrier.
+        """
+        if self._engine_thread is None:
+            return function(*arguments, **options)
+        return self._engine_thread.submit(function, *arguments, **options).result()
+
+    def _in_workers(self, method: str, *arguments: Any) -> None:
+        self._compute(self._engine.collective_rpc, method, args=arguments)
 
     def sample(self, prompts: Sequence[Prompt], n: int, params: SamplingParams) -> Iterator[tuple[int, Group]]:
         from vllm import SamplingParams as Request
@@ -183,9 +200,9 @@ class VllmSampler:
 
     def _pass(self, seed: int) -> None:
         if self._tensor_parallel > 1:
-            self._engine.collective_rpc("seed_generators", args=(seed,))
+            self._in_workers("seed_generators", seed)
         with self._generators_seeded(seed):
-            outputs = self._engine.step()
+            outputs = self._compute(self._engine.step)
         for output in outputs:
             if (inbox := self._inboxes.pop(output.request_id, None)) is not None:  # else nobody waits for it any more
                 inbox.append(output)
@@ -209,7 +226,7 @@ class VllmSampler:
         if self._tensor_parallel > 1:
             raise RuntimeError("several devices of one sampler take weights by a transfer group only")
         with self._turns.one(), self._border(f"could not take the weights of step {step}"):
-            self._engine.collective_rpc("receive_weights", args=(named_tensors,))
+            self._in_workers("receive_weights", named_tensors)
             self._serve(step)
 
     def _serve(self, step: int) -> None:
@@ -230,20 +247,20 @@ class VllmSampler:
             )
         self._turns.limit = timeout
         with self._turns.verb(), self._turns.one_or_the_updates(), self._border("could not join the learner"):
-            self._engine.collective_rpc("join_transfer", args=(dict(info), timeout))
+            self._in_workers("join_transfer", dict(info), timeout)
 
     def start_update(self, step: int) -> None:
         with self._turns.verb(), self._border(f"could not make room for the weights of step {step}"):
             self._turns.start_update(step)
-            self._engine.collective_rpc("start_transfer")
+            self._in_workers("start_transfer")
 
     def receive(self, info: Mapping[str, Any]) -> None:
         with self._turns.verb(), self._border(f"could not take the weights of step {self._turns.step}"):
-            self._engine.collective_rpc("receive_transfer", args=(dict(info),))
+            self._in_workers("receive_transfer", dict(info))
 
     def finish_update(self) -> None:
         with self._turns.verb(), self._border(f"could not take the weights of step {self._turns.step}"):
-            self._engine.collective_rpc("finish_transfer")
+            self._in_workers("finish_transfer")
             self._serve(self._turns.step)
             self._turns.finish_update()
 
