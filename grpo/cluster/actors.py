@@ -24,7 +24,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from grpo.errors import ClusterError, GrpoError
 
 BEAT = 1.0  # seconds between looks at who still answers
-START = 600.0  # seconds that a process may take until it first answers: it imports, perhaps from a slow disk
+START = 180.0  # seconds that a process may take until it first answers: it imports, perhaps from a slow disk
 NOTICE = 5.0  # seconds that Ray may take to see that a process has ended
 
 
