@@ -282,6 +282,8 @@ class VllmSampler:
 
         self._engine.engine_core.shutdown()
         self._engine = None
+        if self._engine_thread is not None:
+            self._engine_thread.shutdown(wait=False)
         cleanup_dist_env_and_memory()
 
     @contextmanager
