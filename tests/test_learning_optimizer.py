@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
@@ -163,6 +164,65 @@ def test_masters_that_visit_in_chunks_make_the_very_same_steps(
     assert states.keys() == others.keys()
     assert all(torch.equal(values, others[name]) for name, values in states.items())
     assert float(states["step.seldom"]) == 2 and float(states["step.scale"]) == 5
+
+
+class Streams:
+    """Stands for torch.cuda: what each piece of work, "in0", "here0", "out0", "in1" …, is sure to come after."""
+
+    def __init__(self) -> None:
+        self.after: dict[str, frozenset[str]] = {}
+        self.here = Stream("here", self.after)
+        self.others = [Stream("out", self.after), Stream("in", self.after)]
+
+    def current_stream(self) -> Stream:
+        return self.here
+
+    def Stream(self) -> Stream:
+        return self.others.pop()
+
+    def stream(self, stream: Stream) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def synchronize(self) -> None:
+        pass
+
+
+class Stream:
+    """Every piece of work is followed by an event."""
+
+    def __init__(self, name: str, after: dict[str, frozenset[str]]) -> None:
+        self.name, self.after, self.done = name, after, frozenset[str]()
+
+    def record_event(self) -> frozenset[str]:
+        work = f"{self.name}{sum(known.startswith(self.name) for known in self.after)}"
+        self.after[work] = self.done
+        self.done |= {work}
+        return self.done
+
+    def wait_event(self, event: frozenset[str]) -> None:
+        self.done |= event
+
+    def wait_stream(self, other: Stream) -> None:
+        self.done |= other.done
+
+
+def test_chunks_wait_for_each_other_where_they_must_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masters, "CHUNK", 64)
+    model, streams = Several(torch.bfloat16), Streams()
+    optimizer = AdamW(model, Optim(offload=True))
+    gradients = {name: torch.ones(weight.shape) for name, weight in model.named_parameters()}
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "cpu", streams)
+        optimizer.kept.step(gradients, 1e-3)
+    after, count = streams.after, len([work for work in streams.after if work.startswith("in")])
+    assert count > 6
+    for i in range(count):
+        assert f"in{i}" in after[f"here{i}"] and f"here{i}" in after[f"out{i}"]
+        if i >= masters.SLOTS:
+            assert f"out{i - masters.SLOTS}" in after[f"in{i}"]  # whose place on the device it takes
+        if i:
+            assert not {f"here{i - 1}", f"out{i - 1}"} & after[f"in{i}"]
+            assert f"out{i - 1}" not in after[f"here{i}"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
