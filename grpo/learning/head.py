@@ -9,6 +9,10 @@ A third more arithmetic than keeping them, for a few times `TILE` bytes instead 
 16,384 tokens of 151,936 entries, three times over.  Tiles of the vocabulary rather than of the tokens, because then W
 is read once in each product and its gradient written once: nothing as large as W is added up over tiles.
 
+Logits come out of the product in the model's own type, and from there on everything is float32: as in samplers.  vLLM
+0.32 can keep the product's float32 (`head_dtype`; MiniMax-M1, arXiv 2506.13585); a policy may do so only together with
+its sampler, or the two are further apart than before.
+
 Fused losses of other libraries do not fit here: Liger's GRPO loss is a loss of its own, and PyTorch's
 `linear_cross_entropy` (2.13) saves memory where it can make its gradients in the forward pass, when a policy loss has
 not yet said what each token counts.

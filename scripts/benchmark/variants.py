@@ -60,13 +60,14 @@ def compare(size: Size, device: torch.device, measured: Callable[..., object]) -
     """Medians; ours comes first and last, and shows what clocks and caches do.  `measured` is the script's."""
     work = make_work(size, size.new // 4)
     weights = MIXED if device.type == "cuda" else "float32"
+    tried = variants(device)
     base: tuple[float, Tensor] | None = None
     print(f"\n{work.name}, {size.tokens[0]:,} tokens at a time, with and without checkpointing\n")
     print("| | seconds | of ours | optimizer | first | peak GiB | norm | log-probabilities apart: mean, largest |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
     for checkpointing in (True, False):
         setting = Setting(weights, checkpointing, size.tokens[0])
-        for variant in variants(device):
+        for variant in tried:
             side = Ours(size, setting, device, offload=variant.offload)
             if variant.change:
                 variant.change(side.policy.model)
