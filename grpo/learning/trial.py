@@ -31,7 +31,7 @@ from grpo.learning.padded import Padded, logits_of, states_of
 TRIED = (((1, 2, 3), (4, 5, 6)), ((7, 8), (9,)), ((1, 2, 3), (10, 11, 12, 13)), ((7, 8), (14, 15)))
 IDS = 16  # the largest of them, and one more
 
-# |Δ| / |value|.  Through a layer or some, what is right is 1e-7 to 2e-6 apart, and what has its completions one position
+# |Δ| / |value|.  Through a layer or some, what is right is 1e-7 to 2e-6 apart; what has its completions one position
 # too far 2e-3 (weights of 0.02, 64 wide) to 0.4 (of 0.06, 1,536 wide).
 FLOAT32 = 1e-4
 NOISE = 3.0  # times the distance that plain attention has from the truth; another order of sums makes about 1
