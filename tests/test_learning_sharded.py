@@ -67,7 +67,7 @@ CASES = {
     "more micro-batches on one rank": Case(groups(9, 1, 1), optim={"tokens_per_microbatch": 64}),
     "adapter": Case(groups(4, 3, 4), adapter=True),
     "adapter and gradient checkpointing": Case(groups(4, 3), tied=False, adapter=True, checkpointing=True),
-    "clipped": Case(groups(4, 4), optim={"max_grad_norm": 0.01}),
+    "clipped and offloaded": Case(groups(4, 4), optim={"max_grad_norm": 0.01, "offload": True}),
     "half the width": Case(groups(4, 3, 4), dtype="bfloat16"),
     "adapter of half the width": Case(groups(4, 3, 4), dtype="bfloat16", adapter=True),
 }

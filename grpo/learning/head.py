@@ -9,6 +9,10 @@ A third more arithmetic than keeping them, for a few times `TILE` bytes instead 
 16,384 tokens of 151,936 entries, three times over.  Tiles of the vocabulary rather than of the tokens, because then W
 is read once in each product and its gradient written once: nothing as large as W is added up over tiles.
 
+Logits come out of the product in the model's own type, and from there on everything is float32: as in samplers.  vLLM
+0.32 can keep the product's float32 (`head_dtype`; MiniMax-M1, arXiv 2506.13585); a policy may do so only together with
+its sampler, or the two are further apart than before.
+
 Fused losses of other libraries do not fit here: Liger's GRPO loss is a loss of its own, and PyTorch's
 `linear_cross_entropy` (2.13) saves memory where it can make its gradients in the forward pass, when a policy loss has
 not yet said what each token counts.
@@ -113,8 +117,12 @@ def _tiles(
         torch.mm(states_ND, weight_VD[tile].t(), out=products_Nv)
         if bias_V is not None:
             products_Nv += bias_V[tile]
-        if logits is not products or temperature != 1:
-            torch.div(products_Nv, temperature, out=logits_Nv)
+        # As samplers do: the logits of the model's own type, and from there on in float32.  `torch.div` would divide in
+        # the type of its input, whatever it writes into.
+        if logits is not products:
+            logits_Nv.copy_(products_Nv)
+        if temperature != 1:
+            logits_Nv.div_(temperature)
         yield tile, logits_Nv
 
 
