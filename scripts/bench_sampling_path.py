@@ -5,9 +5,10 @@ twice.  They become completions and groups, are scored (by nobody: rewards see t
 go: into a message from a sampler in another process, the canary's probe, a batch, the rows of samples.jsonl, and the
 metrics.  Decoding is timed by itself, with a byte-level BPE that is trained on the standard library's source.
 
-Seconds are the processor's, of the faster of two calls, in one thread.  Memory is what Python and NumPy have allocated
+Seconds are the processor's, of the fastest of five calls, in one thread.  Memory is what Python and NumPy have allocated
 (tracemalloc): what the groups hold while the step lasts, and what vLLM holds of a request's tokens until it is done.
-The last lines are vLLM's own work between the model and the answer, one pass for each token of all completions.
+The last lines are a request's log-probabilities in vLLM between the model and the answer, one pass for each token: as
+vLLM keeps them, and as they are kept here.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import sys
 import sysconfig
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,6 +34,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerFast
 from vllm.logprobs import create_sample_logprobs
+from vllm.v1.engine import EngineCoreOutput
 from vllm.v1.engine.logprobs import LogprobsProcessor
 from vllm.v1.outputs import LogprobsLists
 
@@ -41,6 +43,7 @@ from grpo.metrics import sample_rows, step_row
 from grpo.sampling.canary import probe
 from grpo.sampling.tokens import Vocabulary
 from grpo.sampling.vllm import VllmSampler
+from grpo.sampling.vllm_logprobs import DrawnLogprobs
 from grpo.types import Group, Problem, Prompt, ScoredGroup
 from rewards import Score
 from scripts.benchmark.driver import batch_of
@@ -78,8 +81,9 @@ def main() -> None:
     vocabulary = trained_vocabulary()
     rows = np.random.default_rng(0).integers(len(vocabulary.tokenizer), size=(GROUP_SIZE, length)).tolist()
     report("decoding", lambda: [vocabulary.texts(rows) for _ in range(GROUPS)], total)
-    for flat in (False, True):
-        inside_vllm(flat, length)
+    inside_vllm("a dict each", lambda: vllm_processor(flat=False), length)
+    inside_vllm("flat", lambda: vllm_processor(flat=True), length)
+    inside_vllm("as here", DrawnLogprobs, length)
 
 
 def held_by_groups(sampler: VllmSampler, length: int) -> float:
@@ -93,19 +97,16 @@ PROMPTS = [Prompt(Problem(str(i), ({"role": "user", "content": "?"},), {}), (1,)
 
 
 def made_up(length: int, seed: int) -> Any:
-    """One answer of vLLM's to a request with `logprobs=0`, as its output processor leaves it."""
-    processor = fed(flat=True, length=length, seed=seed)
-    return SimpleNamespace(
-        token_ids=list(processor.logprobs.token_ids),
-        logprobs=processor.logprobs,
-        finish_reason="stop",
-        weight_versions=[SimpleNamespace(version="0", start=0, end=length)],
-    )
+    """One answer of vLLM's."""
+    ids = np.random.default_rng(seed).integers(VOCABULARY, size=length).tolist()
+    logprobs = fed(DrawnLogprobs(), passes(length, seed)).logprobs
+    version = SimpleNamespace(version="0", start=0, end=length)
+    return SimpleNamespace(token_ids=ids, logprobs=logprobs, finish_reason="stop", weight_versions=[version])
 
 
-def fed(*, flat: bool, length: int, seed: int) -> LogprobsProcessor:
-    """A request's log-probabilities in vLLM, after `length` passes."""
-    processor = LogprobsProcessor(
+def vllm_processor(*, flat: bool) -> LogprobsProcessor:
+    """vLLM's own, as `logprobs=0` makes it."""
+    return LogprobsProcessor(
         tokenizer=None,
         logprobs=create_sample_logprobs(flat),
         prompt_logprobs=None,
@@ -113,15 +114,23 @@ def fed(*, flat: bool, length: int, seed: int) -> LogprobsProcessor:
         num_logprobs=0,
         num_prompt_logprobs=None,
     )
-    for of_one in passes(length, seed):
-        processor._update_sample_logprobs(of_one)
+
+
+def fed(processor: Any, outputs: list[EngineCoreOutput]) -> Any:
+    for output in outputs:
+        processor.update_from_output(output)
     return processor
 
 
-def passes(length: int, seed: int) -> Iterator[LogprobsLists]:
+def passes(length: int, seed: int) -> list[EngineCoreOutput]:
+    """What the engine says of one request, pass by pass."""
     draw = np.random.default_rng(seed)
-    for token, logprob in zip(draw.integers(VOCABULARY, size=length), -draw.random(length, np.float32), strict=True):
-        yield LogprobsLists(np.array([[token]], np.int32), np.array([[logprob]], np.float32), np.array([1]))
+    ids, logprobs = draw.integers(VOCABULARY, size=(length, 1, 1)), -draw.random((length, 1, 1), np.float32)
+    ranks = np.array([1])
+    return [
+        EngineCoreOutput("0", [token.item()], LogprobsLists(token, logprob, ranks))
+        for token, logprob in zip(ids, logprobs, strict=True)
+    ]
 
 
 def quiet_sampler() -> VllmSampler:
@@ -149,16 +158,13 @@ def trained_vocabulary() -> Vocabulary:
     return vocabulary
 
 
-def inside_vllm(flat: bool, length: int) -> None:
-    """Of eight requests, for all."""
-    requests, total = 8, GROUPS * GROUP_SIZE * length
-    making = timed(lambda: [list(passes(length, seed)) for seed in range(requests)])
-    seconds = timed(lambda: [fed(flat=flat, length=length, seed=seed) for seed in range(requests)]) - making
-    held = allocated(lambda: [fed(flat=flat, length=length, seed=seed) for seed in range(requests)])
-    each, bytes_each = seconds / requests / length, held / requests / length
-    name = "vLLM, flat" if flat else "vLLM, not flat"
-    size = f"holds {bytes_each * total / 1e6:.0f} MB, {bytes_each:.0f} bytes a token"
-    print(f"{name:<20}{each * total:7.2f} s {each * 1e6:9.3f} µs a token; {size}")
+def inside_vllm(name: str, make: Callable[[], Any], length: int) -> None:
+    """A request's log-probabilities while it runs: of eight requests, for all."""
+    outputs, total = [passes(length, seed) for seed in range(8)], GROUPS * GROUP_SIZE * length
+    each = timed(lambda: [fed(make(), of_one) for of_one in outputs]) / (8 * length)
+    held = allocated(lambda: [fed(make(), of_one) for of_one in outputs]) / (8 * length)
+    title = f"vLLM, {name}"
+    print(f"{title:<20}{each * total:7.2f} s {each * 1e6:9.3f} µs a token; holds {held:.1f} bytes a token")
 
 
 def report(name: str, work: Callable[[], Any], tokens: int, more: str = "") -> None:
@@ -168,7 +174,7 @@ def report(name: str, work: Callable[[], Any], tokens: int, more: str = "") -> N
 
 def timed(work: Callable[[], Any]) -> float:
     times = []
-    for _ in range(2):
+    for _ in range(5):
         gc.collect()
         started = time.process_time()
         work()

@@ -34,6 +34,7 @@ from grpo.sampling import Continuations, Dtype, Way
 from grpo.sampling.guest import generators_unchanged, host_unchanged, quiet_unless_it_fails
 from grpo.sampling.tokens import Vocabulary, not_numbers
 from grpo.sampling.turn import Turns
+from grpo.sampling.vllm_logprobs import DrawnLogprobs
 from grpo.types import Completion, Finish, Group, Prompt, SamplingParams, Span
 
 CPU_MEMORY = 8 * 2**30  # bytes that sampling.gpu_memory_utilization is a share of on CPUs
@@ -136,7 +137,6 @@ class VllmSampler:
             skip_special_tokens=False,  # where stop texts are looked for: one may be written as a special token
             detokenize=bool(params.stop),  # else we decode once, at the end
             logprobs=0,  # the drawn token's only
-            flat_logprobs=True,  # one list of numbers for all tokens; else a dict and an object for each
             output_kind=RequestOutputKind.FINAL_ONLY,  # a group comes out once, when all of it has finished
         )
         making: deque[tuple[int, Future[Group]]] = deque()
@@ -196,6 +196,7 @@ class VllmSampler:
                     self._engine.add_request(name, {"prompt_token_ids": list(token_ids)}, request)
                     waiting[name] = index
                     self._inboxes[name] = answers
+                self._keep_logprobs_as_numbers()
             while waiting:
                 with self._one_turn("stopped while sampling"):
                     if not answers:  # while we waited for the turn, another call's pass may have brought some
@@ -206,6 +207,11 @@ class VllmSampler:
                 yield [(waiting.pop(output.request_id), output) for output in finished]
         finally:  # where the caller stopped listening; a turn cannot be waited for here, in the midst of anything
             self._abandoned.extend(waiting)
+
+    def _keep_logprobs_as_numbers(self) -> None:
+        for state in self._engine.output_processor.request_states.values():
+            if state.logprobs_processor.logprobs == []:  # it has just been added; a request to score has None
+                state.logprobs_processor = DrawnLogprobs()
 
     def _pass(self, seed: int) -> None:
         if self._tensor_parallel > 1:
@@ -317,7 +323,7 @@ class VllmSampler:
 
 def _completion(answer: Any, text: str, spans: tuple[Span, ...]) -> Completion:
     finish: Finish = "stop" if answer.finish_reason == "stop" else "length"
-    return Completion(answer.token_ids, answer.logprobs.logprobs, text, finish, spans)
+    return Completion(answer.token_ids, answer.logprobs, text, finish, spans)
 
 
 def _advice(cause: str) -> str:
