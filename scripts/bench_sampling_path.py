@@ -5,7 +5,7 @@ twice.  They become completions and groups, are scored (by nobody: rewards see t
 go: into a message from a sampler in another process, the canary's probe, a batch, the rows of samples.jsonl, and the
 metrics.  Decoding is timed by itself, with a byte-level BPE that is trained on the standard library's source.
 
-Seconds are the processor's, of the fastest of five calls, in one thread.  Memory is what Python and NumPy have allocated
+Seconds are the processor's, of the fastest of five calls, in one thread.  Memory is what Python and NumPy allocate
 (tracemalloc): what the groups hold while the step lasts, and what vLLM holds of a request's tokens until it is done.
 The last lines are a request's log-probabilities in vLLM between the model and the answer, one pass for each token: as
 vLLM keeps them, and as they are kept here.
