@@ -36,6 +36,7 @@ from torch import Tensor
 from grpo.config import Optim, Sampling
 from grpo.engine import Engine, Update
 from grpo.learning.batch import Batch, Sequences, Targets, Terms, padded, spread
+from grpo.mismatch import gap_sums
 from grpo.objectives import GroupRewards, Objective, Tokens, zero_variance
 from grpo.scoring import Scorer
 from grpo.types import Completion, Group, Prompt, SamplingParams, ScoredGroup
@@ -58,11 +59,12 @@ def policy_loss(logprobs_BT: Tensor, targets: Targets, *, objective: Objective) 
     correction_BT = objective.correct(mismatch_BT, mask_BT)
     loss_BT = -correction_BT * surrogate.gain
 
-    raw_BT = mismatch_BT.clamp(-20, 20).exp()
+    log_ratio_BT = mismatch_BT.clamp(-20, 20)
+    raw_BT, gap_BT = log_ratio_BT.exp(), log_ratio_BT.abs()
     watched = {
         "policy/ratio_mean": ratio_BT,
         "policy/clipped": surrogate.clipped,
-        "policy/sampler_gap": mismatch_BT.clamp(-20, 20).abs(),
+        "policy/sampler_gap": gap_BT,
         "policy/sampler_ratio_mean": raw_BT,
         "policy/sampler_weight": correction_BT,
         "policy/sampler_dropped": correction_BT == 0,
@@ -72,6 +74,7 @@ def policy_loss(logprobs_BT: Tensor, targets: Targets, *, objective: Objective) 
         loss_BT = loss_BT + settings.kl_coef * kl_BT * (ratio_BT if settings.kl_unbiased else 1.0)
 
     sums = {name: values_BT.detach()[mask_BT].sum() for name, values_BT in watched.items()}
+    sums |= gap_sums(gap_BT, mask_BT)
     highest = {"policy/ratio_max": ratio_BT, "policy/sampler_ratio_max": raw_BT}
     peaks = {name: values_BT.detach()[mask_BT].max() for name, values_BT in highest.items()}
     # Outside the mask there may be anything, and 0 · infinity is not 0.

@@ -15,10 +15,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, get_args
 
+import numpy as np
 import torch
 
 from grpo.algorithm import JudgedGroup, StepResult
 from grpo.engine import Update
+from grpo.mismatch import PREFIX, gap_metrics
 from grpo.types import Completion, Group, Problem, ScoredGroup, Scores, Span
 from rewards import Failure, Score
 
@@ -132,7 +134,8 @@ def solved_share(judged: Sequence[Scores | ScoredGroup], headline: str) -> float
 
 def entropy(scored: Sequence[ScoredGroup]) -> float:
     """Nats per token.  -log π of tokens drawn from π is an unbiased estimate, and free."""
-    return _mean(-logprob for completion in _completions(scored) for logprob in completion.logprobs)
+    logprobs = [completion.logprobs for completion in _completions(scored)]
+    return -float(np.concatenate(logprobs).mean(dtype=np.float64)) if logprobs else 0.0
 
 
 def reward_statistics(scored: Sequence[ScoredGroup], reward_names: Sequence[str]) -> Row:
@@ -204,6 +207,10 @@ def _update_metrics(updates: Sequence[Update]) -> Row:
             row[name] = max(update.totals[name] for update in updates)
         elif name.startswith("policy/"):
             row[name] = _total(updates, name) / tokens
+    gaps = Counter[str]()
+    for update in updates:
+        gaps.update({name: total for name, total in update.totals.items() if name.startswith(PREFIX)})
+    row |= gap_metrics(gaps)
     row["policy/loss"] = _total(updates, "loss") / len(updates)
     row["policy/grad_norm"] = _mean(update.grad_norm for update in updates)
     row["policy/lr"] = updates[-1].lr

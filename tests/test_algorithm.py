@@ -96,6 +96,7 @@ def test_metrics_are_sums_over_the_tokens_of_the_mask() -> None:
     assert float(terms.sums["policy/clipped"]) == 1
     assert float(terms.sums["policy/ratio_mean"]) == pytest.approx(math.exp(0.5) + 1)
     assert float(terms.sums["policy/sampler_gap"]) == pytest.approx(0.5)
+    assert (float(terms.sums["gap/from/0"]), int(terms.sums["gap/tokens/0"])) == (pytest.approx(0.5), 2)
     assert float(terms.peaks["policy/ratio_max"]) == pytest.approx(math.exp(0.5))
     assert math.isfinite(float(terms.loss))
 

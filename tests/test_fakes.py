@@ -21,7 +21,7 @@ def test_the_fake_sampler_answers_every_prompt_with_its_script() -> None:
         ["105", "115"],
         ["205", "215"],
     ]
-    assert groups[0].completions[0].token_ids == (*encode("005"), END)
+    assert groups[0].completions[0].token_ids.tolist() == [*encode("005"), END]
     assert groups[0].completions[0].finish == "stop"
 
 

@@ -54,3 +54,12 @@ def test_totals_add_sums_and_keep_the_largest_peak_also_of_names_that_one_rank_a
     parts = [Totals({"loss": 1.5, "kl": 2.0}, {"ratio": 3.0}), Totals({"loss": -0.5}, {"ratio": 4.0, "kl": -1.0})]
     total = Totals.over(parts)
     assert (total.sums, total.peaks) == ({"loss": 1.0, "kl": 2.0}, {"ratio": 4.0, "kl": -1.0})
+
+
+def test_totals_take_tensors_of_any_type_and_plain_numbers_as_they_are() -> None:
+    totals = Totals()
+    for _ in range(2):
+        sums = {"loss": torch.tensor(0.1), "kept": torch.tensor([True, False]).sum(), "tokens": 7}
+        totals.add(sums, {"ratio": torch.tensor(1.5, dtype=torch.bfloat16)})
+    assert totals.sums == {"loss": 2 * float(torch.tensor(0.1)), "kept": 2.0, "tokens": 14.0}
+    assert totals.peaks == {"ratio": 1.5}

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from grpo.algorithm import JudgedGroup, StepResult
 from grpo.engine import Update
 from grpo.metrics import Stopwatch, completion_shares, entropy, reward_statistics, sample_rows, step_row
+from grpo.mismatch import EDGES
 from grpo.types import Completion, Group, Problem, Prompt, ScoredGroup
 from rewards import Score
 from tests.batches import Row, collate
@@ -94,6 +95,17 @@ def result_of(*updates: Update) -> StepResult:
         JudgedGroup(scored(RIGHT, RIGHT, logprobs=[(-1.0,) * 2, (-1.0,) * 4]), (0.5, -0.5), useful=False),
     )
     return StepResult(groups, updates, rounds=3, gap=0.003)
+
+
+def test_gaps_of_several_updates_are_those_of_all_their_tokens():
+    short = {"gap/from/0": 1.0, "gap/tokens/0": 10.0, "gap/bin/30": 10.0}
+    long = {"gap/from/0": 2.0, "gap/tokens/0": 20.0, "gap/from/16": 8.0, "gap/tokens/16": 10.0, "gap/bin/40": 30.0}
+    row = step_row(1, result_of(update(**short), update(**long)), reward_names=["math"])
+    assert row["policy/sampler_gap_from_0"] == pytest.approx(3 / 30)
+    assert row["policy/sampler_gap_from_16"] == pytest.approx(8 / 10)
+    # 39.6 of 40 tokens lie below: 10 in a bin of smaller gaps, and 29.6 of the 30 in that from EDGES[39] to EDGES[40].
+    assert row["policy/sampler_gap_p99"] == pytest.approx(EDGES[39] * 2 ** (0.5 * 29.6 / 30))
+    assert not [name for name in row if name.startswith("gap/")]
 
 
 def test_the_metrics_of_a_step_by_hand():

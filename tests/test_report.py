@@ -144,6 +144,16 @@ def test_time_and_tokens_are_the_sums_over_the_steps(tmp_path: Path) -> None:
     assert "500.0ktokens sampled" in text  # 100 × 5000
 
 
+def test_the_gap_is_shown_by_position_where_completions_reach_more_than_one_range(tmp_path: Path) -> None:
+    gaps = {"policy/sampler_gap": 1e-3, "policy/sampler_gap_p99": 5e-3, "policy/sampler_gap_from_0": 1e-3}
+    short = Page(report(tmp_path / "short", [metrics(1) | gaps], [])).text
+    assert "Gap of each token, nats" in short and "99 % are below 0.005" in short
+    assert "by position" not in short
+    longer = [metrics(1) | gaps, metrics(2) | gaps | {"policy/sampler_gap_from_16": 0.25}]
+    text = Page(report(tmp_path / "longer", longer, [])).text
+    assert "Gap by position, nats" in text and "from token 16 0.25" in text
+
+
 @pytest.mark.parametrize("steps", [0, 1, 2, 3])
 def test_a_run_of_any_length_has_a_report_even_without_samples(steps: int, tmp_path: Path) -> None:
     page = Page(report(tmp_path, [metrics(step) for step in range(1, steps + 1)], []))

@@ -16,12 +16,15 @@ from typing import Any
 import numpy
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from grpo import config, sampling
 from grpo.errors import ConfigError, DataError, ModelError, SamplerError
 from grpo.sampling import Sampler, canary, hf, make_sampler
 from grpo.sampling.canary import Canary
+from grpo.sampling.tokens import Vocabulary
 from grpo.types import Group, Problem, Prompt, SamplingParams
 from tests.tiny import CHARACTERS, CONFIG_END, END, GENERATION_END, encode, make_model, save_model
 
@@ -88,13 +91,13 @@ def logprobs_by(model: Any, prompt: Sequence[int], completion: Sequence[int], te
     """The plainest computation there is, to compare with."""
     with torch.no_grad():
         logits = model(torch.tensor([[*prompt, *completion]])).logits[0, len(prompt) - 1 : -1]
-    chosen = torch.tensor(completion)[:, None]
+    chosen = torch.tensor(completion, dtype=torch.int64)[:, None]
     result: list[float] = (logits / temperature).log_softmax(-1).gather(1, chosen)[:, 0].tolist()
     return result
 
 
 def digest(groups: Sequence[Group]) -> str:
-    drawn = [[(c.token_ids, c.logprobs, c.finish) for c in group.completions] for group in groups]
+    drawn = [[(c.token_ids.tolist(), c.logprobs.tolist(), c.finish) for c in group.completions] for group in groups]
     return hashlib.sha256(repr(drawn).encode()).hexdigest()
 
 
@@ -118,7 +121,7 @@ def test_every_prompt_is_answered_once_with_n_completions(sampler: Sampler, n: i
 
 def test_completions_of_a_group_differ(sampler: Sampler) -> None:
     for group in collect(sampler, PROMPTS, n=8):
-        assert len({completion.token_ids for completion in group.completions}) > 4
+        assert len({tuple(completion.token_ids) for completion in group.completions}) > 4
 
 
 @pytest.mark.parametrize("temperature", [0.7, 1.0])
@@ -152,7 +155,7 @@ def test_greedy_takes_the_likeliest_token_and_reports_it_at_temperature_one(samp
         with torch.no_grad():
             logits = reference(torch.tensor([[*group.prompt.token_ids, *completion.token_ids]])).logits[0]
         likeliest = logits[len(group.prompt.token_ids) - 1 : -1].argmax(-1)
-        assert completion.token_ids == tuple(likeliest.tolist())
+        assert completion.token_ids.tolist() == likeliest.tolist()
         expected = logprobs_by(reference, group.prompt.token_ids, completion.token_ids)
         assert completion.logprobs == pytest.approx(expected, abs=1e-4)
 
@@ -208,8 +211,23 @@ def test_prompt_and_completion_may_fill_the_context_to_the_last_token(sampler: S
     group = collect(sampler, [full], n=8, max_tokens=40)[0]
     longest = max(group.completions, key=lambda completion: len(completion.token_ids))
     assert len(longest.token_ids) == 40
-    (scores,) = sampler.score([(full.token_ids, longest.token_ids)])
+    (scores,) = sampler.score([(full.token_ids, longest.token_ids.tolist())])
     assert scores == pytest.approx(longest.logprobs, abs=1e-4)
+
+
+@pytest.mark.parametrize("folder", [True], ids=["tied"], indirect=True)
+@pytest.mark.parametrize("cleaned", [False, True])
+def test_texts_decoded_at_once_are_those_decoded_one_by_one(folder: Path, cleaned: bool) -> None:
+    vocabulary = Vocabulary(str(folder), None, CONTEXT)
+    if cleaned:  # the wrapper changes what the library decodes: "b ." becomes "b."
+        words = Tokenizer(WordLevel({"a": 0, "b": 1, ".": 2, "<end>": 3}, unk_token="a"))
+        vocabulary.tokenizer = PreTrainedTokenizerFast(
+            tokenizer_object=words, eos_token="<end>", clean_up_tokenization_spaces=True
+        )
+        assert vocabulary.texts([[1, 2, 3]]) == ["b."]
+    draw = random.Random(0)
+    rows = [[draw.randrange(len(vocabulary.tokenizer)) for _ in range(length)] for length in (1, 7, 30)]
+    assert vocabulary.texts(rows) == [vocabulary.tokenizer.decode(row, skip_special_tokens=True) for row in rows]
 
 
 # The same again

@@ -33,7 +33,7 @@ def test_the_probe_is_some_of_the_steps_own_completions_each_at_most_once_and_cu
     step: list[Group], seed: int, count: int, max_tokens: int
 ) -> None:
     chosen = canary.probe(step, seed=seed, count=count, max_tokens=max_tokens)
-    own = [(g.prompt.token_ids, c.token_ids[:max_tokens]) for g in step for c in g.completions]
+    own = [(g.prompt.token_ids, tuple(c.token_ids[:max_tokens].tolist())) for g in step for c in g.completions]
     assert len(chosen) == min(count, len(own))
     for sequence in set(chosen):
         assert chosen.count(sequence) <= own.count(sequence)

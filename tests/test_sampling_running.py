@@ -95,6 +95,27 @@ def test_every_token_is_drawn_from_the_weights_of_its_own_span(
 
 
 @needs_vllm
+def test_the_engine_goes_on_while_answers_are_decoded(vllm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first group's text comes after the engine has made three more passes."""
+    passes, decoded, step, texts = [], [], vllm._engine.step, vllm._vocabulary.texts
+
+    def waiting(completions: Sequence[Sequence[int]]) -> Any:
+        until = len(passes) + (0 if decoded else 3)
+        decoded.append(until)
+        end = time.monotonic() + 60
+        while len(passes) < until:
+            assert time.monotonic() < end, "no pass was made while a text was waited for"
+            time.sleep(0.001)
+        return texts(completions)
+
+    monkeypatch.setattr(vllm._engine, "step", lambda: (passes.append(1), step())[1])
+    monkeypatch.setattr(vllm._vocabulary, "texts", waiting)
+    groups = collect(vllm, PROMPTS, n=2, max_tokens=60, seed=3)
+    lengths = sorted(max(len(completion.token_ids) for completion in group.completions) for group in groups)
+    assert lengths[0] + 4 <= lengths[-1] <= len(passes)  # so that there are passes to wait for
+
+
+@needs_vllm
 def test_two_calls_at_the_same_time_each_get_their_own_answers(vllm: Any, models: list[Any]) -> None:
     with ThreadPoolExecutor(2) as threads:
         halves = [PROMPTS[:2], PROMPTS[2:]]

@@ -16,9 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+Numbers = Sequence[float] | NDArray[Any]  # of one row
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class Sequences:
             raise ValueError(f"Sequences: a completion must have 1 to {T} tokens (given {self.lengths})")
 
     @classmethod
-    def of(cls, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Sequences:
+    def of(cls, pairs: Sequence[tuple[Sequence[int], Numbers]]) -> Sequences:
         """From (prompt, completion) pairs of token ids, at least one pair."""
         prompts = tuple(tuple(prompt) for prompt, _ in pairs)
         completions = [completion for _, completion in pairs]
@@ -144,9 +148,12 @@ class Terms:
 Loss = Callable[[Tensor, Targets], Terms]  # (log-probabilities [B, T], what is made of them) → terms
 
 
-def padded(rows: Sequence[Sequence[float]], dtype: torch.dtype) -> Tensor:
+def padded(rows: Sequence[Numbers], dtype: torch.dtype) -> Tensor:
     """Rows of unequal length as [B, T], 0 behind the shorter ones."""
-    return torch.nn.utils.rnn.pad_sequence([torch.tensor(row, dtype=dtype) for row in rows], batch_first=True)
+    values_BT = torch.zeros(len(rows), max(map(len, rows)), dtype=dtype)
+    for values_T, row in zip(values_BT.numpy(), rows, strict=True):
+        values_T[: len(row)] = row
+    return values_BT
 
 
 def spread(values_B: Sequence[float], real_BT: Tensor) -> Tensor:

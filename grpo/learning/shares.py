@@ -128,10 +128,10 @@ class Totals:
     peaks: dict[str, float] = field(default_factory=dict)
 
     def add(self, sums: Mapping[str, Any], peaks: Mapping[str, Any]) -> None:
-        for name, value in sums.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(value)
-        for name, value in peaks.items():
-            self.peaks[name] = max(self.peaks.get(name, -math.inf), float(value))
+        for name, value in _numbers(sums).items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        for name, value in _numbers(peaks).items():
+            self.peaks[name] = max(self.peaks.get(name, -math.inf), value)
 
     @classmethod
     def over(cls, parts: Sequence[Totals]) -> Totals:
@@ -139,3 +139,10 @@ class Totals:
         for part in parts:
             total.add(part.sums, part.peaks)
         return total
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    """Of tensors and numbers.  The tensors come from their device in one copy: each waits for all that it computes."""
+    tensors = [value.double() for value in values.values() if isinstance(value, Tensor)]
+    copied = iter(torch.stack(tensors).tolist() if tensors else ())
+    return {name: next(copied) if isinstance(value, Tensor) else float(value) for name, value in values.items()}

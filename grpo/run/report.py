@@ -184,6 +184,7 @@ def _curves(steps: Sequence[Row], evaluations: Sequence[Dot]) -> str:
     unscored = line("unscored", "completions/unscored", 5)
     lost += [unscored] if any(unscored.values) else []
     canary = line("gap of sampler to policy", "sync/logprob_gap", 3, peak=True)
+    gap = [line("mean", "policy/sampler_gap"), line("99 % are below", "policy/sampler_gap_p99", 2)]
     mismatch = [
         line("mean", "policy/sampler_ratio_mean"),
         line("largest", "policy/sampler_ratio_max", 5, peak=True),
@@ -196,12 +197,25 @@ def _curves(steps: Sequence[Row], evaluations: Sequence[Dot]) -> str:
         line_chart("Lost completions", at, lost, percent, least_top=0.02),
         line_chart("Entropy, nats per token", at, [line("mean", "policy/entropy")], plain),
         line_chart("Canary, nats per token", at, [canary], plain),
+        line_chart("Gap of each token, nats", at, gap, plain),
+        *_gap_by_position(steps, at),
         line_chart("Ratio, policy to sampler", at, mismatch, plain),
         *_importance(steps, at),
         stacked_chart("Seconds per step", at, _phases(steps), plain),
     ]
     title = "<h2>Step by step <small>point at a curve for its values</small></h2>"
     return f'{title}<div class="grid">{"".join(charts)}</div>'
+
+
+def _gap_by_position(steps: Sequence[Row], at: Sequence[int]) -> list[str]:
+    """Of the last few ranges of positions that any step's completions reach; not shown where they reach but one."""
+    key = "policy/sampler_gap_from_"
+    starts = sorted({int(name.removeprefix(key)) for row in steps for name in row if name.startswith(key)})
+    lines = [
+        Line(f"from token {start:,}", _column(steps, f"{key}{start}"), color)
+        for color, start in enumerate(starts[-5:], start=1)
+    ]
+    return [line_chart("Gap by position, nats", at, lines, plain)] if len(starts) > 1 else []
 
 
 def _importance(steps: Sequence[Row], at: Sequence[int]) -> list[str]:

@@ -80,7 +80,7 @@ def probe(groups: Sequence[Group], *, seed: int, count: int = 4, max_tokens: int
     """`count` completions, or all if there are fewer, each cut to its first `max_tokens`, with their prompts."""
     everyone = [(group.prompt.token_ids, completion.token_ids) for group in groups for completion in group.completions]
     chosen = random.Random(seed).sample(everyone, min(count, len(everyone)))
-    return [(prompt, completion[:max_tokens]) for prompt, completion in chosen]
+    return [(prompt, tuple(completion[:max_tokens].tolist())) for prompt, completion in chosen]
 
 
 def logprob_gap(sampler_logprobs: Sequence[Sequence[float]], policy_logprobs: Sequence[Sequence[float]]) -> float:

@@ -9,12 +9,13 @@ it disturbs nothing outside.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
+from numpy.typing import NDArray
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from grpo.errors import ModelError, SamplerError
@@ -22,7 +23,7 @@ from grpo.products import fast_products
 from grpo.sampling import Continuations, Dtype, Way, gloo
 from grpo.sampling.tokens import Vocabulary, first_line, not_numbers
 from grpo.sampling.turn import Turns
-from grpo.types import Completion, Group, Prompt, SamplingParams
+from grpo.types import Completion, Finish, Group, Prompt, SamplingParams
 
 BATCH_TOKENS = 65536  # prompt and completion tokens, padding included, held in the key-value cache at a time
 
@@ -54,13 +55,28 @@ class _RoomyLayer(DynamicLayer):
         return self.keys, self.values
 
 
-@dataclass(slots=True)
 class _Growing:
-    """One completion while it grows."""
+    """The completions of a batch while they grow: R of them, with T places each.
 
-    token_ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    stopped: bool = False
+    A row that has stopped may still be in the batch, and is written behind its length, where nobody reads.
+    """
+
+    def __init__(self, rows: int, places: int) -> None:
+        self.ids_RT = np.zeros((rows, places), np.int32)
+        self.logprobs_RT = np.zeros((rows, places), np.float32)
+        self.lengths_R = np.zeros(rows, np.int64)
+        self.stopped_R = np.zeros(rows, np.bool_)
+
+    def append(self, rows_B: NDArray[np.int64], tokens_B: torch.Tensor, logprobs_B: torch.Tensor, place: int) -> None:
+        self.ids_RT[rows_B, place] = tokens_B.cpu().numpy()
+        self.logprobs_RT[rows_B, place] = logprobs_B.cpu().numpy()
+        self.lengths_R[rows_B[~self.stopped_R[rows_B]]] = place + 1
+
+    def ids(self, row: int) -> NDArray[np.int32]:
+        return self.ids_RT[row, : self.lengths_R[row]]
+
+    def logprobs(self, row: int) -> NDArray[np.float32]:
+        return self.logprobs_RT[row, : self.lengths_R[row]]
 
 
 class TransformersSampler:
@@ -108,25 +124,30 @@ class TransformersSampler:
         own = [_RoomyLayer(params.max_tokens) if type(layer) is DynamicLayer else layer for layer in cache.layers]
         cache.layers = own
         logits_BV, mask_BS = self._run_prompts(prompts, n, cache)
-        rows = [_Growing() for _ in range(len(prompts) * n)]
-        alive = list(range(len(rows)))  # alive[b]: the row that position b of the batch belongs to
-        for length in range(1, params.max_tokens + 1):
+        growing = _Growing(len(prompts) * n, params.max_tokens)
+        alive_B = np.arange(len(prompts) * n)  # the row that each position of the batch belongs to
+        for place in range(params.max_tokens):
             tokens_B, logprobs_B = _draw(logits_BV, params, draws)
             if bool(logprobs_B.isnan().any()):
                 raise not_numbers(self.name)
-            drawn = zip(alive, tokens_B.tolist(), logprobs_B.tolist(), strict=True)
-            for row, token, logprob in drawn:
-                self._append(rows[row], token, logprob, params.stop)
-            growing = [b for b, row in enumerate(alive) if not rows[row].stopped]
-            if not growing or length == params.max_tokens:
+            growing.append(alive_B, tokens_B, logprobs_B, place)
+            self._stop(growing, alive_B, place, params.stop)
+            left = np.flatnonzero(~growing.stopped_R[alive_B])
+            if not len(left) or place + 1 == params.max_tokens:
                 break
-            if len(growing) <= len(alive) // 2:
-                kept = torch.tensor(growing, device=tokens_B.device)
+            if len(left) <= len(alive_B) // 2:
+                kept = torch.from_numpy(left).to(tokens_B.device)
                 cache.batch_select_indices(kept)
-                tokens_B, mask_BS, alive = tokens_B[kept], mask_BS[kept], [alive[b] for b in growing]
-            mask_BS = torch.cat([mask_BS, mask_BS.new_ones(len(alive), 1)], dim=1)
+                tokens_B, mask_BS, alive_B = tokens_B[kept], mask_BS[kept], alive_B[left]
+            mask_BS = torch.cat([mask_BS, mask_BS.new_ones(len(alive_B), 1)], dim=1)
             logits_BV = self._run_token(tokens_B, mask_BS, cache)
-        return [self._vocabulary.completion(row.token_ids, row.logprobs, row.stopped) for row in rows]
+        return self._completions(growing)
+
+    def _completions(self, growing: _Growing) -> list[Completion]:
+        rows = range(len(growing.lengths_R))
+        texts = self._vocabulary.texts([growing.ids(row).tolist() for row in rows])
+        ends: list[Finish] = ["stop" if stopped else "length" for stopped in growing.stopped_R]
+        return [Completion(growing.ids(row), growing.logprobs(row), texts[row], ends[row]) for row in rows]
 
     def _run_prompts(self, prompts: Sequence[Prompt], n: int, cache: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """The prompts, padded on the left, run once; cache, next-token logits and mask repeated for n completions."""
@@ -157,19 +178,18 @@ class TransformersSampler:
         logits_BV: torch.Tensor = out.logits[:, -1]
         return logits_BV
 
-    def _append(self, row: _Growing, token: int, logprob: float, stop: tuple[str, ...]) -> None:
-        if row.stopped:  # still in the batch until the next thinning out
-            return
-        row.token_ids.append(token)
-        row.logprobs.append(logprob)
-        row.stopped = token in self._vocabulary.end_tokens or self._ends_in(row.token_ids, stop)
+    def _stop(self, growing: _Growing, rows_B: NDArray[np.int64], place: int, stop: tuple[str, ...]) -> None:
+        """Mark the rows that end with the token at `place`."""
+        ends = np.isin(growing.ids_RT[rows_B, place], list(self._vocabulary.end_tokens))
+        growing.stopped_R[rows_B[ends]] = True
+        if stop:
+            for row in rows_B[~growing.stopped_R[rows_B]]:
+                growing.stopped_R[row] = self._ends_in(growing, row, stop)
 
-    def _ends_in(self, token_ids: list[int], stop: tuple[str, ...]) -> bool:
+    def _ends_in(self, growing: _Growing, row: int, stop: tuple[str, ...]) -> bool:
         """Whether a stop text has just been written, looking back far enough for one byte per token."""
-        if not stop:
-            return False
         back = 4 * max(map(len, stop)) + 4
-        tail = self._vocabulary.tokenizer.decode(token_ids[-back:])
+        tail = self._vocabulary.tokenizer.decode(growing.ids(row)[-back:].tolist())
         return any(text in tail for text in stop)
 
     @torch.inference_mode()

@@ -13,7 +13,7 @@ from typing import Any
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from grpo.errors import ConfigError, DataError, ModelError, SamplerError
-from grpo.types import Completion, Prompt, Span
+from grpo.types import Prompt
 
 
 class Vocabulary:
@@ -62,11 +62,16 @@ class Vocabulary:
                     "lower sampling.max_tokens or drop the problem"
                 )
 
-    def completion(
-        self, token_ids: Sequence[int], logprobs: Sequence[float], stopped: bool, spans: tuple[Span, ...] = ()
-    ) -> Completion:
-        text = self.tokenizer.decode(token_ids, skip_special_tokens=True)
-        return Completion(tuple(token_ids), tuple(logprobs), text, "stop" if stopped else "length", spans)
+    def texts(self, completions: Sequence[Sequence[int]]) -> list[str]:
+        """As they read, without special tokens.
+
+        Where tokenizer and wrapper agree on what decoding is, the library decodes all at once on all cores, and other
+        threads of Python go on meanwhile.
+        """
+        if self.tokenizer.is_fast and not self.tokenizer.clean_up_tokenization_spaces:
+            texts: list[str] = self.tokenizer.backend_tokenizer.decode_batch(completions, skip_special_tokens=True)
+            return texts
+        return [self.tokenizer.decode(token_ids, skip_special_tokens=True) for token_ids in completions]
 
 
 def refuse_indivisible_heads(model_config: Any, tensor_parallel: int) -> None:

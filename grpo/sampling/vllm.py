@@ -18,11 +18,10 @@ What it costs to be a good guest, all of it seen with vLLM 0.32:
 from __future__ import annotations
 
 import itertools
-import math
 import random
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -35,7 +34,8 @@ from grpo.sampling import Continuations, Dtype, Way
 from grpo.sampling.guest import generators_unchanged, host_unchanged, quiet_unless_it_fails
 from grpo.sampling.tokens import Vocabulary, not_numbers
 from grpo.sampling.turn import Turns
-from grpo.types import Completion, Group, Prompt, SamplingParams, Span
+from grpo.sampling.vllm_logprobs import DrawnLogprobs
+from grpo.types import Completion, Finish, Group, Prompt, SamplingParams, Span
 
 CPU_MEMORY = 8 * 2**30  # bytes that sampling.gpu_memory_utilization is a share of on CPUs
 
@@ -64,6 +64,7 @@ class VllmSampler:
         self._abandoned: list[str] = []  # requests of calls that nobody listens to any more
         self._turns = Turns()
         self._engine_thread = ThreadPoolExecutor(1, "engine") if transfer else None
+        self._decoder = ThreadPoolExecutor(1, "decoder")  # makes groups of answers while the engine goes on
         self._weights_lost = False
         arguments: dict[str, Any] = {
             "model": model,
@@ -138,8 +139,14 @@ class VllmSampler:
             logprobs=0,  # the drawn token's only
             output_kind=RequestOutputKind.FINAL_ONLY,  # a group comes out once, when all of it has finished
         )
-        for index, output in self._run([prompt.token_ids for prompt in prompts], request, params.seed):
-            yield index, self._group(prompts[index], output.outputs)
+        making: deque[tuple[int, Future[Group]]] = deque()
+        for finished in self._run([prompt.token_ids for prompt in prompts], request, params.seed):
+            for index, output in finished:
+                making.append((index, self._decoder.submit(self._group, prompts[index], output.outputs)))
+            while making and making[0][1].done():
+                yield making[0][0], making.popleft()[1].result()
+        for index, group in making:
+            yield index, group.result()
 
     def _group(self, prompt: Prompt, answers: Sequence[Any]) -> Group:
         """Spans are written down only where they say more than the group's step."""
@@ -149,31 +156,34 @@ class VllmSampler:
         ]
         steps = {span.step for of_one in spans for span in of_one}
         written = spans if len(steps) > 1 else [()] * len(spans)
-        completions = tuple(map(self._completion, answers, written))
-        return Group(prompt, completions, min(steps))
-
-    def _completion(self, answer: Any, spans: tuple[Span, ...]) -> Completion:
-        logprobs = [at[token].logprob for at, token in zip(answer.logprobs, answer.token_ids, strict=True)]
-        if any(map(math.isnan, logprobs)):  # vLLM draws from them regardless
+        texts = self._vocabulary.texts([answer.token_ids for answer in answers])
+        completions = tuple(map(_completion, answers, texts, written))
+        if any(numpy.isnan(completion.logprobs).any() for completion in completions):  # vLLM draws from them regardless
             raise not_numbers(self.name)
-        return self._vocabulary.completion(answer.token_ids, logprobs, answer.finish_reason == "stop", spans)
+        return Group(prompt, completions, min(steps))
 
     def score(self, sequences: Continuations) -> list[list[float]]:
         from vllm import SamplingParams as Request
         from vllm.sampling_params import RequestOutputKind
 
         # Prompt log-probabilities are at temperature 1 whatever is asked, and are never read from cached prefixes.
-        request = Request(max_tokens=1, prompt_logprobs=0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY)
+        request = Request(
+            max_tokens=1,
+            prompt_logprobs=0,
+            flat_logprobs=True,
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
         whole = [[*prompt, *completion] for prompt, completion in sequences]
         scores: list[list[float]] = [[] for _ in sequences]
-        for index, output in self._run(whole, request, seed=0):
-            start = len(sequences[index][0])
-            at_tokens = zip(output.prompt_logprobs[start:], whole[index][start:], strict=True)
-            scores[index] = [at[token].logprob for at, token in at_tokens]
+        for finished in self._run(whole, request, seed=0):
+            for index, output in finished:
+                scores[index] = output.prompt_logprobs.logprobs[-len(sequences[index][1]) :]
         return scores
 
-    def _run(self, prompts: Sequence[Sequence[int]], request: Any, seed: int) -> Iterator[tuple[int, Any]]:
-        """Drive the engine until all prompts are answered; yield (index, output) as they are."""
+    def _run(self, prompts: Sequence[Sequence[int]], request: Any, seed: int) -> Iterator[list[tuple[int, Any]]]:
+        """Drive the engine until all prompts are answered; after each pass yield the (index, output) that it finished,
+        often none."""
         waiting: dict[str, int] = {}
         answers: deque[Any] = deque()
         seeds = random.Random(seed)
@@ -186,17 +196,22 @@ class VllmSampler:
                     self._engine.add_request(name, {"prompt_token_ids": list(token_ids)}, request)
                     waiting[name] = index
                     self._inboxes[name] = answers
+                self._keep_logprobs_as_numbers()
             while waiting:
                 with self._one_turn("stopped while sampling"):
                     if not answers:  # while we waited for the turn, another call's pass may have brought some
                         self._pass(seeds.getrandbits(32))
                         if not answers and not self._engine.has_unfinished_requests():
                             raise RuntimeError(f"vLLM lost {len(waiting)} requests")
-                while answers:
-                    output = answers.popleft()
-                    yield waiting.pop(output.request_id), output
+                finished = [answers.popleft() for _ in range(len(answers))]
+                yield [(waiting.pop(output.request_id), output) for output in finished]
         finally:  # where the caller stopped listening; a turn cannot be waited for here, in the midst of anything
             self._abandoned.extend(waiting)
+
+    def _keep_logprobs_as_numbers(self) -> None:
+        for state in self._engine.output_processor.request_states.values():
+            if state.logprobs_processor.logprobs == []:  # it has just been added; a request to score has None
+                state.logprobs_processor = DrawnLogprobs()
 
     def _pass(self, seed: int) -> None:
         if self._tensor_parallel > 1:
@@ -284,6 +299,7 @@ class VllmSampler:
         self._engine = None
         if self._engine_thread is not None:
             self._engine_thread.shutdown(wait=False)
+        self._decoder.shutdown(wait=False)
         cleanup_dist_env_and_memory()
 
     @contextmanager
@@ -303,6 +319,11 @@ class VllmSampler:
             torch.manual_seed(seed)
             numpy.random.seed(seed)  # where vLLM's newer model runner draws the seeds of its rows from
             yield
+
+
+def _completion(answer: Any, text: str, spans: tuple[Span, ...]) -> Completion:
+    finish: Finish = "stop" if answer.finish_reason == "stop" else "length"
+    return Completion(answer.token_ids, answer.logprobs, text, finish, spans)
 
 
 def _advice(cause: str) -> str:
