@@ -169,6 +169,7 @@ def _sample(config: EvalConfig, options: EvalOptions, say: Say) -> _Result:
         "top_p": params.top_p,
         "max_tokens": params.max_tokens,
         "seed": params.seed,
+        "revision": files.revision,
     }
     return _Result(result, texts, how)
 

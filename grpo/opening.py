@@ -63,6 +63,8 @@ def inputs(config: Config, console: Console) -> Inputs:
 
 def starting_model(config: Config, folder: Path, console: Console, stop: StopRequest) -> ModelFiles:
     """The model that GRPO starts from; what is made for that goes into `folder`, and is found there again."""
+    if config.model.revision:
+        console.note(f"model: {config.model.name} at {config.model.revision}")
     files = assemble.find_model(config.model, folder / "model", seed=config.run.seed)
     if not config.sft.steps:
         return files

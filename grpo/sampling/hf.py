@@ -127,7 +127,11 @@ class TransformersSampler:
                 tokens_B, mask_BS, alive = tokens_B[kept], mask_BS[kept], [alive[b] for b in growing]
             mask_BS = torch.cat([mask_BS, mask_BS.new_ones(len(alive), 1)], dim=1)
             logits_BV = self._run_token(tokens_B, mask_BS, cache)
-        return [self._vocabulary.completion(row.token_ids, row.logprobs, row.stopped) for row in rows]
+        asked = (prompt for prompt in prompts for _ in range(n))
+        return [
+            self._vocabulary.completion(prompt, row.token_ids, row.logprobs, row.stopped)
+            for prompt, row in zip(asked, rows, strict=True)
+        ]
 
     def _run_prompts(self, prompts: Sequence[Prompt], n: int, cache: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """The prompts, padded on the left, run once; cache, next-token logits and mask repeated for n completions."""

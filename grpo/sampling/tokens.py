@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
@@ -26,10 +27,7 @@ class Vocabulary:
             self._config = AutoConfig.from_pretrained(model, revision=revision)
         except (OSError, ValueError) as error:
             raise ModelError(f"{model}: cannot be sampled from, {first_line(error)}") from error
-        try:
-            self._generation: Any = GenerationConfig.from_pretrained(model, revision=revision or "main")
-        except OSError:  # the file is optional
-            self._generation = GenerationConfig()
+        self._generation = _generation_config(model)
         self._refuse_context_beyond_the_model(model)
 
     def refuse_indivisible_heads(self, tensor_parallel: int) -> None:
@@ -62,11 +60,41 @@ class Vocabulary:
                     "lower sampling.max_tokens or drop the problem"
                 )
 
+    @cached_property
+    def _framing(self) -> frozenset[int]:
+        """Tokens that stand around a text: where it begins and ends, padding, what could not be read."""
+        names = self.tokenizer.special_tokens_map.values()
+        roles = [name for name in names if isinstance(name, str)]  # others are lists, of tokens without a role
+        return self.end_tokens.union(self.tokenizer.convert_tokens_to_ids(roles))
+
+    def text(self, prompt: Prompt, token_ids: Sequence[int]) -> str:
+        """What a reward reads: all that the model wrote, in the tag that its prompt opened.
+
+        Special tokens are part of it, because to some models `<think>` is one, but for those that only frame a text.
+        Ids beyond the tokenizer, of rows that round a model's vocabulary up, stand for no text.
+        """
+        return prompt.opened + str(self.tokenizer.decode([token for token in token_ids if token not in self._framing]))
+
     def completion(
-        self, token_ids: Sequence[int], logprobs: Sequence[float], stopped: bool, spans: tuple[Span, ...] = ()
+        self,
+        prompt: Prompt,
+        token_ids: Sequence[int],
+        logprobs: Sequence[float],
+        stopped: bool,
+        spans: tuple[Span, ...] = (),
     ) -> Completion:
-        text = self.tokenizer.decode(token_ids, skip_special_tokens=True)
+        text = self.text(prompt, token_ids)
         return Completion(tuple(token_ids), tuple(logprobs), text, "stop" if stopped else "length", spans)
+
+
+def _generation_config(model: str) -> Any:
+    """The file is optional.  But without one that is there and cannot be read, end tokens would be missing."""
+    if not (Path(model) / "generation_config.json").is_file():
+        return GenerationConfig()
+    try:
+        return GenerationConfig.from_pretrained(model)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ModelError(f"{model}/generation_config.json: cannot be read, {first_line(error)}; mend it") from error
 
 
 def refuse_indivisible_heads(model_config: Any, tensor_parallel: int) -> None:

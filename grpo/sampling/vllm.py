@@ -24,6 +24,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal
 
 import numpy
@@ -149,14 +150,14 @@ class VllmSampler:
         ]
         steps = {span.step for of_one in spans for span in of_one}
         written = spans if len(steps) > 1 else [()] * len(spans)
-        completions = tuple(map(self._completion, answers, written))
+        completions = tuple(map(partial(self._completion, prompt), answers, written))
         return Group(prompt, completions, min(steps))
 
-    def _completion(self, answer: Any, spans: tuple[Span, ...]) -> Completion:
+    def _completion(self, prompt: Prompt, answer: Any, spans: tuple[Span, ...]) -> Completion:
         logprobs = [at[token].logprob for at, token in zip(answer.logprobs, answer.token_ids, strict=True)]
         if any(map(math.isnan, logprobs)):  # vLLM draws from them regardless
             raise not_numbers(self.name)
-        return self._vocabulary.completion(answer.token_ids, logprobs, answer.finish_reason == "stop", spans)
+        return self._vocabulary.completion(prompt, answer.token_ids, logprobs, answer.finish_reason == "stop", spans)
 
     def score(self, sequences: Continuations) -> list[list[float]]:
         from vllm import SamplingParams as Request
