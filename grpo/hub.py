@@ -21,6 +21,7 @@ from functools import cache
 from logging import ERROR
 from pathlib import Path
 from typing import Literal, cast
+from warnings import catch_warnings, filterwarnings
 
 from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import (
@@ -53,7 +54,7 @@ NOT_THESE = ["*/*", "consolidated*", "params.json"]
 
 # What the client's HTTP library raises: httpx, or httpx2 in newer versions.
 _UNANSWERED = cast(type[Exception], HfHubHTTPError.__bases__[0])
-FAILURES: tuple[type[Exception], ...] = (OSError, ValueError, RuntimeError, _UNANSWERED)
+FAILURES: tuple[type[Exception], ...] = (OSError, ValueError, RuntimeError, UserWarning, _UNANSWERED)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 
@@ -130,13 +131,18 @@ def _fetch(name: str, commit: str, files: list[str], *, here: bool) -> Path:
 
 @contextmanager
 def _client() -> Iterator[None]:
-    """Its bars where somebody sees them, and none of its remarks: what matters in them comes back as an error."""
+    """Its bars where somebody sees them, and none of its remarks: what matters in them comes back as an error.
+
+    It only warns that a file is larger than what the disk has left, and then fetches it: here that is an error, too.
+    """
     verbosity = logging.get_verbosity()
     logging.set_verbosity(ERROR)
     if sys.stderr.isatty() and constants.HF_HUB_DISABLE_PROGRESS_BARS is None:
         enable_progress_bars()
     try:
-        yield
+        with catch_warnings():
+            filterwarnings("error", "Not enough free disk space", UserWarning)
+            yield
     finally:
         logging.set_verbosity(verbosity)
         disable_progress_bars()
@@ -189,7 +195,7 @@ def _of_status(error: HfHubHTTPError) -> str:
 def _of_disk(error: BaseException) -> str | None:
     """The cache, which is no fault of the Hub's."""
     number, text = getattr(error, "errno", None), str(error)
-    if number in _FULL or "No space left" in text:
+    if number in _FULL or "No space left" in text or re.match("Not enough (free )?disk space", text):
         return f"its files do not fit on the disk of {constants.HF_HOME}; make room, set HF_HOME to another disk"
     if number in _FORBIDDEN:
         return f"the cache cannot be written ({first_line(error)}); set HF_HOME to a folder that can"

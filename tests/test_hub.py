@@ -14,6 +14,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
 import huggingface_hub.constants as constants
@@ -373,6 +374,13 @@ def test_a_full_disk_is_named(refusal, tmp_path, monkeypatch, number):
         f"model org/tiny: its files do not fit on the disk of {tmp_path}/home; make room, set HF_HOME to another disk, "
         "or give a directory"
     )
+
+
+def test_a_file_larger_than_what_the_disk_has_left_is_not_begun(refusal, served, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.file_download.shutil.disk_usage", lambda path: SimpleNamespace(free=0))
+    said = refusal("train", "small.toml", "--data", "builtin:arithmetic")
+    assert said.startswith(f"model org/tiny: its files do not fit on the disk of {tmp_path}/home; make room")
+    assert not [line for line in served.asked if line.startswith("GET /lfs")]
 
 
 def test_a_repository_without_a_model_is_refused(refusal, served, tmp_path):
