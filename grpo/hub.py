@@ -25,10 +25,10 @@ from warnings import catch_warnings, filterwarnings
 
 from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import (
-    EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
+    RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
@@ -168,7 +168,7 @@ def why_not(name: str, kind: Kind, error: BaseException, revision: str | None = 
                     f"no such {kind} on the Hugging Face Hub, or a private one; check the spelling, log in with "
                     "`hf auth login`"
                 )
-            case EntryNotFoundError() if "config.json" in str(cause):
+            case RemoteEntryNotFoundError() if kind == "model":  # the first file that is asked for
                 return "has no config.json, so it is no model in Hugging Face format; take another"
             case HfHubHTTPError():
                 return _of_status(cause)

@@ -138,6 +138,16 @@ def test_what_the_chat_template_never_reads_is_refused_by_name(template, key, re
         texts([ask("1+1?")], make_tokenizer(template=template), chat_template_kwargs={key: False})
 
 
+def test_a_template_that_cannot_be_read_or_used_with_what_it_is_told_is_a_sentence():
+    with pytest.raises(ModelError, match=r"its chat template cannot be read \(.*\); mend it"):
+        texts([ask("1+1?")], make_tokenizer(template="{% if %}" + DEFAULT), chat_template_kwargs={"level": 1})
+    adds = DEFAULT.replace("{{ level }}", "{{ level + 1 }}")
+    with pytest.raises(
+        ModelError, match=r"its chat template refuses problem p .*; change .* data.chat_template_kwargs"
+    ):
+        texts([ask("1+1?")], make_tokenizer(template=adds), chat_template_kwargs={"level": "high"})
+
+
 # --- Plain text ---------------------------------------------------------------------------------------------------
 
 

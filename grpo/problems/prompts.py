@@ -57,23 +57,26 @@ def _chat_text(problem: Problem, tokenizer: Any, data: Data) -> str:
         text: str = tokenizer.apply_chat_template(
             list(problem.messages), add_generation_prompt=True, tokenize=False, **data.chat_template_kwargs
         )
-    except TemplateError as error:  # Gemma's, for one, knows no system message
+    except (TemplateError, TypeError) as error:  # Gemma's, for one, knows no system message
         roles = ", ".join(message["role"] for message in problem.messages)
         raise ModelError(
             f"{tokenizer.name_or_path}: its chat template refuses problem {problem.id} with messages from {roles} "
-            f"({error}); change data.system or the rows' messages to what the template knows"
+            f"({error}); change data.system, data.chat_template_kwargs or the rows' messages to what the template knows"
         ) from error
     return text
 
 
 def _check_arguments(tokenizer: Any, given: Mapping[str, Any]) -> None:
     """A template passes over what it does not know without a word, and the model would think, or not, as before."""
-    from jinja2 import meta
+    from jinja2 import TemplateError, meta
     from transformers.utils.chat_template_utils import _compile_jinja_template  # with the tags that templates may use
 
     ours = {"messages", *inspect.signature(tokenizer.apply_chat_template).parameters}
     template = tokenizer.get_chat_template()
-    environment = _compile_jinja_template(template).environment
+    try:
+        environment = _compile_jinja_template(template).environment
+    except TemplateError as error:
+        raise ModelError(f"{tokenizer.name_or_path}: its chat template cannot be read ({error}); mend it") from error
     read = meta.find_undeclared_variables(environment.parse(template)) - environment.globals.keys()
     known = sorted(read - ours - set(tokenizer.special_tokens_map))
     for key in given:
