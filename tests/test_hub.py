@@ -32,7 +32,7 @@ from tests.hub import STRANGER, TOKEN, Hub, serve
 from tests.tiny import save_model
 
 NAME, SET = "org/tiny", "org/sums"
-ROWS = [{"problem": f"{n} + {n} = ?", "answer": str(2 * n)} for n in range(1, 9)]
+ROWS = [{"problem": f"{n} + {n} = ?", "answer": str(2 * n), "solution": str(2 * n)} for n in range(1, 9)]
 SMALL = """
 [model]
 name = "org/tiny"
@@ -160,6 +160,11 @@ def test_a_model_and_a_data_set_of_the_hub_are_trained_on_and_evaluated_without_
     rows = [json.loads(line) for line in (tmp_path / "runs" / "small" / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2]
     grpo("eval", NAME, SET, "--recipe", "small.toml", HF_HUB_OFFLINE="1")
+
+
+def test_worked_examples_of_the_hub_fine_tune_a_model_of_the_hub(grpo):
+    assert grpo("sft", "small.toml", "--data", SET, "--set", "sft.steps=1")[0] == 0
+    assert Path("runs/small-sft/model.safetensors").is_file()
 
 
 def test_a_model_is_opened_with_what_opens_it_and_nothing_else(client, served, tiny_model, tmp_path):
