@@ -11,7 +11,7 @@ from typing import Literal, cast
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from grpo import objectives
+from grpo import hub, objectives
 from grpo.cluster.place import Division, divide, there_is_one
 from grpo.config import Cluster, Config, Data, Eval, Model, Objective, Reward, Sft
 from grpo.errors import ConfigError, DataError
@@ -47,7 +47,7 @@ class ModelFiles:
     """A model that can be opened: a Hub id or a directory, its tokenizer, and how much text it can hold."""
 
     name: str
-    revision: str | None
+    revision: str | None  # a commit of the Hub's; None: a directory
     tokenizer: PreTrainedTokenizerBase
     context: int  # tokens
     vocabulary: int  # tokens that the model has
@@ -64,6 +64,17 @@ def resolved(config: Config) -> Config:
     A run folder holds these, so a run that is resumed where "auto" would come to something else is told.
     """
     return resolved_for(config, division(config))
+
+
+def pinned(config: Config) -> Config:
+    """The settings with the model's branch on the Hub replaced by the commit that it stands at.
+
+    A run folder holds it: whoever goes on with a run, or repeats it, has the same model.
+    """
+    model = config.model
+    if model.name.startswith("builtin:") or not hub.is_on_hub(model.name):
+        return config
+    return config.with_changes(model={"revision": hub.commit_of(model.name, model.revision)})
 
 
 def division(config: Config) -> Division | None:
@@ -150,8 +161,9 @@ def find_model(model: Model, made: Path, *, seed: int) -> ModelFiles:
 
 
 def open_model(name: str, revision: str | None = None) -> ModelFiles:
+    revision = hub.commit_of(name, revision) if hub.is_on_hub(name) else None
     tokenizer = load_tokenizer(name, revision)
-    check_shapes(name)
+    check_shapes(name, revision)
     return ModelFiles(name, revision, tokenizer, context_length(name, revision), vocabulary_size(name, revision))
 
 

@@ -143,6 +143,8 @@ def _sample(config: EvalConfig, options: EvalOptions, say: Say) -> _Result:
     check_columns(problems, options.by or ())
     made = Path("runs", f"tiny-model-{config.run.seed}")
     files = assemble.find_model(config.model, made, seed=config.run.seed)
+    if files.revision:
+        say(f"model: {files.name} at {files.revision}")
     prompts = assemble.prompts_for(problems, files, config.data, max_tokens=options.max_tokens or 1)
     # A limit that nobody asked for gives way to the model's context.
     tokens = min(config.sampling.max_tokens, files.context - assemble.longest(prompts))
@@ -170,6 +172,7 @@ def _sample(config: EvalConfig, options: EvalOptions, say: Say) -> _Result:
         "top_p": params.top_p,
         "max_tokens": params.max_tokens,
         "seed": params.seed,
+        "revision": files.revision,
     }
     return _Result(result, texts, how)
 

@@ -87,6 +87,8 @@ class Data(_Settings):
     `chat = false`, all that the model sees."""
     chat: bool = True
     """Use the tokenizer's chat template.  false: give the model the plain text (base models, R1-Zero)."""
+    chat_template_kwargs: dict[str, Any] = {}
+    """What the chat template is told besides the messages, such as `{enable_thinking = false}` for Qwen3."""
     limit: Count | None = None
     """Use the first so many rows.  Default: all."""
 

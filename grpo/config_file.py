@@ -289,6 +289,8 @@ def _nonsense(settings: JudgeConfig) -> Iterator[str]:
     data = settings.data
     if not data.chat and data.system is not None:
         yield "data.system needs data.chat = true; put the text into data.template instead"
+    if not data.chat and data.chat_template_kwargs:
+        yield "data.chat_template_kwargs needs data.chat = true; without a chat template nobody reads it"
     if data.template is not None and "{problem}" not in data.template:
         yield "data.template has no {problem} in it; write {problem} where the problem goes"
     if not isinstance(settings, Config):

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,6 +64,8 @@ def inputs(config: Config, console: Console) -> Inputs:
 
 def starting_model(config: Config, folder: Path, console: Console, stop: StopRequest) -> ModelFiles:
     """The model that GRPO starts from; what is made for that goes into `folder`, and is found there again."""
+    if config.model.revision and not os.path.isdir(config.model.name):
+        console.note(f"model: {config.model.name} at {config.model.revision}")
     files = assemble.find_model(config.model, folder / "model", seed=config.run.seed)
     if not config.sft.steps:
         return files

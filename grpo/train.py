@@ -72,7 +72,10 @@ def train(
 ) -> None:
     """Run GRPO as `config` says, in the run folder `path`.  A dry run takes one step and leaves nothing."""
     division = assemble.division(config)
-    config = assemble.resolved_for(config, division)
+    if resume and config.model.revision is None:  # a branch may have moved on since the run began
+        revision = RunFolder.recorded_revision(path, config.model.name)
+        config = config.with_changes(model={"revision": revision})
+    config = assemble.pinned(assemble.resolved_for(config, division))
     with ExitStack() as stack:
         folder = stack.enter_context(_folder(config, path, resume=resume, dry_run=dry_run))
         console = stack.enter_context(closing(Console(config.run.steps)))

@@ -46,10 +46,14 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A problem as the model reads it.  Example: `Prompt(problem, (151644, 872, 198))`."""
+    """A problem as the model reads it.  Example: `Prompt(problem, (151644, 872, 198))`.
+
+    `opened` is the tag at its end, such as "<think>", that a chat template has opened for the model.
+    """
 
     problem: Problem
     token_ids: tuple[int, ...]
+    opened: str = ""
 
     def __post_init__(self) -> None:
         if not self.token_ids:
@@ -69,7 +73,8 @@ class Completion:
 
     `logprobs[t]` is the sampler's log-probability of `token_ids[t]`, after temperature.  `token_ids` includes the
     end token where the model produced one, and `finish` says whether it did ("stop") or ran out of room ("length").
-    `text` is decoded without special tokens.  `spans` say whose weights drew which tokens, where new ones may have come
+    `text` is what the model wrote, in the tag that its prompt opened, if it did; `Vocabulary.text` says which tokens
+    are not in it.  `spans` say whose weights drew which tokens, where new ones may have come
     in the midst of it; without any, all are those of the group's `policy_step`.
 
     Eight bytes a token, where tuples of Python's numbers take eighty: a step may have millions.  Samplers compute

@@ -20,9 +20,10 @@ def layout(completion: str, problem: Mapping[str, Any], *, opened: bool = False)
     """Share of the layout that is kept: 0, 0.25, 0.5, 0.75 or 1.
 
     `opened` says that the prompt already ends in `<think>` (some chat templates do that), so the completion starts
-    inside.
+    inside.  A run needs no word of it: its completions begin with the tag that their prompt opened.
     """
-    text = "<think>" + completion if opened else completion
+    inside = opened and not completion.lstrip().startswith(TAGS[0])
+    text = TAGS[0] + completion if inside else completion
     faults: list[str] = []
     end = 0  # where the last kept tag ended
     for tag in TAGS:

@@ -8,9 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from grpo.assemble import find_model, load_judgeable, needed_facts
-from grpo.config import Data, Model, Reward
-from grpo.errors import DataError
+from grpo.assemble import (
+    find_model,
+    held_out,
+    load_judgeable,
+    needed_facts,
+    open_model,
+    prompts_for,
+    worked_examples,
+)
+from grpo.config import Data, Eval, Model, Reward, Sft
+from grpo.errors import ConfigError, DataError
+from grpo.problems import load_problems
 from grpo.scoring import declarations
 from rewards import Declaration
 
@@ -109,3 +118,22 @@ def test_the_built_in_model_is_made_once_whole_and_readable_as_the_umask_says(tm
     assert find_model(Model(name="builtin:tiny"), tmp_path / "runs" / "made", seed=1).name == files.name
     assert weights.stat().st_mtime_ns == made
     assert [path.name for path in weights.parent.parent.iterdir()] == ["made"]
+
+
+def test_training_evaluation_and_worked_examples_tell_the_chat_template_the_same(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    source = write(tmp_path / "d.jsonl", {"problem": "1+1", "answer": "2", "solution": "2"})
+    files = open_model(str(tiny_model))
+    files.tokenizer.chat_template += "{% if enable_thinking is false %}<think></think>{% endif %}"
+    data = Data(source=source, chat_template_kwargs={"enable_thinking": False})
+    asked = (data, held_out(data, Eval(source=source)), worked_examples(data, Sft(source=source)))
+    read = []
+    for one in asked:
+        assert one is not None
+        [prompt] = prompts_for(load_problems(one, needs=()), files, one, max_tokens=4)
+        read.append(files.tokenizer.decode(list(prompt.token_ids)))
+    assert len(set(read)) == 1 and read[0].endswith("<think></think>")
+    wrong = data.model_copy(update={"chat_template_kwargs": {"thinking": False}})
+    with pytest.raises(ConfigError, match=r"does not read thinking \(it reads enable_thinking\)"):
+        prompts_for(load_problems(wrong, needs=()), files, wrong, max_tokens=4)

@@ -244,7 +244,7 @@ def test_a_refused_run_does_not_stand_in_the_way_of_the_next(refusal):
 @pytest.mark.parametrize(
     ("missing", "sentence"),
     [
-        ("config.json", "is a directory without config.json"),
+        ("config.json", "has no config.json, so it is no model"),
         ("model.safetensors", "has no weights; expected model.safetensors"),
         ("tokenizer*", "has no tokenizer (no tokenizer.json, which holds the vocabulary); copy tokenizer.json"),
     ],
@@ -253,12 +253,12 @@ def test_a_model_directory_that_lacks_something_is_told_what(refusal, plain_mode
     shutil.copytree(plain_model, "model")
     for path in Path("model").glob(missing):
         path.unlink()
-    assert refusal("eval", "./model", "good.jsonl").startswith(f"model: {sentence}")
+    assert refusal("eval", "./model", "good.jsonl").startswith(f"./model: {sentence}")
 
 
 def test_a_model_that_is_nowhere_is_refused(refusal):
     assert refusal("eval", "./nowhere", "good.jsonl").startswith("./nowhere: no such directory")
-    assert refusal("eval", "no/where", "good.jsonl").startswith("model no/where: cannot be opened (")
+    assert refusal("eval", "no/where", "good.jsonl").startswith("model no/where: is not (or not whole)")
     assert refusal("train", "mine.toml", "--model", "builtin:big").endswith('the only built-in model is "builtin:tiny"')
 
 

@@ -67,7 +67,7 @@ def refusal(load):
 def test_there_are_few_settings():
     of_parts = {f"objective.{name}" for name in PARTS} | {"optim.num_iterations", "sampling.max_num_gen_batches"}
     of_parts |= {key for key in SETTINGS if key.startswith(("curriculum.", "cluster.", "model.lora_"))}
-    of_parts |= {"model.load_in_4bit"}  # an adapter's, too
+    of_parts |= {"model.load_in_4bit", "data.chat_template_kwargs"}  # an adapter's, too; a chat template's own
     assert len([key for key in SETTINGS if key.startswith("cluster.")]) <= 10
     assert of_parts <= set(SETTINGS)
     assert len(set(SETTINGS) - of_parts) <= MOST_SETTINGS
@@ -434,6 +434,8 @@ def test_a_change_of_the_only_reward_is_blamed_by_its_short_name(refusal):
 
 def test_a_system_message_needs_a_chat(refusal):
     assert "data.system needs data.chat = true" in refusal(MINIMAL, "data.chat=false", "data.system=hi")
+    told = "data.chat_template_kwargs={enable_thinking=false}"
+    assert "data.chat_template_kwargs needs data.chat = true" in refusal(MINIMAL, "data.chat=false", told)
 
 
 # --- Files --------------------------------------------------------------------------------------------------------

@@ -160,16 +160,16 @@ def test_damaged_weights_are_noticed_before_a_sampler_opens_them(good, tmp_path,
         load_tokenizer(str(tmp_path / "model"), None)
 
 
-@pytest.mark.parametrize("name", ["./no", "../no", "/no", "~/no", "a/b/c", "", "x" * 5000])
+@pytest.mark.parametrize("name", ["./no", "../no", "/no", "~/no", "a/b/c", "", "x" * 5000, "no where", "a\nb", "[red]"])
 def test_a_place_that_is_not_there_is_refused_without_asking_the_hub(name):
     for opened in (load, lambda name: load_tokenizer(name, None), lambda name: context_length(name, None)):
         with pytest.raises(ModelError, match="no such directory; give a model in Hugging Face format or a Hub id"):
             opened(name)
 
 
-@pytest.mark.parametrize("name", ["no/where", "nowhere", "no where", "no\nwhere", "[red]"])
+@pytest.mark.parametrize("name", ["no/where", "nowhere"])
 def test_a_model_that_the_hub_does_not_give_is_refused(name):
-    with pytest.raises(ModelError, match=r"cannot be opened \("):
+    with pytest.raises(ModelError, match=rf"^model {name}: is not \(or not whole\) in the cache"):
         load_tokenizer(name, None)
 
 

@@ -71,6 +71,86 @@ def test_what_the_template_opens_stays_open():
     assert texts([ask("1+1?")], tokenizer) == ["<user>1+1?<eos><assistant><think>"]
 
 
+@pytest.mark.parametrize("opened", ["<think>", "<think>\n", "<think> \n\n", "<thought>", "[THINK]"])
+@pytest.mark.parametrize("chat", [True, False], ids=["by the chat template", "by the data's"])
+def test_a_thought_that_a_prompt_opens_is_noted(opened, chat):
+    settings = {"chat": chat} if chat else {"chat": chat, "template": "{problem}" + opened}
+    tokenizer = make_tokenizer(template=CHAT.replace("<assistant>", "<assistant>" + opened))
+    asked = ask("1+1?" if chat else "1+1?" + opened)
+    room = {"context": 100, "max_tokens": 10, "vocabulary": 100}
+    [prompt] = render_prompts([asked], tokenizer, Data(source="mine", **settings), **room)
+    assert prompt.opened == opened
+
+
+@pytest.mark.parametrize("end", ["", "<think>\n\n</think>\n\n", "<think> so", "think>", "<answer>"])
+def test_a_prompt_that_ends_outside_of_a_thought_opens_none(end):
+    tokenizer = make_tokenizer(template=CHAT.replace("<assistant>", "<assistant>" + end))
+    room = {"context": 100, "max_tokens": 10, "vocabulary": 100}
+    [prompt] = render_prompts([ask("<think>")], tokenizer, Data(source="mine"), **room)
+    assert prompt.opened == ""
+
+
+# --- What the template is told ------------------------------------------------------------------------------------
+
+# Qwen3's: a thought that is already closed.
+SWITCH = CHAT + (
+    "{% if add_generation_prompt and enable_thinking is defined and enable_thinking is false %}"
+    "<think></think>{% endif %}"
+)
+# SmolLM 3's: a default inside the template, beside what only its tags need.
+DEFAULT = (
+    "{% generation %}{% endgeneration %}{% if level is not defined %}{% set level = 1 %}{% endif %}{{ level }}" + CHAT
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "reads"),
+    [
+        ({}, "<user>1+1?<eos><assistant>"),
+        ({"enable_thinking": True}, "<user>1+1?<eos><assistant>"),
+        ({"enable_thinking": False}, "<user>1+1?<eos><assistant><think></think>"),
+    ],
+)
+def test_the_chat_template_is_told_what_the_data_say(given, reads):
+    assert texts([ask("1+1?")], make_tokenizer(template=SWITCH), chat_template_kwargs=given) == [reads]
+
+
+def test_a_default_inside_the_template_can_be_replaced():
+    tokenizer = make_tokenizer(template=DEFAULT)
+    assert texts([ask("1+1?")], tokenizer) == ["1<user>1+1?<eos><assistant>"]
+    assert texts([ask("1+1?")], tokenizer, chat_template_kwargs={"level": 2}) == ["2<user>1+1?<eos><assistant>"]
+
+
+@pytest.mark.parametrize(
+    ("template", "key", "reads"),
+    [
+        (SWITCH, "thinking", "it reads enable_thinking"),
+        (DEFAULT, "enable_thinking", "it reads level"),
+        (CHAT, "enable_thinking", "it reads none"),
+        (STRICT, "bos_token", "it reads none"),
+        (SWITCH, "messages", "it reads enable_thinking"),
+        (SWITCH, "add_generation_prompt", "it reads enable_thinking"),
+        (SWITCH, "tokenize", "it reads enable_thinking"),
+    ],
+)
+def test_what_the_chat_template_never_reads_is_refused_by_name(template, key, reads):
+    with pytest.raises(ConfigError, match=rf"chat_template_kwargs: the chat template .* not read {key} \({reads}\)"):
+        texts([ask("1+1?")], make_tokenizer(template=template), chat_template_kwargs={key: False})
+
+
+def test_a_template_that_cannot_be_read_or_used_with_what_it_is_told_is_a_sentence():
+    with pytest.raises(ModelError, match=r"its chat template cannot be read \(.*\); mend it"):
+        texts([ask("1+1?")], make_tokenizer(template="{% if %}" + DEFAULT), chat_template_kwargs={"level": 1})
+    adds = DEFAULT.replace("{{ level }}", "{{ level + 1 }}")
+    with pytest.raises(
+        ModelError, match=r"its chat template refuses problem p .*; change .* data.chat_template_kwargs"
+    ):
+        texts([ask("1+1?")], make_tokenizer(template=adds), chat_template_kwargs={"level": "high"})
+
+
+# --- Plain text ---------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
     ("around", "text", "reads"),
     [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
+from grpo import hub
 from grpo.config import Model
 from grpo.errors import ConfigError, ModelError
 from grpo.learning.adapter_files import is_adapter
@@ -61,8 +61,9 @@ def choose_dtype(settings: Model, device: str) -> str:
 
 
 def load_tokenizer(name: str, revision: str | None) -> PreTrainedTokenizerBase:
-    check_place(name)
+    check_place(name, revision)
     tokenizer: PreTrainedTokenizerBase = _load(AutoTokenizer, name, revision)
+    tokenizer.name_or_path = name  # which sentences begin with; the Hub's would be a folder of the cache
     end = tokenizer.eos_token_id
     # Where tokenizer_config.json names none, transformers may add its class's own, which the model has never seen.
     if not isinstance(end, int) or end >= vocabulary_size(name, revision):
@@ -75,7 +76,7 @@ def load_tokenizer(name: str, revision: str | None) -> PreTrainedTokenizerBase:
 
 def load_model(name: str, revision: str | None, *, dtype: str, device: str) -> PreTrainedModel:
     """`dtype`: one of `DTYPES`, or "auto" for that of the files."""
-    check_place(name)
+    check_place(name, revision)
     loaded: tuple[PreTrainedModel, dict[str, Any]]
     loaded = _load(AutoModelForCausalLM, name, revision, dtype=DTYPES.get(dtype, dtype), output_loading_info=True)
     model, info = loaded
@@ -103,16 +104,17 @@ def write_model(model: PreTrainedModel, folder: Path, weights: dict[str, torch.T
         model.config.save_pretrained(folder)
 
 
-def check_shapes(name: str) -> None:
-    """Refuse a directory whose weights have other shapes than its config.json says, before anything opens them.
+def check_shapes(name: str, revision: str | None = None) -> None:
+    """Refuse a model whose weights have other shapes than its config.json says, before anything opens them.
 
     A sampler would say it in a hundred lines or with no word.  Only headers are read.  Names that the model does not
     have are passed over: transformers renames some on their way in.
     """
-    if not os.path.isdir(name) or hasattr(_load(AutoConfig, name, None), "quantization_config"):  # packed: other shapes
+    if hasattr(_load(AutoConfig, name, revision), "quantization_config"):  # packed: other shapes
         return
-    asked = {weight: tuple(value.shape) for weight, value in outline(name, None, dtype="float32").state_dict().items()}
-    for shard in sorted(Path(name).glob("*.safetensors")):
+    shapes = outline(name, revision, dtype="float32").state_dict()
+    asked = {weight: tuple(value.shape) for weight, value in shapes.items()}
+    for shard in sorted(Path(hub.local(name, revision)).glob("*.safetensors")):
         with safe_open(shard, framework="pt") as file:
             for weight in file.keys():  # noqa: SIM118  it is no mapping
                 shape = tuple(file.get_slice(weight).get_shape())
@@ -153,43 +155,30 @@ def vocabulary_size(name: str, revision: str | None) -> int:
 
 def context_length(name: str, revision: str | None) -> int:
     """Most tokens of prompt and completion together that the model was made for."""
-    check_place(name)
+    check_place(name, revision)
     config = _load(AutoConfig, name, revision)
     length: int = getattr(config.get_text_config(), "max_position_embeddings", 0) or 2**31 - 1
     return length
 
 
-def check_place(name: str) -> None:
-    """What a directory lacks is said before anything is made of it, for the samplers' sake too."""
-    if os.path.isdir(name):
-        _check_directory(Path(name))
-    elif not name or name.startswith(("/", ".", "~")) or name.count("/") > 1 or len(name) > 255 or _is_near(name):
-        raise ModelError(
-            f"{name}: no such directory; give a model in Hugging Face format or a Hub id like Qwen/Qwen3-0.6B"
-        )
-
-
-def _is_near(name: str) -> bool:
-    """Whether `runs/nope` was meant as a directory: there is a `runs` here."""
-    return "/" in name and os.path.isdir(os.path.dirname(name))
-
-
-def _check_directory(path: Path) -> None:
+def check_place(name: str, revision: str | None) -> None:
+    """What a model's files lack is said before anything is made of them, for the samplers' sake too."""
+    path = Path(hub.local(name, revision))
     if is_adapter(path):  # beside a config.json, too: transformers would open the model that the adapter names
         raise ModelError(
-            f"{path}: is an adapter without its model; merge them into a folder with grpo export {path} MERGED, and "
+            f"{name}: is an adapter without its model; merge them into a folder with grpo export {name} MERGED, and "
             "give that"
         )
     if not (path / "config.json").is_file():
-        raise ModelError(f"{path}: is a directory without config.json; give a model in Hugging Face format")
+        raise ModelError(f"{name}: has no config.json, so it is no model in Hugging Face format; give another")
     if not any(found for pattern in VOCABULARIES for found in path.glob(pattern)):
         raise ModelError(
-            f"{path}: has no tokenizer (no tokenizer.json, which holds the vocabulary); copy tokenizer.json and "
+            f"{name}: has no tokenizer (no tokenizer.json, which holds the vocabulary); copy tokenizer.json and "
             "tokenizer_config.json beside the weights"
         )
     shards = sorted(path.glob("*.safetensors"))
     if not shards and not any(path.glob("*.bin")):
-        raise ModelError(f"{path}: has no weights; expected model.safetensors (or shards of it) beside config.json")
+        raise ModelError(f"{name}: has no weights; expected model.safetensors (or shards of it) beside config.json")
     for shard in [*_listed_shards(path), *shards]:
         try:
             with safe_open(shard, framework="pt"):  # reads the header, and that the file is as long as it says
@@ -211,7 +200,7 @@ def _listed_shards(path: Path) -> list[Path]:
 
 def _load(kind: Any, name: str, revision: str | None, **options: Any) -> Any:
     try:
-        return kind.from_pretrained(name, revision=revision, **options)
+        return kind.from_pretrained(hub.local(name, revision), **options)
     except UNOPENABLE as error:
         raise _unopenable(name, error) from None
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from math import ceil
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -16,8 +17,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
-from transformers.utils.hub import cached_file, get_checkpoint_shard_files
+from transformers.utils.hub import get_checkpoint_shard_files
 
+from grpo import hub
 from grpo.errors import ModelError
 from grpo.learning import lora
 from grpo.learning.loading import build, check_place, load_model
@@ -43,11 +45,11 @@ class Placed(Protocol):
 
 def on_meta(name: str, revision: str | None, *, dtype: str) -> PreTrainedModel:
     """The model with parameters that take no memory.  Its buffers are real: the rotary ones are in no file."""
-    check_place(name)
+    check_place(name, revision)
     model = build(name, revision, dtype=dtype, within=init_empty_weights(include_buffers=False))
     model.tie_weights()
     with suppress(OSError):  # not every model has one
-        model.generation_config = GenerationConfig.from_pretrained(name, revision=revision or "main")
+        model.generation_config = GenerationConfig.from_pretrained(hub.local(name, revision))
     model.eval()
     return model
 
@@ -163,14 +165,12 @@ def _loaded(name: str, revision: str | None, names: Mapping[str, Tensor], *, dty
 
 def _weight_files(name: str, revision: str | None) -> list[str]:
     """Paths of safetensors files; none where a model has only others."""
-
-    def find(file: str) -> str | None:
-        return cached_file(name, file, revision=revision, _raise_exceptions_for_missing_entries=False)
-
-    if index := find("model.safetensors.index.json"):
-        paths: list[str] = get_checkpoint_shard_files(name, index, revision=revision)[0]
+    folder = Path(hub.local(name, revision))
+    index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
+    if index.is_file():
+        paths: list[str] = get_checkpoint_shard_files(str(folder), str(index))[0]
         return sorted(set(paths))
-    return [path for path in [find("model.safetensors")] if path]
+    return [str(single)] if single.is_file() else []
 
 
 def _shapes(path: str) -> dict[str, tuple[int, ...]]:

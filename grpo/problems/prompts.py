@@ -6,8 +6,10 @@ own.  Plain text gets the begin-of-text token if the tokenizer puts one there an
 
 from __future__ import annotations
 
+import inspect
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from grpo.config import Data
@@ -15,6 +17,9 @@ from grpo.errors import ConfigError, DataError, ModelError
 from grpo.types import Problem, Prompt
 
 CHECKED = 200  # prompts that are read back
+
+# A prompt that ends in it begins the model's thought for it: DeepSeek-R1's templates, and prompts of R1-Zero's kind.
+_OPENED = re.compile(r"(?:<(?:think|thinking|thought|reasoning)>|◁think▷|<\|begin_of_thought\|>|\[THINK\])\s*\Z")
 
 
 def render_prompts(
@@ -30,13 +35,16 @@ def render_prompts(
             f"{tokenizer.name_or_path}: its tokenizer has no chat template; take an instruction-tuned model, or set "
             'data.chat = false and data.template = "… {problem} …", the whole text that the model should continue'
         )
+    if data.chat_template_kwargs:
+        _check_arguments(tokenizer, data.chat_template_kwargs)
     texts = [to_text(problem, tokenizer, data) for problem in problems]
     begin = [] if data.chat else _begin(tokenizer)
     prompts = []
     tokens = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-    for problem, ids in zip(problems, tokens, strict=True):
+    for problem, text, ids in zip(problems, texts, tokens, strict=True):
         written = ids[: len(begin)] == begin  # by the template
-        prompts.append(Prompt(problem, tuple(ids if written else [*begin, *ids])))
+        opened = _OPENED.search(text)
+        prompts.append(Prompt(problem, tuple(ids if written else [*begin, *ids]), opened[0] if opened else ""))
     _check_round_trip(prompts[:CHECKED], tokenizer, vocabulary)
     _check_room(prompts, context, max_tokens)
     return prompts
@@ -46,14 +54,38 @@ def _chat_text(problem: Problem, tokenizer: Any, data: Data) -> str:
     from jinja2.exceptions import TemplateError
 
     try:
-        text: str = tokenizer.apply_chat_template(list(problem.messages), add_generation_prompt=True, tokenize=False)
-    except TemplateError as error:  # Gemma's, for one, knows no system message
+        text: str = tokenizer.apply_chat_template(
+            list(problem.messages), add_generation_prompt=True, tokenize=False, **data.chat_template_kwargs
+        )
+    except (TemplateError, TypeError) as error:  # Gemma's, for one, knows no system message
         roles = ", ".join(message["role"] for message in problem.messages)
         raise ModelError(
             f"{tokenizer.name_or_path}: its chat template refuses problem {problem.id} with messages from {roles} "
-            f"({error}); change data.system or the rows' messages to what the template knows"
+            f"({error}); change data.system, data.chat_template_kwargs or the rows' messages to what the template knows"
         ) from error
     return text
+
+
+def _check_arguments(tokenizer: Any, given: Mapping[str, Any]) -> None:
+    """A template passes over what it does not know without a word, and the model would think, or not, as before."""
+    from jinja2 import TemplateError, meta
+    from transformers.utils.chat_template_utils import _compile_jinja_template  # with the tags that templates may use
+
+    ours = {"messages", *inspect.signature(tokenizer.apply_chat_template).parameters}
+    template = tokenizer.get_chat_template()
+    try:
+        environment = _compile_jinja_template(template).environment
+    except TemplateError as error:
+        raise ModelError(f"{tokenizer.name_or_path}: its chat template cannot be read ({error}); mend it") from error
+    read = meta.find_undeclared_variables(environment.parse(template)) - environment.globals.keys()
+    known = sorted(read - ours - set(tokenizer.special_tokens_map))
+    for key in given:
+        if key not in known:
+            there = f"it reads {', '.join(known)}" if known else "it reads none"
+            raise ConfigError(
+                f"data.chat_template_kwargs: the chat template of {tokenizer.name_or_path} does not read {key} "
+                f"({there}); correct the name, or leave it out"
+            )
 
 
 def _plain_text(problem: Problem, tokenizer: Any, data: Data) -> str:

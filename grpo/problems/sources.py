@@ -12,6 +12,7 @@ Rows keep the source's order, columns and types.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -82,35 +83,30 @@ def _saved(path: Path, split: str) -> Dataset:
 def _hub(source: str, path: Path, subset: str | None, split: str) -> Dataset:
     """Through `datasets`, which knows the layouts, and reads the Hub's copy on this machine when off-line."""
     import datasets
-    from datasets.exceptions import DatasetNotFoundError, DatasetsError
+    from datasets.exceptions import DatasetsError
 
-    name = str(path) if path.is_dir() else source
-    try:
-        table: Dataset = datasets.load_dataset(name, subset, split=split)
-    except DatasetNotFoundError as error:
-        raise DataError(
-            f"{source}: no such file or directory here, and no such data set on the Hugging Face Hub, or a private "
-            "one; check the spelling, or log in with `hf auth login`"
-        ) from error
-    except DatasetsError as error:  # its reason is in the cause: "An error occurred while generating the dataset"
-        raise DataError(
-            f"{source}: is no data set that can be read ({_first_line(error.__cause__ or error)})"
-        ) from error
-    except OSError as error:  # off-line, refused, timed out: all of the Hub's errors are OSErrors
-        if path.is_dir():
-            raise DataError(f"{source}: is no data set that can be read ({_first_line(error)})") from error
-        raise DataError(
-            f"{source}: no such file or directory here, and the Hugging Face Hub cannot be reached "
-            f"({_first_line(error)}); check the path or the network"
-        ) from error
-    except (ValueError, RuntimeError) as error:
-        _explain(source, name, subset, split, error)
+    from grpo import hub
+
+    here = path.is_dir()
+    if not here and not hub.may_be_an_id(source):
+        raise DataError(f"{source}: no such file or directory; give one, or a data set's name on the Hub")
+    name = str(path) if here else source
+    with nullcontext() if here else hub.or_offline(source) as refusal:
+        try:
+            table: Dataset = datasets.load_dataset(name, subset, split=split)
+        except (*hub.FAILURES, DatasetsError) as error:
+            met = refusal if refusal is not None and isinstance(error, OSError) else error
+            if why := None if here else hub.why_not(source, "data set", met):
+                raise DataError(f"data set {source}: {why}, or give a file or a directory") from error
+            _explain(source, name, subset, split, error)
     return table
 
 
 def _explain(source: str, name: str, subset: str | None, split: str, error: Exception) -> NoReturn:
     """`datasets` raises bare ValueErrors: find out which of the two names was wrong."""
     import datasets
+
+    from grpo.hub import first_line
 
     try:
         subsets = datasets.get_dataset_config_names(name)
@@ -123,12 +119,9 @@ def _explain(source: str, name: str, subset: str | None, split: str, error: Exce
         splits = [split]  # not to be found out: the first error is all there is to say
     if split not in splits:
         raise _no_split(source, split, splits) from error
-    raise DataError(f"{source}: is no data set that can be read ({_first_line(error)})") from error
+    # "An error occurred while generating the dataset": what it was is in the cause.
+    raise DataError(f"{source}: is no data set that can be read ({first_line(error.__cause__ or error)})") from error
 
 
 def _no_split(source: str, split: str, splits: Any) -> DataError:
     return DataError(f'{source}: has no split "{split}"; it has {", ".join(splits)}')
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

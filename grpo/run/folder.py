@@ -109,6 +109,15 @@ class RunFolder:
             raise
         return folder
 
+    @staticmethod
+    def recorded_revision(path: Path, model: str) -> str | None:
+        """The commit of `model` that the run in `path` began with."""
+        try:
+            recorded = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))["model"]
+            return str(recorded["revision"]) if recorded["name"] == model else None
+        except (OSError, ValueError, LookupError, TypeError):  # none, or a damaged one, of which `resume` speaks
+            return None
+
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Add one row, which has `step`: the number of finished steps."""
         _append(self.metrics, [row])

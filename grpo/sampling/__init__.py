@@ -11,7 +11,7 @@ import importlib.util
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from grpo import config
+from grpo import config, hub
 from grpo.errors import ConfigError
 from grpo.types import Group, Prompt, SamplingParams
 
@@ -92,6 +92,8 @@ def make_sampler(
     tensor_parallel: int = 1,  # devices of this sampler; more than one: weights come by `RemoteSampler`'s verbs only
     transfer: Way | None = None,  # how weights come from other processes, if they do
 ) -> RemoteSampler:
+    # A directory of this machine: the model that the learner has, and nobody asks the network again.
+    model, revision = hub.local(model, revision), None
     if choose_backend(settings.backend) == "vllm":
         from grpo.sampling.vllm import VllmSampler
 

@@ -141,11 +141,11 @@ class TransformersSampler:
                 tokens_B, mask_BS, alive_B = tokens_B[kept], mask_BS[kept], alive_B[left]
             mask_BS = torch.cat([mask_BS, mask_BS.new_ones(len(alive_B), 1)], dim=1)
             logits_BV = self._run_token(tokens_B, mask_BS, cache)
-        return self._completions(growing)
+        return self._completions([prompt for prompt in prompts for _ in range(n)], growing)
 
-    def _completions(self, growing: _Growing) -> list[Completion]:
+    def _completions(self, prompts: Sequence[Prompt], growing: _Growing) -> list[Completion]:
         rows = range(len(growing.lengths_R))
-        texts = self._vocabulary.texts([growing.ids(row).tolist() for row in rows])
+        texts = self._vocabulary.texts(prompts, [growing.ids(row) for row in rows])
         ends: list[Finish] = ["stop" if stopped else "length" for stopped in growing.stopped_R]
         return [Completion(growing.ids(row), growing.logprobs(row), texts[row], ends[row]) for row in rows]
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from grpo.errors import ConfigError, DataError, ModelError, SamplerError
@@ -26,10 +29,7 @@ class Vocabulary:
             self._config = AutoConfig.from_pretrained(model, revision=revision)
         except (OSError, ValueError) as error:
             raise ModelError(f"{model}: cannot be sampled from, {first_line(error)}") from error
-        try:
-            self._generation: Any = GenerationConfig.from_pretrained(model, revision=revision or "main")
-        except OSError:  # the file is optional
-            self._generation = GenerationConfig()
+        self._generation = _generation_config(model)
         self._refuse_context_beyond_the_model(model)
 
     def refuse_indivisible_heads(self, tensor_parallel: int) -> None:
@@ -62,16 +62,40 @@ class Vocabulary:
                     "lower sampling.max_tokens or drop the problem"
                 )
 
-    def texts(self, completions: Sequence[Sequence[int]]) -> list[str]:
-        """As they read, without special tokens.
+    @cached_property
+    def _framing(self) -> NDArray[np.int64]:
+        """Tokens that stand around a text: where it begins and ends, padding, what could not be read."""
+        names = self.tokenizer.special_tokens_map.values()
+        roles = [name for name in names if isinstance(name, str)]  # others are lists, of tokens without a role
+        return np.array(sorted(self.end_tokens.union(self.tokenizer.convert_tokens_to_ids(roles))))
 
-        Where tokenizer and wrapper agree on what decoding is, the library decodes all at once on all cores, and other
-        threads of Python go on meanwhile.
+    def texts(self, prompts: Sequence[Prompt], completions: Sequence[ArrayLike]) -> list[str]:
+        """What a reward reads of each completion: all that the model wrote, in the tag that its prompt opened.
+
+        Special tokens are part of it, because to some models `<think>` is one, but for those that only frame a text.
+        Ids beyond the tokenizer, of rows that round a model's vocabulary up, stand for no text.
         """
+        written = [ids[~np.isin(ids, self._framing)].tolist() for ids in map(np.asarray, completions)]
+        texts = self._decoded(written)
+        return [prompt.opened + text for prompt, text in zip(prompts, texts, strict=True)]
+
+    def _decoded(self, completions: Sequence[Sequence[int]]) -> list[str]:
+        """Where tokenizer and wrapper agree on what decoding is, the library decodes all at once on all cores, and
+        other threads of Python go on meanwhile."""
         if self.tokenizer.is_fast and not self.tokenizer.clean_up_tokenization_spaces:
-            texts: list[str] = self.tokenizer.backend_tokenizer.decode_batch(completions, skip_special_tokens=True)
+            texts: list[str] = self.tokenizer.backend_tokenizer.decode_batch(completions, skip_special_tokens=False)
             return texts
-        return [self.tokenizer.decode(token_ids, skip_special_tokens=True) for token_ids in completions]
+        return [str(self.tokenizer.decode(token_ids)) for token_ids in completions]
+
+
+def _generation_config(model: str) -> Any:
+    """The file is optional.  But without one that is there and cannot be read, end tokens would be missing."""
+    if not (Path(model) / "generation_config.json").is_file():
+        return GenerationConfig()
+    try:
+        return GenerationConfig.from_pretrained(model)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ModelError(f"{model}/generation_config.json: cannot be read, {first_line(error)}; mend it") from error
 
 
 def refuse_indivisible_heads(model_config: Any, tensor_parallel: int) -> None:

@@ -156,7 +156,7 @@ class VllmSampler:
         ]
         steps = {span.step for of_one in spans for span in of_one}
         written = spans if len(steps) > 1 else [()] * len(spans)
-        texts = self._vocabulary.texts([answer.token_ids for answer in answers])
+        texts = self._vocabulary.texts([prompt] * len(answers), [answer.token_ids for answer in answers])
         completions = tuple(map(_completion, answers, texts, written))
         if any(numpy.isnan(completion.logprobs).any() for completion in completions):  # vLLM draws from them regardless
             raise not_numbers(self.name)
