@@ -52,7 +52,7 @@ class AdamW:
         """`saved_as`: in what type a weight is saved with the model, where that is not its own."""
         self.weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         self.sums: dict[str, Tensor] = {}  # float32 gradients of weights in lower precision, beside the weights
-        self.masters = {name: self._master(name, weight, settings.offload) for name, weight in self.weights.items()}
+        self.masters = {name: self._master(name, weight, settings.on_host) for name, weight in self.weights.items()}
         saved = saved_as or {name: weight.dtype for name, weight in self.weights.items()}
         self.rounded = {name for name in self.weights if saved[name] != torch.float32}
         self.max_grad_norm = settings.max_grad_norm

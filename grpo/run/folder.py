@@ -109,6 +109,10 @@ class RunFolder:
             raise
         return folder
 
+    def write_config(self, config_toml: str) -> None:
+        """In place of what was known of the settings when the folder was opened."""
+        _replace(self.config, [config_toml.encode()])
+
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Add one row, which has `step`: the number of finished steps."""
         _append(self.metrics, [row])
