@@ -8,8 +8,9 @@ Four settings are *sizes*: model.gradient_checkpointing, optim.tokens_per_microb
 sampling.gpu_memory_utilization.  They change speed and memory, and of the numbers only the last bits: sums of a few
 terms are added up in another order.  "auto", their default, is settled once, when a run begins, from the model's
 shape and what the device and the host have (`grpo.sizes`, docs/sizes.md), and stands as a number in the run's
-config.toml.  A run that goes on keeps those numbers, on other machines too, so that it goes on bit for bit; only where
-they do not fit there are others settled.  Whoever reads them unsettled gets what suits a CPU.
+config.toml.  A run that goes on keeps the learner's, on other machines too, so that it goes on bit for bit; only where
+they do not fit there are others settled.  vLLM's share is always of the device that is there.  Whoever reads them
+unsettled gets what suits a CPU.
 """
 
 from __future__ import annotations

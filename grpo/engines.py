@@ -48,13 +48,11 @@ def open_engine(
     `folder` is where checkpoints will be written, by all machines of a cluster.
     `worst` is rehearsed, where there are GPUs; None: nothing is.
     """
-    place = choose_place(config.model)
-    worst = worst if place.device in rehearsal.ON else None
     if not config.cluster.learners:
         return open_local_engine(config, files, start, context=context, step=step, checkpoint=checkpoint, worst=worst)
     from grpo.cluster.opening import open_cluster
 
-    files, start = _anywhere(files), _anywhere(start)
+    place, files, start = choose_place(config.model), _anywhere(files), _anywhere(start)
     width = config.cluster.tensor_parallel
     refuse_indivisible_heads(model_config(start.name, start.revision), width)
     # Of the model that the run started from: a checkpoint may be gone when a sampler is replaced.
@@ -70,7 +68,7 @@ def open_engine(
         folder=folder.resolve(),
         step=step,
         checkpoint=checkpoint and checkpoint.resolve(),
-        worst=worst,
+        worst=worst if place.device in rehearsal.ON else None,
     )
 
 
@@ -121,7 +119,7 @@ def open_local_engine(
         engine = LocalEngine(
             _open_whole(config, files, start, checkpoint), sampler, files.tokenizer, tolerance=tolerance
         )
-        if worst is not None:
+        if worst is not None and place.device in rehearsal.ON:
             engine.rehearse(worst)
         engine.load(step)
         undo.pop_all()

@@ -6,9 +6,9 @@ of what it costs, by the estimate that refuses what cannot fit (`grpo.memory`):
     16,384 tokens at a time, everything on the GPU, nothing computed twice
     fewer tokens, 2,048 at least       the weights' gradients are written and added up for every micro-batch: 16 bytes
                                        of traffic for each parameter beside 6 operations for each parameter and token.
-                                       On an H100 (3.35 TB/s, half of 989 TFLOP/s) that is 5 % of the time with 8,192
-                                       tokens, 20 % with 2,048, and 39 % with 1,024
-    gradient checkpointing             a third more arithmetic, 33 %, whence 2,048 above
+                                       On an H100 (3.35 TB/s, half of 989 TFLOP/s) they take 5 % as long with 8,192
+                                       tokens, 19 % with 2,048, and 38 % with 1,024
+    gradient checkpointing             a third more arithmetic, 33 %: whence 2,048 above
     the optimizer on the host          16 bytes for each parameter go over PCIe in every update
 
 vLLM gets what all completions of a step can use at once: weights, keys and values of every completion at its longest,
@@ -31,12 +31,8 @@ from grpo.config import SHARE_ON_CPU, TOKENS_ON_CPU, Config, Sampling
 from grpo.config_file import validate
 from grpo.memory import GIB, Machine, Memory, Sizes, Work, estimate_memory
 
-SETTINGS = (
-    ("model", "gradient_checkpointing"),
-    ("optim", "tokens_per_microbatch"),
-    ("optim", "offload"),
-    ("sampling", "gpu_memory_utilization"),
-)
+# Those of the learner's arithmetic.  vLLM's share is of the device that is there.
+KEPT = (("model", "gradient_checkpointing"), ("optim", "tokens_per_microbatch"), ("optim", "offload"))
 TOKENS_ON_GPU = (16384, 8192, 4096, 2048)
 ROOM = 0.92  # of a GPU: the rest is CUDA's context, workspaces, graphs of a vLLM that sleeps, and lost between blocks
 LEAST_CACHE = 0.1  # of the keys and values that vLLM has use for
@@ -81,13 +77,14 @@ def choose(config: Config, work: Work, machine: Machine) -> Choice:
 
 
 def kept(config: Config, stored: Path) -> Config:
-    """`config` with the sizes that the run whose settings are `stored` was begun with, where it leaves them open."""
+    """`config` with the learner's sizes that the run whose settings are `stored` was begun with, where it leaves them
+    open."""
     try:
         old = tomllib.loads(stored.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # of which the run folder will say more
         return config
     tree = config.model_dump()
-    for group, name in SETTINGS:
+    for group, name in KEPT:
         if tree[group][name] == "auto":
             tree[group][name] = old.get(group, {}).get(name, "auto")
     return validate(tree, place=str(stored))

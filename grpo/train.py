@@ -84,9 +84,6 @@ def train(
             console.note(f"cluster: {division}")
         inputs = opening.inputs(config, console)
         stop = stack.enter_context(StopRequest())
-        settings = config.model_dump(mode="json")
-        opened = open_trackers(() if dry_run else config.run.trackers, folder.path.name, settings, folder.path)
-        trackers = [stack.enter_context(closing(tracker)) for tracker in opened]
         start = opening.starting_model(config, folder.path, console, stop)
         stand = opening.stand(checkpoints.latest(folder.checkpoints), start)
         # Rows after the checkpoint are forgotten; without one not even the first evaluation stands.
@@ -95,6 +92,9 @@ def train(
             console.note(f"resumed: after step {stand.progress.step}, from {stand.checkpoint}")
         rendered = opening.rendered(config, inputs, stand.files)
         settled = opening.settle(config, kept, stand.files, rendered, console, path / "checkpoints")
+        settings = settled.config.model_dump(mode="json")
+        opened = open_trackers(() if dry_run else config.run.trackers, folder.path.name, settings, folder.path)
+        trackers = [stack.enter_context(closing(tracker)) for tracker in opened]
         failed = folder.path / "failed.json"
         scorer = stack.enter_context(
             assemble.open_scorer(config.reward, chat=config.data.chat, workers=config.run.reward_workers, failed=failed)

@@ -105,9 +105,7 @@ def test_room_for_checkpoints_is_what_is_free_and_what_they_take(tmp_path: Path)
     folder = tmp_path / "run" / "checkpoints"
     before = checkpoints.free_space(folder)  # of the disk, though the folder is not there yet
     save(folder, 1)
-    assert (
-        checkpoints._size(folder) == sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) > 14_000
-    )
+    assert checkpoints._size(folder) > 14_000
     assert checkpoints.free_space(folder) == pytest.approx(before, abs=1.0)
 
 

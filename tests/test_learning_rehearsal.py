@@ -127,7 +127,7 @@ def test_nothing_is_left_of_what_was_tried_in_vain() -> None:
 def test_what_is_set_by_hand_does_not_give_way_and_is_refused_with_what_to_set() -> None:
     policy = made(tokens_per_microbatch=256)
     tried = on_a_small_device(policy, 100)
-    with pytest.raises(OutOfMemory, match="^out of memory with 14 rows of up to 20 new tokens at a time; ") as raised:
+    with pytest.raises(OutOfMemory, match=r"^out of memory with 14 rows of up to 20 new tokens at a time; ") as raised:
         policy.rehearse(Worst(5, 20, least_tokens=256, may_checkpoint=False))
     assert str(raised.value).endswith(
         "; lower optim.tokens_per_microbatch = 256, or set model.gradient_checkpointing = true, or set optim.offload = "

@@ -217,7 +217,7 @@ def test_a_gpu_that_the_driver_sees_and_pytorch_does_not_is_said_instead_of_goin
         choose_device(Model(name="m"))
     said = str(raised.value)
     assert said.startswith(
-        'model.device = "auto": nvidia-smi sees NVIDIA H100 PCIe with driver 535.104.05, and PyTorch '
+        'model.device = "auto": nvidia-smi sees NVIDIA H100 PCIe with driver 535.104.05, and PyTorch'
     )
     assert "its CUDA 13.0 may need a newer driver: update it, or install a build for an older CUDA" in said
     assert said.endswith(', or set model.device = "cpu" to go on without it')
