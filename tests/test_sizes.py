@@ -171,8 +171,10 @@ def test_on_cpus_sizes_are_the_same_everywhere_but_for_checkpointing_where_memor
 # --- In words, and written down -----------------------------------------------------------------------------------
 
 
-def test_what_was_settled_is_said_with_reasons():
-    first, second = choose(AUTO, work_on(1.5, 0), card(80)).lines
+def test_what_was_settled_is_said_with_reasons_as_in_the_docs():
+    choice = choose(AUTO, work_on(1.5, 0), card(80))
+    first, second = choice.lines
+    assert f"memory: {choice.memory}\n{first}\n{second}\n" in sizes.DOCS.read_text(encoding="utf-8")
     assert first == (
         "sizes: 8,192 tokens at a time, no gradient checkpointing, optimizer on the GPU: 51.4 GiB of 74.5 to learn; "
         "with 16,384 tokens it would be 74.8"
