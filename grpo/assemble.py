@@ -59,7 +59,8 @@ def choose_place(model: Model) -> Place:
 
 
 def resolved(config: Config) -> Config:
-    """The settings with every "auto", and every part of the objective, replaced by what it comes to here.
+    """The settings with every "auto" but those of sizes (`grpo.sizes`), and every part of the objective, replaced by
+    what it comes to here.
 
     A run folder holds these, so a run that is resumed where "auto" would come to something else is told.
     """
@@ -109,7 +110,6 @@ def resolved_for(config: Config, division: Division | None) -> Config:
         model={"device": place.device, "dtype": place.dtype},
         sampling={"backend": backend},
         objective=objective.model_dump(),
-        optim={"tokens_per_microbatch": config.optim.tokens_at_a_time(place.device)},
         cluster=actors,
     )
 

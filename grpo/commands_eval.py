@@ -137,6 +137,7 @@ def _sample(config: EvalConfig, options: EvalOptions, say: Say) -> _Result:
     from grpo.evaluate import check_columns, evaluate
     from grpo.run.console import Console
     from grpo.scoring import declarations
+    from grpo.sizes import sampling_alone
     from grpo.types import SamplingParams
 
     problems = assemble.load_judgeable(config.data, config.reward, declarations(config.reward), say)
@@ -151,11 +152,12 @@ def _sample(config: EvalConfig, options: EvalOptions, say: Say) -> _Result:
     if tokens < config.sampling.max_tokens:
         say(f"max_tokens: {tokens}, because the longest prompt leaves no more of the model's {files.context} tokens")
     place, context, seed = assemble.choose_place(config.model), assemble.longest(prompts) + tokens, config.run.seed
+    sampling = sampling_alone(config.sampling, place.device)
     params = SamplingParams(tokens, config.eval.temperature, options.top_p, seed=seed, stop=config.sampling.stop)
     with (
         closing(Console(len(prompts))) as console,
         _open_scorer(config) as scorer,
-        closing(engines.open_sampler(config.sampling, files, place, context=context, seed=seed)) as sampler,
+        closing(engines.open_sampler(sampling, files, place, context=context, seed=seed)) as sampler,
     ):
         console.note(f"sampler: {sampler.name}")
 

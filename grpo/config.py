@@ -3,6 +3,14 @@
 A configuration is a TOML file with one table per group below (`[model]`, `[data]`, …, and `[[reward]]` once per
 reward), changed by `--set group.key=value`.  There is no other source: what a run used is in its `config.toml`.
 An unknown key is refused with the nearest name, a value out of range with what is allowed.
+
+Four settings are *sizes*: model.gradient_checkpointing, optim.tokens_per_microbatch, optim.offload and
+sampling.gpu_memory_utilization.  They change speed and memory, and of the numbers only the last bits: sums of a few
+terms are added up in another order.  "auto", their default, is settled once, when a run begins, from the model's
+shape and what the device and the host have (`grpo.sizes`, docs/sizes.md), and stands as a number in the run's
+config.toml.  A run that goes on keeps the learner's, on other machines too, so that it goes on bit for bit; only where
+they do not fit there are others settled.  vLLM's share is always of the device that is there.  Whoever reads them
+unsettled gets what suits a CPU.
 """
 
 from __future__ import annotations
@@ -37,8 +45,28 @@ def _zero_or_count_or_auto(given: Any) -> Any:
     return given if given == 0 and type(given) is int else _count_or_auto(given)
 
 
+def _share_or_auto(given: Any) -> Any:
+    if given != "auto" and (type(given) not in (int, float) or not 0 < given <= 1):
+        raise PydanticCustomError("share_or_auto", 'must be "auto" or a number above 0 and at most 1')
+    return given
+
+
+def _switch_or_auto(given: Any) -> Any:
+    if given != "auto" and type(given) is not bool:
+        raise PydanticCustomError("switch_or_auto", 'must be "auto", true or false')
+    return given
+
+
 CountOrAuto = Annotated[int | Literal["auto"], BeforeValidator(_count_or_auto)]
 CountOrOffOrAuto = Annotated[int | Literal["auto"], BeforeValidator(_zero_or_count_or_auto)]
+ShareOrAuto = Annotated[float | Literal["auto"], BeforeValidator(_share_or_auto)]
+SwitchOrAuto = Annotated[bool | Literal["auto"], BeforeValidator(_switch_or_auto)]
+
+
+SHARE_ON_CPU = 0.45  # of 8 GiB: 3.6 GiB of keys and values
+# On CPUs 16,384 take four times the memory and a fifth more time than 2,048: tensors of that size leave the cache, and
+# are given back to the system, which clears them before it hands them out again.
+TOKENS_ON_CPU = 2048
 
 
 class _Settings(BaseModel):
@@ -54,8 +82,9 @@ class Model(_Settings):
     """Of the weights in forward and backward; the optimizer always keeps float32.  auto: bfloat16 on CUDA devices
     that have it, float32 elsewhere."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: about a third more time for much less memory."""
+    gradient_checkpointing: SwitchOrAuto = "auto"
+    """Recompute activations in the backward pass: a third more arithmetic for much less memory.  auto: where it does
+    not fit otherwise."""
     lora_rank: CountOrOff = 0
     """Learn a low-rank adapter of this rank beside frozen weights (LoRA, arXiv 2106.09685), through PEFT: no gradients,
     masters and moments of the whole model, and the reference of a KL penalty is the model without it.  0: learn all."""
@@ -65,6 +94,11 @@ class Model(_Settings):
     """Modules that get an adapter, by the end of their names, such as "q_proj"; "all-linear": all but the head."""
     load_in_4bit: bool = False
     """Keep the frozen weights in 4 bits (QLoRA, arXiv 2305.14314).  Needs lora_rank and bitsandbytes."""
+
+    @property
+    def checkpoints(self) -> bool:
+        """`gradient_checkpointing`, settled."""
+        return self.gradient_checkpointing is True
 
 
 class Data(_Settings):
@@ -108,12 +142,17 @@ class Sampling(_Settings):
     max_num_gen_batches: Count = 1
     """Dynamic sampling (DAPO, arXiv 2503.14476): rounds of sampling in a step at most.  Each after the first asks new
     problems until problems_per_step groups carry a signal in the first reward.  1: what the first round gives."""
-    gpu_memory_utilization: Share = 0.45
+    gpu_memory_utilization: ShareOrAuto = "auto"
     """Share of the GPU's memory that vLLM may take while it samples.  On CPUs: share of 8 GiB, for its key-value
-    cache."""
+    cache.  auto: as much as all completions of a step need at once, or as there is room for; on CPUs 0.45."""
     sync_tolerance: PositiveOrOff | None = None
     """Largest mean |Δ log-probability| between sampler and policy after a weight transfer (the canary); beyond it the
     run stops.  Default: 0.001 in float32, 0.1 in bfloat16.  0 turns the check off."""
+
+    @property
+    def share(self) -> float:
+        """`gpu_memory_utilization`, settled."""
+        return SHARE_ON_CPU if self.gpu_memory_utilization == "auto" else self.gpu_memory_utilization
 
 
 class Reward(_Settings):
@@ -229,19 +268,20 @@ class Optim(_Settings):
     tokens_per_microbatch: CountOrAuto = "auto"
     """Tokens that are computed together; gradients are accumulated.  A prompt counts once for all completions of its
     group.  A model that cannot share prompts computes whole rows, padding included.  Changes memory and speed, never
-    the gradient.  auto: 2048 on CPUs, 16384 on CUDA devices."""
-    offload: bool = False
-    """Keep the optimizer's float32 weights and moments in host memory: 12 bytes per parameter less on the GPU."""
+    the gradient.  auto: 2048 on CPUs; on GPUs up to 16384, as many as fit."""
+    offload: SwitchOrAuto = "auto"
+    """Keep the optimizer's float32 weights and moments in host memory: 12 bytes per parameter less on the GPU.  auto:
+    where they do not fit otherwise."""
 
-    def tokens_at_a_time(self, device: str) -> int:
-        """`tokens_per_microbatch` as a number.
+    @property
+    def tokens(self) -> int:
+        """`tokens_per_microbatch`, settled."""
+        return TOKENS_ON_CPU if self.tokens_per_microbatch == "auto" else self.tokens_per_microbatch
 
-        On CPUs 16,384 take four times the memory and a fifth more time than 2,048: tensors of that size leave the
-        cache, and are given back to the system, which clears them before it hands them out again.
-        """
-        if self.tokens_per_microbatch != "auto":
-            return self.tokens_per_microbatch
-        return 16384 if device == "cuda" else 2048
+    @property
+    def on_host(self) -> bool:
+        """`offload`, settled."""
+        return self.offload is True
 
 
 class Eval(_Settings):

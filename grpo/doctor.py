@@ -47,13 +47,20 @@ def _version(package: str) -> str:
 
 
 def _devices() -> Iterator[str]:
-    memory = psutil.virtual_memory()
+    from grpo.memory import OPTIMIZER, PROCESS, host_memory
+
+    host, free = host_memory(), psutil.virtual_memory().available / 2**30
     usable = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else os.cpu_count()
-    yield f"{usable} CPU cores, {memory.total / 2**30:.1f} GiB of memory, {memory.available / 2**30:.1f} free"
+    yield f"{usable} CPU cores, {host:.1f} GiB of memory, {free:.1f} free"
     import torch
 
+    from grpo.learning.loading import unseen_gpu
+
     if not torch.cuda.is_available():
-        yield f"no CUDA device that PyTorch {torch.__version__} sees: models run on the CPU"
+        yield unseen_gpu() or f"no CUDA device that PyTorch {torch.__version__} sees: models run on the CPU"
+        return
+    learned = max(0.0, host - PROCESS) * 2**30 / (OPTIMIZER + 2)  # and the weights, when they are saved
+    yield f"optim.offload: host memory for {learned / 1e9:.1f} billion parameters that are learned"
     for index in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(index)
         number = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"

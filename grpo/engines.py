@@ -17,9 +17,10 @@ from grpo.assemble import ModelFiles, Place, choose_place
 from grpo.config import Config, Sampling
 from grpo.engine import Engine, Frozen, Models
 from grpo.engine.local import OPTIMIZER, LocalEngine
-from grpo.learning import lora
+from grpo.learning import lora, rehearsal
 from grpo.learning.loading import load_model, model_config
 from grpo.learning.policy import LanguageModel, Policy
+from grpo.learning.rehearsal import Worst
 from grpo.sampling import RemoteSampler, Way, canary, make_sampler
 from grpo.sampling.tokens import refuse_indivisible_heads
 
@@ -38,15 +39,17 @@ def open_engine(
     step: int,
     checkpoint: Path | None,
     folder: Path,
+    worst: Worst | None = None,
 ) -> Engine:
     """The engine with the model in `files`, as it stands after `step`, ready to sample.
 
     `start` is what the run began from, to which a KL penalty pulls; `checkpoint` holds the optimizer, if there is one,
     and the adapter, where one is learned: then `files` is the model that it belongs to.
     `folder` is where checkpoints will be written, by all machines of a cluster.
+    `worst` is rehearsed, where there are GPUs; None: nothing is.
     """
     if not config.cluster.learners:
-        return open_local_engine(config, files, start, context=context, step=step, checkpoint=checkpoint)
+        return open_local_engine(config, files, start, context=context, step=step, checkpoint=checkpoint, worst=worst)
     from grpo.cluster.opening import open_cluster
 
     place, files, start = choose_place(config.model), _anywhere(files), _anywhere(start)
@@ -65,6 +68,7 @@ def open_engine(
         folder=folder.resolve(),
         step=step,
         checkpoint=checkpoint and checkpoint.resolve(),
+        worst=worst if place.device in rehearsal.ON else None,
     )
 
 
@@ -97,7 +101,14 @@ def open_sampler(
 
 
 def open_local_engine(
-    config: Config, files: ModelFiles, start: ModelFiles, *, context: int, step: int, checkpoint: Path | None
+    config: Config,
+    files: ModelFiles,
+    start: ModelFiles,
+    *,
+    context: int,
+    step: int,
+    checkpoint: Path | None,
+    worst: Worst | None = None,
 ) -> LocalEngine:
     """The sampler comes first: vLLM measures what memory is free before the policy takes any."""
     place = choose_place(config.model)
@@ -108,6 +119,8 @@ def open_local_engine(
         engine = LocalEngine(
             _open_whole(config, files, start, checkpoint), sampler, files.tokenizer, tolerance=tolerance
         )
+        if worst is not None and place.device in rehearsal.ON:
+            engine.rehearse(worst)
         engine.load(step)
         undo.pop_all()
     return engine
@@ -134,8 +147,7 @@ def make_policy(files: ModelFiles, config: Config, *, temperature: float, adapte
     if config.model.lora_rank:
         lora.inject(model, config.model, files.name, files.revision)
         lora.read_adapter(model, adapter) if adapter else lora.initialise(model, config.run.seed)
-    checkpointing = config.model.gradient_checkpointing
-    return Policy(model, config.optim, temperature=temperature, gradient_checkpointing=checkpointing)
+    return Policy(model, config.optim, temperature=temperature, gradient_checkpointing=config.model.checkpoints)
 
 
 def _reference(start: ModelFiles, config: Config, policy: Policy) -> Frozen:
@@ -177,7 +189,7 @@ def _open_shards(config: Config, files: ModelFiles, start: ModelFiles, checkpoin
         device=place.device,
         optim=config.optim,
         temperature=config.sampling.temperature,
-        gradient_checkpointing=config.model.gradient_checkpointing,
+        gradient_checkpointing=config.model.checkpoints,
         prepare=inject if adapter else None,
     )
     if policy.model.num_parameters() < ONE_THREAD:

@@ -7,6 +7,7 @@
     ├── ModelError        a model or tokenizer that cannot be used          exit 2
     ├── SamplerError      the sampler died or serves the wrong weights      exit 1
     ├── LearningError     loss or gradients that cannot be used             exit 1
+    │   └── OutOfMemory   … as the device has no room for them
     ├── ClusterError      machines, devices or actors that are not there    exit 2 on opening, else 1
     │   └── LearnerLost   … of which a run goes on from its last checkpoint
     ├── CheckpointError   a checkpoint or run folder that cannot be used    exit 2 on opening, else 1
@@ -49,6 +50,10 @@ class SamplerError(GrpoError):
 
 
 class LearningError(GrpoError):
+    pass
+
+
+class OutOfMemory(LearningError):
     pass
 
 

@@ -3,6 +3,11 @@
 Shares are between 0 and 1, times in seconds, lengths in tokens.  The names are those of the types on the path.  What a
 phase took is `time/<phase>`, what it worked on `tokens/<phase>`: those of all completions in "sample", those of one
 forward and backward pass, prompts and padding included, in "update".
+
+`memory/<phase>_gib` is what the driver counts as taken on this process's GPU when the phase ends, by whomever: PyTorch
+keeps the most that it had until a sampler wakes up, so it is the phase's peak, and what a sleeping vLLM has given back
+is not in it.  `memory/peak_gib` is the largest of these.  Where this process uses no GPU it is the process's own peak
+since it began.  What is taken on a cluster's other devices and machines is in neither.
 """
 
 from __future__ import annotations
@@ -29,7 +34,7 @@ FAILURES: tuple[Failure, ...] = get_args(Failure)
 
 
 class Stopwatch:
-    """Seconds per phase of one step.  `phase` is the one under way."""
+    """Seconds per phase of one step, and GiB of the GPU at its end.  `phase` is the one under way."""
 
     def __init__(self) -> None:
         self.restart()
@@ -37,6 +42,7 @@ class Stopwatch:
     def restart(self) -> None:
         self.phase = ""
         self.seconds: dict[str, float] = {}
+        self.gib: dict[str, float] = {}
         self.started = self.since = time.perf_counter()
 
     @contextmanager
@@ -44,6 +50,8 @@ class Stopwatch:
         self.phase, self.since = phase, time.perf_counter()
         yield
         self.seconds = self._until(time.perf_counter())
+        if (gib := gpu_memory()) is not None:
+            self.gib[phase] = max(gib, self.gib.get(phase, 0.0))
         self.phase = ""
 
     def row(self) -> Row:
@@ -54,6 +62,11 @@ class Stopwatch:
             "time/step": now - self.started,
         }
 
+    def memory(self) -> Row:
+        """Of the step's phases that are over, and the largest."""
+        peak = max(self.gib.values()) if self.gib else process_memory()
+        return {**{f"memory/{phase}_gib": gib for phase, gib in self.gib.items()}, "memory/peak_gib": peak}
+
     def _until(self, now: float) -> dict[str, float]:
         if not self.phase:
             return self.seconds
@@ -61,7 +74,7 @@ class Stopwatch:
 
 
 def step_row(step: int, result: StepResult, *, reward_names: Sequence[str]) -> Row:
-    """All of a step's metrics except times, which `Stopwatch.row` gives."""
+    """All of a step's metrics except times and memory, which `Stopwatch` gives."""
     scored = [group.scored for group in result.groups]
     return {
         "step": step,
@@ -74,7 +87,6 @@ def step_row(step: int, result: StepResult, *, reward_names: Sequence[str]) -> R
         "policy/entropy": entropy(scored),
         "sync/logprob_gap": result.gap,
         "tokens/sample": sum(len(completion.token_ids) for completion in _completions(scored)),
-        "memory/peak_gib": peak_memory(),
     }
 
 
@@ -183,10 +195,16 @@ def score_row(score: Score) -> Row:
     return row if score.failure is None else {**row, "failure": score.failure}
 
 
-def peak_memory() -> float:
-    """GiB at the highest, of the GPU where there is one, else of this process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**30
+def gpu_memory() -> float | None:
+    """GiB that are taken just now of the GPU that this process uses; None: it uses none, and asking would change it."""
+    if not torch.cuda.is_initialized():
+        return None
+    free, total = torch.cuda.mem_get_info()
+    return (total - free) / 2**30
+
+
+def process_memory() -> float:
+    """GiB of this process at the highest since it began."""
     unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes there, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 

@@ -4,7 +4,8 @@
     starting_model  the named model, or what the cold start makes of it
     stand           after which step the run stands, and the model of that step
     rendered        prompts, as that model reads them
-    open_engine     sampler and policy                                         (`grpo.assemble`)
+    settle          sizes that fit into memory                                 (`grpo.sizes`)
+    open_engine     sampler and policy                                         (`grpo.engines`)
 
 `grpo train` goes through all of them; `grpo replay` and `grpo explain` open a recorded run in the same way.
 """
@@ -20,16 +21,15 @@ from typing import NamedTuple
 
 import torch
 
-from grpo import assemble, objectives, preflight
+from grpo import assemble, objectives, preflight, sizes
 from grpo.algorithm import Clock, Trainer
-from grpo.assemble import ModelFiles
+from grpo.assemble import ModelFiles, Place
 from grpo.config import Config, Eval, Sampling
 from grpo.engine import Engine
 from grpo.interrupt import StopRequest
-from grpo.learning import lora
 from grpo.learning.adapter_files import is_adapter
-from grpo.learning.loading import outline
-from grpo.memory import device_memory, estimate_memory
+from grpo.learning.rehearsal import Seen, Worst
+from grpo.memory import Memory, Shape, Sizes, Work, shape_of, this_machine
 from grpo.problems import SolveRates
 from grpo.run import checkpoints
 from grpo.run.checkpoints import Progress
@@ -79,7 +79,8 @@ def starting_model(config: Config, folder: Path, console: Console, stop: StopReq
         if step == 1 or step % max(1, config.sft.steps // 4) == 0:
             console.note(f"cold start: step {step}/{config.sft.steps}, loss {loss:.3f}")
 
-    examples, learner = load_examples(config.data, config.sft, files), open_learner(config, files)
+    examples = load_examples(config.data, config.sft, files)
+    learner = open_learner(config, files, examples)
     tuned = fine_tune(config.sft, examples, learner, files, target, seed=config.run.seed, shown=shown)
     del learner  # from a GPU, too, before a sampler measures what memory is free
     gc.collect()
@@ -115,6 +116,11 @@ class Rendered:
     held_out: list[Prompt]
     context: int  # tokens
 
+    @property
+    def longest_prompt(self) -> int:
+        """Tokens, of those that are learned from."""
+        return assemble.longest(self.prompts)
+
 
 def rendered(config: Config, inputs: Inputs, files: ModelFiles) -> Rendered:
     tokens, eval_tokens = config.sampling.max_tokens, eval_max_tokens(config.eval, config.sampling)
@@ -134,28 +140,75 @@ def eval_params(config: Config, seed: int) -> SamplingParams:
     return SamplingParams(tokens, config.eval.temperature, seed=seed, stop=config.sampling.stop)
 
 
-def check_memory(config: Config, files: ModelFiles, context: int, console: Console) -> None:
-    place = assemble.choose_place(config.model)
-    shape = outline(files.name, files.revision, dtype=place.dtype)
-    if config.model.lora_rank:
-        lora.inject(shape, config.model, files.name)
-    memory = estimate_memory(
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A run's settings with numbers for sizes, the estimate for them, and what is rehearsed."""
+
+    config: Config
+    memory: Memory
+    worst: Worst
+
+
+def settle(
+    config: Config, kept: Config, files: ModelFiles, rendered: Rendered, console: Console, checkpoints: Path
+) -> Settled:
+    """Sizes that fit here; `kept` has those that the run was begun with, and is `config` where it begins now.
+
+    What a device, a host or a disk cannot hold is said, or refused.
+    """
+    shape, place = shape_of(files, config.model), assemble.choose_place(config.model)
+    learned = f", of which {_count(shape.learned)} in the adapter are learned" if shape.learned < shape.numbers else ""
+    console.note(f"policy: {_count(shape.numbers)} parameters{learned}, {place.dtype}")
+    work, machine = _work(config, shape, place, rendered), this_machine(place, int(config.cluster.learners))
+    choice = sizes.choose(kept, work, machine)
+    if choice.lack and kept != config:
+        console.warn(f"sizes: those that the run was begun with do not fit here ({choice.lack}), so others are settled")
+        choice = sizes.choose(config, work, machine)
+    preflight.settle(preflight.check_memory(choice), config.run, console.warn)
+    console.note(f"memory: {choice.memory}")
+    for line in choice.lines:
+        console.note(line)
+    preflight.settle(preflight.check_disk(shape, config, checkpoints), config.run, console.warn)
+    return Settled(choice.written_into(config), choice.memory, _worst(config, choice.sizes, rendered))
+
+
+def _work(config: Config, shape: Shape, place: Place, rendered: Rendered) -> Work:
+    return Work(
         shape,
         place,
-        context,
-        sampling=config.sampling,
-        optim=config.optim,
+        longest_row=rendered.longest_prompt + config.sampling.max_tokens,
+        context=rendered.context,
+        completions=config.sampling.problems_per_step * config.sampling.group_size,
+        backend=config.sampling.backend,
         cluster=config.cluster,
-        gradient_checkpointing=config.model.gradient_checkpointing,
         models=2 if config.objective.kl_coef and not config.model.lora_rank else 1,
         load_in_4bit=config.model.load_in_4bit,
-        available=device_memory(place),
     )
-    learned, whole = shape.num_parameters(only_trainable=True), shape.num_parameters()
-    of_which = f", of which {_count(learned)} in the adapter are learned" if learned < whole else ""
-    console.note(f"policy: {_count(whole)} parameters{of_which}, {place.dtype}")
-    console.note(f"memory: {memory}")
-    preflight.settle(preflight.check_memory(memory), config.run, console.warn)
+
+
+def _worst(config: Config, settled: Sizes, rendered: Rendered) -> Worst:
+    by_itself = config.optim.tokens_per_microbatch == "auto"
+    return Worst(
+        rendered.longest_prompt,
+        config.sampling.max_tokens,
+        least_tokens=min(settled.tokens, *sizes.TOKENS_ON_GPU) if by_itself else settled.tokens,
+        may_checkpoint=config.model.gradient_checkpointing == "auto",
+    )
+
+
+def as_seen(settled: Settled, seen: Seen | None, console: Console) -> Config:
+    """The settings, with what gave way in the rehearsal; what was seen is said."""
+    if seen is None:
+        return settled.config
+    how = f"{seen.tokens:,} tokens at a time, {'with' if seen.checkpointing else 'no'} gradient checkpointing"
+    estimated = f"where {settled.memory.learning:.1f} were estimated"
+    optim, model = {"tokens_per_microbatch": seen.tokens}, {"gradient_checkpointing": seen.checkpointing}
+    config = settled.config.with_changes(optim=optim, model=model)
+    if config != settled.config:
+        console.warn("sizes: the largest micro-batch did not fit, although it should have; less is computed at a time")
+        estimated = "and fits"
+    console.note(f"rehearsed: the largest micro-batch, {how}, took {seen.gib:.1f} GiB {estimated}")
+    return config
 
 
 def _count(number: int) -> str:

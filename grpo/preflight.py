@@ -9,14 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import get_args
 
-from grpo.config import Reward, Run
+from grpo.config import Config, Reward, Run
 from grpo.errors import ConfigError
-from grpo.memory import Memory
+from grpo.memory import Shape, checkpoint_size, model_size
 from grpo.metrics import completion_shares
 from grpo.objectives import zero_variance
+from grpo.run.checkpoints import free_space
+from grpo.run.wording import plural
 from grpo.scoring import check_golds
+from grpo.sizes import Choice
 from grpo.types import Problem, ScoredGroup
 from rewards import Declaration, Failure
 
@@ -107,13 +111,33 @@ def _first_reason(scored: Sequence[ScoredGroup]) -> str:
     return "the rewards give no reasons"
 
 
-def check_memory(memory: Memory) -> list[Finding]:
-    if memory.total <= memory.available:
+def check_memory(choice: Choice) -> list[Finding]:
+    if not choice.lack:
         return []
     advice = "lower optim.tokens_per_microbatch, set model.gradient_checkpointing = true or optim.offload = true"
-    if memory.by_turns:  # on GPUs; the learners of processors share one memory
+    if choice.sizes.checkpointing and choice.sizes.offload:
+        advice = "take a smaller model, an adapter (model.lora_rank = 32), or a lower sampling.max_tokens"
+    if choice.memory.by_turns:  # on GPUs; the learners of processors share one memory
         advice += ", or raise cluster.learners"
-    return [Finding(f"the run may need {memory}; {advice}", certain=memory.always > memory.available)]
+    return [Finding(f"{choice.lack}; {advice}", certain=choice.certain)]
+
+
+def check_disk(shape: Shape, config: Config, checkpoints: Path) -> list[Finding]:
+    """Whether what the run will write fits beside what it has written; `checkpoints` may not be there yet."""
+    whole, model = checkpoint_size(shape), model_size(shape)
+    written = -(-config.run.steps // config.run.save_every)
+    at_once = min(written, max(2, config.run.keep))  # a new one is whole before the last one goes
+    best = 2 * model if config.eval.source else 0.0  # likewise
+    room = free_space(checkpoints)
+    needed = at_once * whole + best
+    if needed <= room:
+        return []
+    text = (
+        f"{checkpoints} needs {needed:.1f} GiB for {plural(at_once, 'checkpoint')} of {whole:.1f}"
+        f"{f' and the best model of {model:.1f}, twice while it is replaced' if best else ''}, and the disk has "
+        f"{room:.1f}; make room, lower run.keep = {config.run.keep}, or choose another disk with --out"
+    )
+    return [Finding(text, certain=whole > room)]
 
 
 def settle(findings: Sequence[Finding], run: Run, warn: Callable[[str], None]) -> None:

@@ -15,15 +15,17 @@ from statistics import fmean
 
 from torch import Tensor
 
-from grpo.assemble import ModelFiles, find_model, open_model, prompts_for, worked_examples
-from grpo.config import Config, Data, Sft
+from grpo.assemble import ModelFiles, choose_place, find_model, open_model, prompts_for, worked_examples
+from grpo.config import Cluster, Config, Data, Sft
 from grpo.engines import make_policy
 from grpo.errors import ConfigError, DataError, LearningError
 from grpo.learning import lora
 from grpo.learning.batch import Batch, Sequences, Targets, Terms, spread
 from grpo.learning.policy import Policy
+from grpo.memory import Work, shape_of, this_machine
 from grpo.problems import draw, is_unicode, load_problems
 from grpo.run.checkpoints import write_whole
+from grpo.sizes import choose
 
 TARGET = "solution"  # the column with the whole text that the model should write
 
@@ -77,10 +79,21 @@ def fine_tune(
     return open_model(str(target))
 
 
-def open_learner(config: Config, files: ModelFiles) -> Policy:
-    """The model to fine-tune: its log-probabilities are at temperature 1, whatever it will be sampled with."""
+def open_learner(config: Config, files: ModelFiles, examples: Sequence[Example]) -> Policy:
+    """The model to fine-tune: its log-probabilities are at temperature 1, whatever it will be sampled with.
+
+    It has the device to itself, so its sizes are its own.  Raises `ConfigError` where none fit.
+    """
     lora.check(config.model)
-    return make_policy(files, config, temperature=1.0)
+    place = choose_place(config.model)
+    longest = max(len(example.prompt) + len(example.tokens) for example in examples)
+    work = Work(shape_of(files, config.model), place, longest, longest, 0, None, Cluster(learners=0, samplers=0))
+    choice = choose(config, work, this_machine(place, 1))
+    if choice.certain:
+        raise ConfigError(
+            f"sft: {choice.lack}; take a smaller model, an adapter (model.lora_rank), or shorter examples"
+        )
+    return make_policy(files, choice.written_into(config), temperature=1.0)
 
 
 def load_examples(data: Data, settings: Sft, files: ModelFiles) -> list[Example]:
@@ -147,7 +160,7 @@ def sft(config: Config, target: Path, *, say: Callable[[str], None]) -> ModelFil
 
     start = find_model(config.model, target.with_name(target.name + "-start"), seed=config.run.seed)
     examples = load_examples(config.data, config.sft, start)
-    learner = open_learner(config, start)
+    learner = open_learner(config, start, examples)
     files = fine_tune(config.sft, examples, learner, start, target, seed=config.run.seed, shown=shown)
     say(f"fine-tuned model: {target}")
     return files

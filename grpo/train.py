@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from grpo import assemble, engines, opening, preflight
+from grpo import assemble, engines, opening, preflight, sizes
 from grpo.algorithm import StepResult
 from grpo.assemble import ModelFiles
 from grpo.asynchronous import Ahead, ByTurns, Finished, Pace
@@ -25,6 +25,7 @@ from grpo.errors import GrpoError, Interrupted, LearnerLost
 from grpo.evaluate import evaluate, write
 from grpo.interrupt import StopRequest
 from grpo.learning.optimizer import learning_rate
+from grpo.learning.rehearsal import Worst
 from grpo.metrics import Row, Stopwatch, sample_rows, solved_share, step_row
 from grpo.opening import Rendered
 from grpo.problems import SolveRates
@@ -52,6 +53,7 @@ class OpenEngine(Protocol):
         step: int,
         checkpoint: Path | None,
         folder: Path,
+        worst: Worst,
     ) -> Engine: ...
 
 
@@ -76,17 +78,15 @@ def train(
         revision = RunFolder.recorded_revision(path, config.model.name)
         config = config.with_changes(model={"revision": revision})
     config = assemble.pinned(assemble.resolved_for(config, division))
+    kept = sizes.kept(config, path / "config.toml") if resume else config
     with ExitStack() as stack:
-        folder = stack.enter_context(_folder(config, path, resume=resume, dry_run=dry_run))
+        folder = stack.enter_context(_folder(kept, path, resume=resume, dry_run=dry_run))
         console = stack.enter_context(closing(Console(config.run.steps)))
         console.note(f"sampler: {config.sampling.backend} on {config.model.device}, {config.model.dtype}")
         if division is not None:
             console.note(f"cluster: {division}")
         inputs = opening.inputs(config, console)
         stop = stack.enter_context(StopRequest())
-        settings = config.model_dump(mode="json")
-        opened = open_trackers(() if dry_run else config.run.trackers, folder.path.name, settings, folder.path)
-        trackers = [stack.enter_context(closing(tracker)) for tracker in opened]
         start = opening.starting_model(config, folder.path, console, stop)
         stand = opening.stand(checkpoints.latest(folder.checkpoints), start)
         # Rows after the checkpoint are forgotten; without one not even the first evaluation stands.
@@ -94,22 +94,27 @@ def train(
         if stand.checkpoint:
             console.note(f"resumed: after step {stand.progress.step}, from {stand.checkpoint}")
         rendered = opening.rendered(config, inputs, stand.files)
-        opening.check_memory(config, stand.files, rendered.context, console)
+        settled = opening.settle(config, kept, stand.files, rendered, console, path / "checkpoints")
+        settings = settled.config.model_dump(mode="json")
+        opened = open_trackers(() if dry_run else config.run.trackers, folder.path.name, settings, folder.path)
+        trackers = [stack.enter_context(closing(tracker)) for tracker in opened]
         failed = folder.path / "failed.json"
         scorer = stack.enter_context(
             assemble.open_scorer(config.reward, chat=config.data.chat, workers=config.run.reward_workers, failed=failed)
         )
-        step, checkpoint = stand.progress.step, stand.checkpoint
         engine = open_engine(
-            config,
+            settled.config,
             stand.files,
             start,
             context=rendered.context,
-            step=step,
-            checkpoint=checkpoint,
+            step=stand.progress.step,
+            checkpoint=stand.checkpoint,
             folder=folder.path,
+            worst=settled.worst,
         )
         stack.enter_context(closing(engine))
+        config = opening.as_seen(settled, engine.seen, console)
+        folder.write_config(config.to_toml())
         for remark in engine.remarks:
             console.warn(f"{config.model.name}: {remark}")
         parts = Parts(folder, console, stop, engine, scorer, rendered, trackers, start)
@@ -290,7 +295,7 @@ class TrainingRun:
         texts = self.texts([group.scored.group.prompt for group in result.groups])
         self.folder.append_samples(sample_rows(step, result.groups, texts))
         row = step_row(step, result, reward_names=self.parts.scorer.names) | finished.row
-        row |= {**self.engine.row(), **self.stopwatch.row()}
+        row |= {**self.engine.row(), **self.stopwatch.row(), **self.stopwatch.memory()}
         row["speed/tokens_per_second"] = row["tokens/sample"] / row["time/step"]
         self._log(row, step)
         self.console.step(row)

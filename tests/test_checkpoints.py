@@ -69,6 +69,46 @@ def test_the_newest_checkpoint_is_found_by_number_and_the_oldest_are_deleted(tmp
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-10", "step-11"]
 
 
+@pytest.mark.parametrize(("keep", "left"), [(3, ["step-3", "step-4"]), (2, ["step-4"]), (1, ["step-4"])])
+def test_on_a_disk_without_room_for_another_the_oldest_go_first_and_the_last_one_never(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: int, left: list[str]
+) -> None:
+    for step in range(5 - max(2, keep), 5):
+        save(tmp_path, step, keep=9)
+    size = checkpoints._size(tmp_path / "step-4")
+    monkeypatch.setattr(checkpoints, "_free", lambda folder: size)  # no room to spare
+    seen: list[str] = []
+
+    def look(folder: Path) -> None:
+        seen.extend(sorted(path.name for path in tmp_path.glob("step-*")))
+        write_model(folder)
+
+    checkpoints.save(tmp_path, Progress(5, drawn=20), look, keep=keep)
+    assert seen == left
+    assert checkpoints.load(tmp_path / "step-5").step == 5
+
+
+def test_with_room_for_another_checkpoint_none_goes_before_it_is_whole(tmp_path: Path) -> None:
+    for step in (1, 2):
+        save(tmp_path, step)
+    seen: list[str] = []
+
+    def look(folder: Path) -> None:
+        seen.extend(sorted(path.name for path in tmp_path.glob("step-*")))
+        write_model(folder)
+
+    checkpoints.save(tmp_path, Progress(3, drawn=20), look, keep=2)
+    assert seen == ["step-1", "step-2"]
+
+
+def test_room_for_checkpoints_is_what_is_free_and_what_they_take(tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "checkpoints"
+    before = checkpoints.free_space(folder)  # of the disk, though the folder is not there yet
+    save(folder, 1)
+    assert checkpoints._size(folder) > 14_000
+    assert checkpoints.free_space(folder) == pytest.approx(before, abs=1.0)
+
+
 def test_a_kill_while_writing_leaves_the_checkpoint_before_and_nothing_in_the_way(tmp_path: Path) -> None:
     save(tmp_path, 1)
 

@@ -23,7 +23,9 @@ from grpo import assemble, engines
 from grpo.config import Config
 from grpo.engine import Update
 from grpo.errors import LearnerLost, SamplerError
+from grpo.learning import rehearsal
 from grpo.learning.batch import Batch, Loss, Terms
+from grpo.learning.rehearsal import Seen, Worst
 from grpo.train import train
 from grpo.types import Group, Prompt, SamplingParams
 from tests import runs, tiny
@@ -216,12 +218,17 @@ def test_a_driver_that_is_killed_leaves_no_actor_behind_and_its_run_can_be_resum
     assert drawn(run) == drawn(calm)
 
 
-def test_an_engine_that_was_not_given_the_weights_is_found_by_its_name(folder: Path) -> None:
-    config = assemble.resolved(settings(folder, 1, 2))
+def test_an_engine_that_was_not_given_the_weights_is_found_by_its_name(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = assemble.resolved(settings(folder, 2, 2))
     files = assemble.open_model(str(folder / "model"))
-    opened = engines.open_engine(config, files, files, context=64, step=0, checkpoint=None, folder=folder)
+    monkeypatch.setattr(rehearsal, "ON", {"cpu"})
+    worst = Worst(4, 8, least_tokens=64, may_checkpoint=True)
+    opened = engines.open_engine(config, files, files, context=64, step=0, checkpoint=None, folder=folder, worst=worst)
     with closing(opened) as engine:
         assert isinstance(engine, RayEngine)
+        assert engine.seen == Seen(2048, False, 0.0)  # all learners have rehearsed
         rows = [Row((5, 6), (7, 8, 9), (-1.0, -1.0, -1.0), advantage, 0.1) for advantage in (1.0, -1.0)]
         prompts = [runs.prompt("p0", (5, 6)), runs.prompt("p1", (7, 8))]
         list(engine.sample(prompts, 2, SamplingParams(max_tokens=4)))

@@ -239,10 +239,20 @@ def test_rewards_on_the_command_line_replace_those_of_the_file(load):
     ]
 
 
-def test_tokens_at_a_time_are_the_devices_unless_they_are_said(load):
-    auto, said = load().optim, load(MINIMAL, "optim.tokens_per_microbatch=9").optim
-    assert (auto.tokens_at_a_time("cpu"), auto.tokens_at_a_time("cuda")) == (2048, 16384)
-    assert (said.tokens_at_a_time("cpu"), said.tokens_at_a_time("cuda")) == (9, 9)
+def test_sizes_that_are_not_settled_are_those_of_a_cpu_and_what_is_said_stands(load):
+    config = load()
+    assert config.optim.tokens_per_microbatch == config.optim.offload == "auto"
+    assert config.model.gradient_checkpointing == config.sampling.gpu_memory_utilization == "auto"
+    assert (config.optim.tokens, config.optim.on_host) == (2048, False)
+    assert (config.model.checkpoints, config.sampling.share) == (False, 0.45)
+    said = load(
+        MINIMAL,
+        "optim.tokens_per_microbatch=9",
+        "optim.offload=true",
+        "model.gradient_checkpointing=true",
+        "sampling.gpu_memory_utilization=1",
+    )
+    assert (said.optim.tokens, said.optim.on_host, said.model.checkpoints, said.sampling.share) == (9, True, True, 1.0)
 
 
 # --- Refusals -----------------------------------------------------------------------------------------------------
@@ -346,6 +356,12 @@ def test_an_unknown_setting_of_a_reward_is_refused_with_the_nearest(refusal):
         ("optim.tokens_per_microbatch=0", 'optim.tokens_per_microbatch = 0: must be "auto" or a whole number from 1'),
         ("optim.tokens_per_microbatch=true", 'optim.tokens_per_microbatch = True: must be "auto" or a whole number'),
         ("optim.tokens_per_microbatch=all", "optim.tokens_per_microbatch = 'all': must be \"auto\" or a whole number"),
+        ("optim.offload=maybe", "optim.offload = 'maybe': must be \"auto\", true or false"),
+        ("model.gradient_checkpointing=1", 'model.gradient_checkpointing = 1: must be "auto", true or false'),
+        (
+            "sampling.gpu_memory_utilization=1.5",
+            'sampling.gpu_memory_utilization = 1.5: must be "auto" or a number above 0 and at most 1',
+        ),
         ("run.trackers=wandb", "run.trackers = 'wandb': must be a list"),
         ("reward=math", "reward: must be one [[reward]] table, in double brackets, for each reward"),
     ],

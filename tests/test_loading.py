@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -190,3 +191,52 @@ def test_a_gpu_that_is_not_there_is_refused():
     assert choose_device(Model(name="m")) == "cpu"
     with pytest.raises(ConfigError, match="PyTorch sees no CUDA device here"):
         choose_device(Model(name="m", device="cuda"))
+
+
+@pytest.fixture
+def machine(monkeypatch, tmp_path):
+    """One where PyTorch sees no GPU and `nvidia-smi` is this script."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def make(script: str) -> None:
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    return make
+
+
+WORKS = """echo "$@" | grep -q query-gpu=name,driver_version && echo "NVIDIA H100 PCIe, 535.104.05" """
+
+
+def test_a_gpu_that_the_driver_sees_and_pytorch_does_not_is_said_instead_of_going_on_without_it(machine, monkeypatch):
+    machine(WORKS)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    with pytest.raises(ConfigError) as raised:
+        choose_device(Model(name="m"))
+    said = str(raised.value)
+    assert said.startswith(
+        'model.device = "auto": nvidia-smi sees NVIDIA H100 PCIe with driver 535.104.05, and PyTorch'
+    )
+    assert "its CUDA 13.0 may need a newer driver: update it, or install a build for an older CUDA" in said
+    assert said.endswith(', or set model.device = "cpu" to go on without it')
+    assert choose_device(Model(name="m", device="cpu")) == "cpu"
+    monkeypatch.setattr(torch.version, "cuda", None)
+    with pytest.raises(
+        ConfigError, match="sees no CUDA device, because it is a build for CPUs; install a build for CUDA"
+    ):
+        choose_device(Model(name="m"))
+
+
+@pytest.mark.parametrize("hidden", ["", "-1"])
+def test_a_gpu_that_was_hidden_on_purpose_is_not_missed(machine, monkeypatch, hidden):
+    machine(WORKS)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert choose_device(Model(name="m")) == "cpu"
+
+
+@pytest.mark.parametrize("script", ["echo 'NVIDIA-SMI has failed'; exit 9", "true"])
+def test_a_driver_that_sees_no_gpu_either_means_that_there_is_none(machine, script):
+    machine(script)
+    assert choose_device(Model(name="m")) == "cpu"

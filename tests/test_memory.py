@@ -21,10 +21,26 @@ from transformers import (
 
 from grpo.algorithm import policy_loss
 from grpo.assemble import Place
-from grpo.config import Cluster, Objective, Optim, Sampling
+from grpo.config import TOKENS_ON_CPU, Cluster, Objective, Optim
 from grpo.learning.head import TILE
 from grpo.learning.policy import Policy
-from grpo.memory import ACTOR, CPU_CACHE, GIB, PROCESS, Memory, activations, estimate_memory, gathered, output_layer
+from grpo.memory import (
+    ACTOR,
+    CPU_CACHE,
+    GIB,
+    OPTIMIZER,
+    PROCESS,
+    Machine,
+    Memory,
+    Shape,
+    Sizes,
+    Work,
+    checkpoint_size,
+    estimate_memory,
+    model_size,
+)
+from grpo.memory import activations as activations_of
+from grpo.memory import output_layer as output_layer_of
 from grpo.objectives import choose
 from tests.batches import Row, collate
 from tests.tiny import CHARACTERS, make_model, with_adapter
@@ -45,20 +61,24 @@ def estimate(
     checkpointing: bool = False,
     load_in_4bit: bool = False,
     cluster: Cluster = ALONE,
-    **optim: Any,
+    tokens: int = TOKENS_ON_CPU,
+    offload: bool = False,
+    learners: int = 1,
 ) -> Memory:
-    return estimate_memory(
-        model,
-        place,
-        longest_row,
-        sampling=Sampling(backend=backend, gpu_memory_utilization=share),
-        optim=Optim(**optim),
-        cluster=cluster,
-        gradient_checkpointing=checkpointing,
-        models=models,
-        available=available,
-        load_in_4bit=load_in_4bit,
-    )
+    work = Work(Shape.of(model), place, longest_row, 100, 10, backend, cluster, models, load_in_4bit)
+    return estimate_memory(work, Sizes(tokens, checkpointing, offload, share), Machine(available, 256.0, learners))
+
+
+def activations(model: Any, tokens: int, *, checkpointing: bool) -> float:
+    return activations_of(Shape.of(model), tokens, checkpointing=checkpointing)
+
+
+def output_layer(model: Any, tokens: int, place: Place) -> float:
+    return output_layer_of(Shape.of(model), tokens, place)
+
+
+def gathered(model: Any) -> float:
+    return Shape.of(model).gathered
 
 
 def numbers(model: Any) -> int:
@@ -69,7 +89,8 @@ def test_weights_and_optimizer_are_counted_by_hand() -> None:
     model = make_model(tied=True)
     memory = estimate(model)
     assert memory.always == pytest.approx(PROCESS + (4 + 8) * numbers(model) / GIB)  # weights and two moments
-    assert memory.sampling == pytest.approx(4 * numbers(model) / GIB)  # the sampler's own copy
+    # The sampler's own copy, and of 10 × 100 tokens, in 2 layers, keys and values of one head of 32.
+    assert memory.sampling == pytest.approx((4 * numbers(model) + 1000 * 2 * 2 * 32 * 4) / GIB)
     update = activations(model, 2048, checkpointing=False) + output_layer(model, 2048, CPU)
     assert memory.learning == pytest.approx((4 * numbers(model) + update) / GIB)
     assert memory.available == 64
@@ -79,7 +100,7 @@ def test_weights_and_optimizer_are_counted_by_hand() -> None:
 def test_an_update_is_as_large_as_its_micro_batch_or_a_row_that_is_longer(tokens: int, longest_row: int) -> None:
     model, size = make_model(tied=True), max(tokens, longest_row)
     update = activations(model, size, checkpointing=False) + output_layer(model, size, CPU)
-    memory = estimate(model, longest_row=longest_row, tokens_per_microbatch=tokens)
+    memory = estimate(model, longest_row=longest_row, tokens=tokens)
     assert memory.learning == pytest.approx((4 * numbers(model) + update) / GIB)
 
 
@@ -115,7 +136,7 @@ def test_vllm_on_a_cpu_has_its_cache_beside_the_learner() -> None:
 @given(st.integers(1, 10**5), st.integers(1, 10**5))
 def test_a_larger_micro_batch_never_needs_less_memory(one: int, other: int) -> None:
     model = make_model(tied=True)
-    few, many = (estimate(model, tokens_per_microbatch=tokens).learning for tokens in sorted((one, other)))
+    few, many = (estimate(model, tokens=tokens).learning for tokens in sorted((one, other)))
     assert few <= many
 
 
@@ -157,7 +178,7 @@ def test_two_ranks_on_gpus_hold_half_each_and_samplers_apart_take_nothing_there(
     memory = estimate(model, place, backend="vllm", available=24.0, models=2, cluster=sharing)
     # float32 shards with two moments, and a reference in half the width
     assert memory.always == pytest.approx((4 + 8 + 2) * numbers(model) / 2 / GIB)
-    tokens = Optim().tokens_at_a_time("cuda")
+    tokens = TOKENS_ON_CPU
     update = activations(model, tokens, checkpointing=False) + output_layer(model, tokens, place) + gathered(model)
     assert memory.learning == pytest.approx((4 * numbers(model) / 2 + update) / GIB)
     assert memory.sampling == pytest.approx(0.45 * 24)
@@ -180,8 +201,38 @@ def test_on_processors_all_ranks_and_samplers_lie_side_by_side() -> None:
 def test_an_adapter_on_ranks_has_float32_shards_beside_frozen_ones_of_the_models_width() -> None:
     model = with_adapter(make_model(tied=True).to(torch.bfloat16), 4)
     adapter = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    memory = estimate(model, cluster=Cluster(learners=1, samplers=1, colocate=False))
-    assert memory.always == pytest.approx(PROCESS + 2 * ACTOR + (2 * (numbers(model) - adapter) + 12 * adapter) / GIB)
+    memory = estimate(model, cluster=Cluster(learners=2, samplers=1, colocate=False))
+    assert memory.always == pytest.approx(PROCESS + 3 * ACTOR + (2 * (numbers(model) - adapter) + 12 * adapter) / GIB)
+
+
+@pytest.mark.parametrize("place", [CPU, Place("cuda", "bfloat16")])
+def test_a_lone_learner_on_a_cluster_has_the_whole_model_as_one_without_a_cluster(place: Place) -> None:
+    model = make_model(tied=True).to(torch.bfloat16)
+    apart = Cluster(learners=1, samplers=1, colocate=False)
+    alone, lone = (estimate(model, place, backend="vllm", cluster=cluster) for cluster in (ALONE, apart))
+    actors = 2 * ACTOR if place == CPU else 0.0
+    assert (lone.always, lone.learning) == (pytest.approx(alone.always + actors), alone.learning)
+
+
+def test_an_offloaded_optimizer_is_on_the_host_by_hand() -> None:
+    model, place = make_model(tied=True).to(torch.bfloat16), Place("cuda", "bfloat16")
+    n = numbers(model)
+    alone = estimate(model, place, backend="vllm", offload=True)
+    assert alone.host == pytest.approx(PROCESS + (OPTIMIZER + 2) * n / GIB)  # and the model, when it is saved
+    assert estimate(model, place, backend="vllm").host == 0
+    # Two of four learners are on this host, each with a quarter of masters, moments, gradients and of the reference.
+    four = Cluster(learners=4, samplers=4, colocate=True)
+    shared = estimate(model, place, backend="vllm", offload=True, cluster=four, models=2, learners=2)
+    assert shared.host == pytest.approx(PROCESS + 2 * ACTOR + ((OPTIMIZER + 2) * n / 2 + 2 * n) / GIB)
+
+
+def test_a_checkpoint_has_moments_and_what_rounding_takes_from_the_weights() -> None:
+    whole, half = make_model(tied=True), make_model(tied=True).to(torch.bfloat16)
+    n = numbers(whole)
+    assert (model_size(Shape.of(whole)) * GIB, checkpoint_size(Shape.of(whole)) * GIB) == (4 * n, 12 * n)
+    assert (model_size(Shape.of(half)) * GIB, checkpoint_size(Shape.of(half)) * GIB) == (2 * n, 14 * n)
+    adapted = Shape.of(with_adapter(half, 4))
+    assert checkpoint_size(adapted) * GIB == pytest.approx(14 * adapted.learned)
 
 
 def test_activations_are_counted_by_hand() -> None:
@@ -257,3 +308,5 @@ def test_an_estimate_of_memory_is_said_in_words() -> None:
     assert str(Memory(1, 2, 3, available=8, by_turns=False)) == (
         "at most about 6.0 GiB of 8.0 on the machine: 1.0 always, 2.0 for the longest batch and 3.0 to sample"
     )
+    offloaded = Memory(1, 2, 3, available=8, by_turns=True, host=28, host_available=32)
+    assert str(offloaded).endswith("2.0 for the longest batch or 3.0 to sample; 28.0 of 32.0 on the host")

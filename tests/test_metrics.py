@@ -5,12 +5,21 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from grpo.algorithm import JudgedGroup, StepResult
 from grpo.engine import Update
-from grpo.metrics import Stopwatch, completion_shares, entropy, reward_statistics, sample_rows, step_row
+from grpo.metrics import (
+    Stopwatch,
+    completion_shares,
+    entropy,
+    gpu_memory,
+    reward_statistics,
+    sample_rows,
+    step_row,
+)
 from grpo.mismatch import EDGES
 from grpo.types import Completion, Group, Problem, Prompt, ScoredGroup
 from rewards import Score
@@ -158,7 +167,37 @@ def test_a_row_of_metrics_holds_plain_values_only():
 
 
 def test_peak_memory_is_that_of_a_process_with_torch_in_it():
-    assert 0.05 < step_row(1, result_of(), reward_names=["math"])["memory/peak_gib"] < 1024
+    row = Stopwatch().memory()
+    assert 0.05 < row.pop("memory/peak_gib") < 1024
+    assert not row
+
+
+def test_memory_of_a_gpu_is_what_is_taken_when_a_phase_ends_and_begins_anew_with_every_step(monkeypatch):
+    taken = iter([9.0, 11.0, 70.0, 12.0, 8.0])
+    monkeypatch.setattr("grpo.metrics.gpu_memory", lambda: next(taken))
+    watch = Stopwatch()
+    for phase in ("sample", "sample", "update", "sync"):  # two rounds of sampling
+        with watch(phase):
+            pass
+    assert watch.memory() == {
+        "memory/sample_gib": 11.0,
+        "memory/update_gib": 70.0,
+        "memory/sync_gib": 12.0,
+        "memory/peak_gib": 70.0,
+    }
+    watch.restart()
+    with watch("sample"):
+        pass
+    assert watch.memory()["memory/peak_gib"] == 8.0
+
+
+def test_a_process_that_uses_no_gpu_is_not_made_to_by_asking(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: pytest.fail("asked"))
+    assert gpu_memory() is None
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (60 * 2**30, 80 * 2**30))
+    assert gpu_memory() == 20
 
 
 def test_every_completion_has_a_row_with_its_reason():

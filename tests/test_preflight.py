@@ -6,17 +6,20 @@ import pytest
 
 from grpo.config import Reward, Run
 from grpo.errors import ConfigError
+from grpo.memory import Memory, Sizes
 from grpo.preflight import (
     GOLDS,
     Finding,
-    Memory,
+    check_disk,
     check_groups,
     check_memory,
     check_rejected_golds,
     settle,
 )
+from grpo.sizes import Choice
 from grpo.types import Completion, Group, Problem, Prompt, ScoredGroup
 from rewards import Declaration, Score
+from tests.sizes import settings, shape_of_qwen
 
 
 def problem(number: int, answer: str = "4") -> Problem:
@@ -151,16 +154,48 @@ def test_what_is_certain_is_refused_after_the_rest_was_said_unless_the_settings_
     assert said == ["maybe", "for sure", "maybe"]
 
 
+def chosen(memory: Memory, lack: str, *, certain: bool = False, leanest: bool = False) -> Choice:
+    return Choice(Sizes(2048, leanest, leanest, 0.5), memory, (), lack, certain)
+
+
 def test_memory_that_suffices_is_no_finding():
-    assert check_memory(Memory(1, 2, 1, available=4, by_turns=True)) == []
+    assert check_memory(chosen(Memory(1, 2, 1, available=4, by_turns=True), "")) == []
 
 
-def test_a_batch_that_may_be_too_large_is_reported_and_a_model_that_is_too_large_is_certain():
-    [may] = check_memory(Memory(1, 7, 5, available=4, by_turns=True))
-    [certain] = check_memory(Memory(6, 1, 1, available=4, by_turns=True))
-    assert (may.certain, certain.certain) == (False, True)
+def test_what_does_not_fit_is_said_with_what_would_help():
+    memory = Memory(1, 7, 5, available=4, by_turns=True)
+    [may] = check_memory(chosen(memory, f"the run may need {memory}"))
     assert "8.0 GiB of 4.0 on the GPU" in may.text
     assert "lower optim.tokens_per_microbatch" in may.text
     assert may.text.endswith("or raise cluster.learners")
-    [on_processors] = check_memory(Memory(1, 7, 5, available=4, by_turns=False))
+    [leanest] = check_memory(chosen(memory, "too much", certain=True, leanest=True))
+    assert (may.certain, leanest.certain) == (False, True)
+    assert leanest.text.startswith("too much; take a smaller model, an adapter (model.lora_rank = 32)")
+    [on_processors] = check_memory(chosen(Memory(1, 7, 5, available=4, by_turns=False), "too much"))
     assert "cluster" not in on_processors.text
+
+
+@pytest.fixture
+def on_a_disk_of(monkeypatch, tmp_path):
+    """What is said of a run of 1.5B, checkpoints of 20.1 GiB, with so many GiB free."""
+
+    def findings(free: float, **run: object) -> list[Finding]:
+        monkeypatch.setattr("grpo.preflight.free_space", lambda folder: free)
+        config = settings(run=run, eval={"source": run.pop("held_out", None)})
+        return check_disk(shape_of_qwen(1.5, 0), config, tmp_path / "checkpoints")
+
+    return findings
+
+
+def test_a_disk_that_holds_the_checkpoints_is_no_finding(on_a_disk_of):
+    assert on_a_disk_of(41.0) == []  # two, of which a new one is whole before the older one goes
+    assert on_a_disk_of(21.0, steps=50) == []  # the only one
+
+
+def test_a_disk_that_will_be_full_is_reported_with_what_is_needed_and_one_without_room_for_any_is_refused(on_a_disk_of):
+    [later] = on_a_disk_of(41.0, held_out="test.jsonl")
+    assert "needs 46.0 GiB for 2 checkpoints of 20.1 and the best model of 2.9, twice while" in later.text
+    assert "and the disk has 41.0; make room, lower run.keep = 2, or choose another disk with --out" in later.text
+    assert not later.certain
+    assert [finding.certain for finding in on_a_disk_of(20.0)] == [True]
+    assert "for 4 checkpoints" in on_a_disk_of(41.0, keep=4)[0].text

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from grpo.config import Data
 from grpo.config_file import load_config, recipes
 from grpo.problems.columns import to_problems
+from grpo.sizes import choose
+from tests.sizes import card, resolved_on_a_gpu, work_on
 
 ON_24_GB = ("gsm8k", "math", "r1-zero")
 
@@ -55,10 +59,14 @@ def test_the_model_reads_the_problem_and_how_to_answer(name):
 
 
 @pytest.mark.parametrize("name", ON_24_GB)
-def test_the_optimizer_of_a_recipe_for_24_gb_is_on_the_host(name):
-    config = load_config(name)
-    assert config.optim.offload  # 18.5 GB of float32 weights and moments
-    assert config.model.gradient_checkpointing
+def test_a_recipe_for_gpus_fits_24_gb_and_has_the_optimizer_on_the_gpu_where_there_is_room(name):
+    config = resolved_on_a_gpu(load_config(name))
+    work = replace(work_on(1.5, 0), completions=256, longest_row=512 + config.sampling.max_tokens)
+    work = replace(work, context=work.longest_row)
+    small, large = (choose(config, work, card(size, host=30.0)) for size in (24, 80))
+    assert not small.lack and not large.lack
+    assert small.sizes.offload and not large.sizes.offload
+    assert large.sizes.tokens >= 4 * small.sizes.tokens
 
 
 def test_r1_zero_starts_from_a_base_model_and_ends_with_the_answer():

@@ -17,6 +17,7 @@ from grpo.assemble import ModelFiles, open_model
 from grpo.config import Config
 from grpo.errors import ConfigError, DataError, LearningError
 from grpo.learning.loading import load_model
+from grpo.memory import Machine
 from grpo.sft import (
     Example,
     batch_of,
@@ -50,7 +51,7 @@ def tuned(config: Config, model: Path, target: Path, **options: Any) -> ModelFil
     """`model`, fine-tuned as `config` says; `options` replace what fine_tune is given."""
     files = open_model(str(model))
     given = {"policy": None, "seed": 0, "shown": lambda step, loss: None, **options}
-    given["policy"] = given["policy"] or open_learner(config, files)
+    given["policy"] = given["policy"] or open_learner(config, files, loaded(config, files))
     return fine_tune(config.sft, loaded(config, files), files=files, target=target, **given)
 
 
@@ -156,7 +157,21 @@ def test_a_model_learns_what_it_is_shown_and_opens_elsewhere(examples, tiny_mode
 
 def test_a_model_is_shown_examples_at_temperature_one_whatever_it_will_be_sampled_with(examples, tiny_model):
     settings = config(examples, tiny_model).with_changes(sampling={"temperature": 0.6})
-    assert open_learner(settings, open_model(str(tiny_model))).temperature == 1.0
+    files = open_model(str(tiny_model))
+    assert open_learner(settings, files, loaded(settings, files)).temperature == 1.0
+
+
+def test_fine_tuning_settles_sizes_of_its_own_and_refuses_what_cannot_fit(examples, tiny_model, monkeypatch):
+    settings, files = config(examples, tiny_model), open_model(str(tiny_model))
+    shown = loaded(settings, files)
+    without = open_learner(settings, files, shown)
+    monkeypatch.setattr("grpo.sft.this_machine", lambda place, learners: Machine(2.01))
+    assert (without.checkpointing, open_learner(settings, files, shown).checkpointing) == (False, True)
+    monkeypatch.setattr("grpo.sft.this_machine", lambda place, learners: Machine(1.0))
+    with pytest.raises(
+        ConfigError, match=r"^sft: the run may need at most about .* GiB of 1\.0 on the machine: .*; take a"
+    ):
+        open_learner(settings, files, shown)
 
 
 def test_the_same_seed_gives_the_same_model_and_another_seed_another(examples, tiny_model, tmp_path):

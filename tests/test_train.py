@@ -21,9 +21,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM
 
+from grpo import sizes
 from grpo.config import Config
+from grpo.config_file import load_config
 from grpo.errors import CheckpointError, ConfigError, Interrupted, LearningError, RewardError, SamplerError
 from grpo.interrupt import StopRequest
+from grpo.memory import Machine, Sizes, Work, estimate_memory
 from grpo.run import checkpoints
 from grpo.train import train
 from tests import engines, runs
@@ -253,6 +256,39 @@ def test_a_run_folder_says_what_auto_came_to(whole: tuple[Config, Path]) -> None
     assert 'dtype = "float32"' in text
     assert "tokens_per_microbatch = 2048" in text
     assert '"auto"' not in text.replace('address = "auto"', "")  # where to look, which is asked anew
+
+
+def test_a_run_that_goes_on_where_its_sizes_do_not_fit_settles_others_and_says_so(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[Work] = []
+
+    def choose(config: Config, work: Work, machine: Machine) -> sizes.Choice:
+        seen.append(work)
+        return chosen(config, work, machine)
+
+    chosen = sizes.choose
+    monkeypatch.setattr(sizes, "choose", choose)
+    train(config.with_changes(run={"steps": 1}), tmp_path / "run")
+    assert load_config(str(tmp_path / "run" / "config.toml")).model.gradient_checkpointing is False
+    without, with_it = (
+        estimate_memory(seen[0], Sizes(2048, on, False, 0.45), Machine(64.0)).total for on in (False, True)
+    )
+    monkeypatch.setattr("grpo.opening.this_machine", lambda place, learners: Machine((without + with_it) / 2))
+    train(config.with_changes(run={"steps": 2}), tmp_path / "run", resume=True)
+    said = capsys.readouterr().out
+    assert "warning: sizes: those that the run was begun with do not fit here (the run may need" in said
+    assert "with gradient checkpointing: " in said and "without checkpointing it would be" in said
+    assert load_config(str(tmp_path / "run" / "config.toml")).model.gradient_checkpointing is True
+
+
+def test_a_disk_without_room_for_a_checkpoint_is_refused_before_anything_is_sampled(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("grpo.preflight.free_space", lambda folder: 1e-4)
+    with pytest.raises(ConfigError, match=r"^preflight: .*/run/checkpoints needs .* GiB for 2 checkpoints of 0"):
+        train(config.with_changes(run={"preflight": "refuse"}), tmp_path / "run")
+    assert not (tmp_path / "run" / "samples.jsonl").exists()
 
 
 def test_resume_with_other_mathematics_is_refused(whole: tuple[Config, Path]) -> None:

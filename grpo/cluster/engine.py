@@ -28,6 +28,7 @@ from grpo.engine import Update, Whose
 from grpo.engine.local import OPTIMIZER
 from grpo.errors import LearnerLost, SamplerError
 from grpo.learning.batch import Batch, Loss, Sequences
+from grpo.learning.rehearsal import Seen, Worst
 from grpo.sampling import Continuations, Way
 from grpo.sampling.canary import Canary
 from grpo.types import Group, Prompt, SamplingParams
@@ -67,6 +68,7 @@ class RayEngine:
         by_turns: bool,
         tensor_parallel: int,
         tolerance: float,
+        worst: Worst | None = None,
     ) -> None:
         self.learners, self.samplers, self.tokenizer = learners, samplers, tokenizer
         self._way, self._by_turns, self._tolerance = way, by_turns, tolerance
@@ -83,6 +85,8 @@ class RayEngine:
         self._policy_scores: dict[Continuations, list[list[float]]] = {}
         self._restarts = 0
         self._since, self._before = time.monotonic(), (0.0, 0.0, 0, 0)
+        self.seen: Seen | None = None
+        self._worst = worst
         samplers.admit = self._admit
 
     def open(self, step: int, checkpoint: Path | None) -> None:
@@ -97,8 +101,15 @@ class RayEngine:
         self.remarks: tuple[str, ...] = (
             (f"computes each prompt once per completion, because {reason}",) if reason else ()
         )
+        self._rehearse()
         self._hand_over(self.samplers.opened(), step)
         self._step = step
+
+    def _rehearse(self) -> None:
+        """All learners at once, while the samplers that share their devices sleep."""
+        if self._worst is not None:
+            with self._learning():
+                self.seen = self.learners.ask("rehearse", self._worst)
 
     def _open_learners(self, checkpoint: Path | None) -> None:
         """A rank that dies on the way does not end a run that has not begun."""
@@ -167,6 +178,7 @@ class RayEngine:
         with self._lock:
             self._connected, self._restarts = [], self._restarts + 1
             self.learners.open(checkpoint and checkpoint.resolve())
+            self._rehearse()
             self._hand_over(self._some_opened(), step)
             self._step, self._ahead = step, False
 

@@ -16,6 +16,7 @@ from grpo.cluster.place import Division, divide
 from grpo.cluster.runtime import connected, seats
 from grpo.cluster.samplers import MakeSampler, Samplers
 from grpo.config import Cluster
+from grpo.learning.rehearsal import Worst
 from grpo.sampling import Way
 
 
@@ -31,6 +32,7 @@ def open_cluster(
     folder: Path,
     step: int,
     checkpoint: Path | None,
+    worst: Worst | None = None,
 ) -> RayEngine:
     """Raises `ConfigError` or `ClusterError` for what is not there, before a model is opened anywhere."""
     with ExitStack() as undo:
@@ -62,6 +64,7 @@ def open_cluster(
             by_turns=division.colocate,
             tensor_parallel=division.tensor_parallel,
             tolerance=tolerance,
+            worst=worst,
         )
         engine.open(step, checkpoint)
         engine.keep(undo.pop_all())

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from grpo.learning.batch import Batch, Loss, Sequences
 from grpo.learning.policy import Policy
+from grpo.learning.rehearsal import Seen
 from grpo.types import Group, Prompt, SamplingParams
 
 Whose = Literal["policy", "reference"]  # log-probabilities; the reference is what the run starts from
@@ -63,6 +64,7 @@ class Engine(Rollouts, Protocol):
     """
 
     remarks: tuple[str, ...]  # what a user should know of how it computes, each a clause
+    seen: Seen | None  # of the largest micro-batch, where it was rehearsed
 
     def logprobs(self, sequences: Sequences, of: Whose = "policy") -> Tensor:
         """log π of each token: float32 [B, T] on the CPU, 0 in the padding."""

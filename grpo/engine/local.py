@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from grpo.engine import Frozen, Models, Update, Whose
 from grpo.learning.batch import Batch, Loss, Sequences
+from grpo.learning.rehearsal import Seen, Worst
 from grpo.sampling import Sampler
 from grpo.sampling.canary import Canary
 from grpo.types import Group, Prompt, SamplingParams
@@ -45,6 +46,12 @@ class LocalEngine:
         self._canary = Canary(sampler, policy.score, tolerance)
         self._sampled: dict[int, Group] = {}  # in the last call; the canary scores some of their tokens
         self._asleep = False
+        self.seen: Seen | None = None
+
+    def rehearse(self, worst: Worst) -> None:
+        """To be called before the weights are first loaded: the sampler sleeps, as it does while the policy learns."""
+        self._sleep()
+        self.seen = self.policy.rehearse(worst)
 
     def sample(self, prompts: Sequence[Prompt], n: int, params: SamplingParams) -> Iterator[tuple[int, Group]]:
         self._sampled = {}

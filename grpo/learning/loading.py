@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -51,7 +54,30 @@ def choose_device(settings: Model) -> str:
         raise ConfigError('model.device = "cuda": PyTorch sees no CUDA device here; use "cpu", or check nvidia-smi')
     if settings.device != "auto":
         return settings.device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    if unseen := unseen_gpu():
+        raise ConfigError(f'model.device = "auto": {unseen}, or set model.device = "cpu" to go on without it')
+    return "cpu"
+
+
+def unseen_gpu() -> str:
+    """Why PyTorch sees no GPU though the driver does, and what to do; "" where there is none or it is hidden."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1") or shutil.which("nvidia-smi") is None:
+        return ""
+    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        asked = subprocess.run(query, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):  # no driver, or one that hangs
+        return ""
+    if asked.returncode or not asked.stdout.strip():
+        return ""
+    name, _, driver = asked.stdout.splitlines()[0].partition(", ")
+    seen = f"nvidia-smi sees {name} with driver {driver}, and PyTorch {torch.__version__} sees no CUDA device"
+    if torch.version.cuda is None:
+        return f"{seen}, because it is a build for CPUs; install a build for CUDA"
+    newer = f"its CUDA {torch.version.cuda} may need a newer driver"
+    return f"{seen}; {newer}: update it, or install a build for an older CUDA"
 
 
 def choose_dtype(settings: Model, device: str) -> str:

@@ -56,7 +56,7 @@ class AdamW:
         for name, weight in self.weights.items():
             if weight.dtype != torch.float32:
                 weight.register_post_accumulate_grad_hook(partial(self._add_up, name))
-        self.kept: Masters = Offloaded(self.weights) if settings.offload else Resident(self.weights)
+        self.kept: Masters = Offloaded(self.weights) if settings.on_host else Resident(self.weights)
         saved = saved_as or {name: weight.dtype for name, weight in self.weights.items()}
         self.rounded = {name for name in self.weights if saved[name] != torch.float32}
         self.max_grad_norm = settings.max_grad_norm

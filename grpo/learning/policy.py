@@ -16,11 +16,12 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from grpo.config import Optim
-from grpo.errors import LearningError
+from grpo.errors import OutOfMemory
 from grpo.learning import lora, tensor_files
 from grpo.learning.batch import Batch, Loss, Sequences, Terms
 from grpo.learning.loading import write_model
 from grpo.learning.optimizer import AdamW
+from grpo.learning.rehearsal import Seen, Worst, largest, mean_logprob, measured
 from grpo.learning.shares import Alone, Ranks, Share, Totals, no_loss, share
 from grpo.products import fast_products
 
@@ -86,13 +87,17 @@ class Policy(LanguageModel):
         gradient_checkpointing: bool,
         ranks: Ranks | None = None,
     ) -> None:
-        device = ranks.computation.device if ranks else next(model.parameters()).device
-        tokens = optim.tokens_at_a_time(device.type)
-        super().__init__(model, temperature=temperature, tokens_per_microbatch=tokens, ranks=ranks)
+        super().__init__(model, temperature=temperature, tokens_per_microbatch=optim.tokens, ranks=ranks)
         self.optimizer = AdamW(model, optim, self.ranks.dtypes)
+        self.offload = optim.on_host
+        self.checkpointing = False
         if gradient_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
-            model.train()  # transformers checkpoints in training mode only; dropout is off
+            self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        self.checkpointing = True
+        self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        self.model.train()  # transformers checkpoints in training mode only; dropout is off
 
     def forward_backward(self, batch: Batch, loss: Loss) -> dict[str, float]:
         """Adds the gradient of `loss`, micro-batch by micro-batch; returns its "loss", sums and peaks.
@@ -120,12 +125,56 @@ class Policy(LanguageModel):
             terms.loss.backward()
         except torch.OutOfMemoryError:
             lengths = rows.sequences.lengths
-            raise LearningError(
-                f"out of memory with {len(lengths)} rows of up to {max(lengths)} new tokens at a time; lower "
-                f"optim.tokens_per_microbatch = {self.tokens_per_microbatch}, or set "
-                "model.gradient_checkpointing = true"
-            ) from None
+            what = f"out of memory with {len(lengths)} rows of up to {max(lengths)} new tokens at a time"
+            raise OutOfMemory(f"{what}; {self._advice()}") from None
         return terms, computed, padding
+
+    def _advice(self) -> str:
+        switches = {"model.gradient_checkpointing": self.checkpointing, "optim.offload": self.offload}
+        off = [f"set {name} = true" for name, on in switches.items() if not on]
+        return ", or ".join([f"lower optim.tokens_per_microbatch = {self.tokens_per_microbatch}", *off])
+
+    def rehearse(self, worst: Worst) -> Seen:
+        """Once forward and backward through the largest micro-batch, whose gradient is thrown away.
+
+        What may give way does where it does not fit.  Not with several ranks: one that runs out of memory leaves the
+        others waiting for it.  Raises `OutOfMemory`.
+        """
+        try:
+            self.optimizer.state()  # with the moments, which else come with the first step
+        except torch.OutOfMemoryError:
+            raise OutOfMemory("out of memory with the optimizer's moments; set optim.offload = true") from None
+        while True:
+            try:
+                gib = self._rehearse(worst)
+                break
+            except OutOfMemory:
+                if self.ranks.size > 1 or not self._give_way(worst):
+                    raise
+        gib = self.ranks.add_up_totals(Totals({}, {"gib": gib})).peaks["gib"]
+        return Seen(self.tokens_per_microbatch, self.checkpointing, gib)
+
+    def _rehearse(self, worst: Worst) -> float:
+        vocabulary = self.model.config.get_text_config().vocab_size
+        batch = largest(worst, self.tokens_per_microbatch, vocabulary=vocabulary, groups=self.ranks.size)
+        try:
+            with measured(self.device) as gauge:
+                self.forward_backward(batch, mean_logprob)
+        finally:
+            self.optimizer.take_gradients()
+            self.release_memory()
+        return gauge.gib
+
+    def _give_way(self, worst: Worst) -> bool:
+        """Whether less will be tried.  Below the longest row, which goes alone, fewer tokens are no less."""
+        fewer = max(worst.least_tokens, self.tokens_per_microbatch // 2)
+        if self.tokens_per_microbatch > max(fewer, worst.row):
+            self.tokens_per_microbatch = fewer
+        elif worst.may_checkpoint and not self.checkpointing:
+            self._checkpoint()
+        else:
+            return False
+        return True
 
     def gradients(self, batch: Batch, loss: Loss) -> dict[str, Tensor]:
         """The gradient of `loss` by weight, in float32 on the CPU, moving nothing.  Call it between updates."""

@@ -51,7 +51,7 @@ def open_sharded(
     model = on_meta(name, revision, dtype=dtype)
     if prepare is not None:
         prepare(model)
-    ranks = Shards(model, device, offload=optim.offload)
+    ranks = Shards(model, device, offload=optim.on_host)
     fill(ranks, model, name, revision, dtype=dtype)
     # Offloaded shards are on the host themselves, and so are their gradients and the step.
     optim = optim.model_copy(update={"offload": False})
@@ -63,10 +63,9 @@ def open_sharded_frozen(
 ) -> LanguageModel:
     """A model that does not learn: the reference of a KL penalty."""
     model = on_meta(name, revision, dtype=dtype).requires_grad_(False)
-    ranks = Shards(model, device, offload=optim.offload)
+    ranks = Shards(model, device, offload=optim.on_host)
     fill(ranks, model, name, revision, dtype=dtype)
-    tokens = optim.tokens_at_a_time(ranks.device.type)
-    return LanguageModel(model, temperature=temperature, tokens_per_microbatch=tokens, ranks=ranks)
+    return LanguageModel(model, temperature=temperature, tokens_per_microbatch=optim.tokens, ranks=ranks)
 
 
 class _Root(nn.Module):

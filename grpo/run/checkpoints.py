@@ -43,7 +43,8 @@ class Progress:
 
 
 def save(folder: Path, progress: Progress, write_model: Writer, *, keep: int) -> Path:
-    """Write `folder/step-N` and delete the oldest beyond `keep`.  Raises `CheckpointError`; then nothing changed.
+    """Write `folder/step-N` and delete the oldest beyond `keep`: after it is whole, or where the disk has no room for
+    another one before, the last one never.  Raises `CheckpointError`; then those that are left are untouched.
 
     `write_model` writes all that is to be resumed: the engine's own part of trainer/ as well.
     """
@@ -55,6 +56,9 @@ def save(folder: Path, progress: Progress, write_model: Writer, *, keep: int) ->
         (target / "trainer" / "manifest.json").write_text(json.dumps(manifest, indent=1))
 
     path = folder / f"step-{progress.step}"
+    older = [old for old in _steps(folder) if old != path]
+    while len(older) >= max(2, keep) and _free(folder) < 1.1 * _size(older[-1]):
+        shutil.rmtree(older.pop(0))
     write_whole(path, write)
     for old in _steps(folder)[:-keep]:
         shutil.rmtree(old)
@@ -144,6 +148,20 @@ def write_whole(path: Path, write: Writer) -> None:
             f"Earlier checkpoints are untouched: make room and go on with --resume"
         ) from None
     shutil.rmtree(previous, ignore_errors=True)
+
+
+def free_space(folder: Path) -> float:
+    """GiB that checkpoints in `folder`, which may not be there yet, can take: free, or taken by them already."""
+    return (_free(folder) + _size(folder)) / 2**30
+
+
+def _free(folder: Path) -> int:
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    return shutil.disk_usage(there).free
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _flush(path: Path) -> None:

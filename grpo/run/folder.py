@@ -118,6 +118,10 @@ class RunFolder:
         except (OSError, ValueError, LookupError, TypeError):  # none, or a damaged one, of which `resume` speaks
             return None
 
+    def write_config(self, config_toml: str) -> None:
+        """In place of what was known of the settings when the folder was opened."""
+        _replace(self.config, [config_toml.encode()])
+
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Add one row, which has `step`: the number of finished steps."""
         _append(self.metrics, [row])

@@ -83,10 +83,10 @@ class VllmSampler:
             "use_tqdm_on_load": False,
         }
         if self._cuda:
-            arguments |= {"gpu_memory_utilization": settings.gpu_memory_utilization, "enable_sleep_mode": True}
+            arguments |= {"gpu_memory_utilization": settings.share, "enable_sleep_mode": True}
         else:
             arguments |= {
-                "kv_cache_memory_bytes": int(settings.gpu_memory_utilization * CPU_MEMORY),
+                "kv_cache_memory_bytes": int(settings.share * CPU_MEMORY),
                 "enforce_eager": True,
             }
             arguments |= {"max_num_seqs": 512}  # 12,500 tokens/s instead of 8,300 with its own 256 (4 layers × 128)

@@ -33,7 +33,7 @@ ACTIVATIONS = 20e9  # bytes of MEMORY that a learner keeps free for them: assump
 SAMPLER_MEMORY = 0.85  # share of MEMORY for weights and keys and values of a sampler: assumption
 GATHER = 300e9  # bytes/s at which every rank gets a whole layer of all ranks, in a node or across: assumption
 HOP = 3e-6  # seconds per rank in a ring, of each collective: assumption
-TOKENS = 16_384  # of a micro-batch on CUDA: this project's default (optim.tokens_per_microbatch)
+TOKENS = 16_384  # of a micro-batch on CUDA: the most that optim.tokens_per_microbatch takes by itself
 UPDATE_OVERHEAD = 0.3  # seconds per update for the norm, the optimizer and the metrics of all ranks: assumption
 # bytes/s to any number of samplers.  verl's verl/checkpoint_engine/README.md: Qwen3-30B-A3B in 7 s from 2 trainers to
 # 30 receivers by NCCL on four nodes of 8 H100 with 400 Gb/s each.
