@@ -35,6 +35,7 @@ from grpo.sampling import Continuations, Dtype, Way
 from grpo.sampling.guest import generators_unchanged, host_unchanged, quiet_unless_it_fails
 from grpo.sampling.tokens import Vocabulary, not_numbers
 from grpo.sampling.turn import Turns
+from grpo.sampling.vllm_classes import classes_shared
 from grpo.types import Completion, Group, Prompt, SamplingParams, Span
 
 CPU_MEMORY = 8 * 2**30  # bytes that sampling.gpu_memory_utilization is a share of on CPUs
@@ -95,7 +96,7 @@ class VllmSampler:
 
     def _start(self, arguments: dict[str, Any]) -> tuple[str, Any]:
         self.name = "vllm"  # until its version is known
-        with self._border("could not start"), host_unchanged(), quiet_unless_it_fails():
+        with self._border("could not start"), host_unchanged(), quiet_unless_it_fails(), classes_shared():
             import vllm
             from vllm.engine.arg_utils import EngineArgs
             from vllm.usage.usage_lib import UsageContext
