@@ -10,7 +10,7 @@ it does not the switch stays off.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import _GeneratorContextManager, contextmanager
+from contextlib import AbstractContextManager, _GeneratorContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -41,11 +41,13 @@ def onednn_is_exact() -> bool:
     return bool((found - exact).norm() <= 1e-5 * exact.norm())
 
 
-@contextmanager
-def fast_products() -> Iterator[None]:
-    """Float32 products go through oneDNN."""
-    with _set_to("bf16" if onednn_is_exact() else _switch.fp32_precision):
-        yield
+def fast_products(device: torch.device) -> AbstractContextManager[None]:
+    """Float32 products on CPUs go through oneDNN.
+
+    On other devices nothing is touched: while the switch is on, `torch.get_float32_matmul_precision()` raises, which
+    `torch.compile` and cuBLAS's users ask.
+    """
+    return _set_to("bf16") if device.type == "cpu" and onednn_is_exact() else nullcontext()
 
 
 def plain_products() -> _GeneratorContextManager[None]:

@@ -9,6 +9,9 @@ First each side tries its settings, one update after one to warm up; of those wi
 leanest.  Then both take turns, each with the GPU to itself, because clocks move: read the ratios.  Where TRL cannot be
 imported the other side is the textbook's update, which is TRL's without its tricks: every completion with a prompt of
 its own, and the logits of all its tokens at once.  `--device cpu --size tiny` shows that the script works, no more.
+`--variants` measures instead what compiled or Liger's layers and an offloaded optimizer make of our side.
+
+Where our side falls back on rows by themselves nothing is measured: that would be a benchmark of something else.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ from scripts.benchmark.gpu import (
     Setting,
     Side,
     Size,
+    SlowPath,
     Theirs,
     Work,
     make_work,
@@ -48,6 +52,7 @@ from scripts.benchmark.gpu import (
     textbook,
     trl_loss,
 )
+from scripts.benchmark.variants import compare
 
 ROOT = Path(__file__).resolve().parents[1]
 SEARCH_SECONDS = 120  # for the settings of one side; those not reached by then are named
@@ -81,21 +86,30 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="One update of a 1.5 B model on one GPU, ours beside TRL's.")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--size", choices=tuple(SIZES), default="1.5b")
+    parser.add_argument("--variants", action="store_true", help="our side with other layers, and offloaded, instead")
     parser.add_argument("--json", type=Path, help="also write everything that was measured into this file")
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
         return refuse(
             "PyTorch sees no CUDA device here; check nvidia-smi, or try the script with --device cpu --size tiny"
         )
+    try:
+        return run(torch.device(options.device), SIZES[options.size], options)
+    except SlowPath as error:
+        return refuse(f"{error}; nothing was measured")
+
+
+def run(device: torch.device, size: Size, options: argparse.Namespace) -> int:
     started = time.monotonic()
-    device, size = torch.device(options.device), SIZES[options.size]
     head = header(device)
     print("\n".join(f"{name}: {value}" for name, value in head.items()))
     rate = matrix_rate(size, device)
     print(
         f"matrix product: {rate / 1e12:.4g} TFLOP/s, the best of sides {', '.join(map(str, size.matrices))}", flush=True
     )
-
+    if options.variants:
+        compare(size, device, measured)
+        return 0
     equal, ragged = make_work(size, size.new), make_work(size, size.new // 4)
     makes, settings = the_sides(size, device)
     trials = {name: search(name, makes[name], settings[name], equal, device) for name in makes}

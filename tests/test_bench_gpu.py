@@ -7,13 +7,16 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from grpo.errors import LearningError
+from grpo.learning import attention
 from scripts import bench_gpu
 from scripts.bench_gpu import Sample, Trial
+from scripts.benchmark import variants
 from scripts.benchmark.gpu import SIZES, Ours, Setting, Side, Theirs, Work, make_model, make_work, operations, textbook
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,7 +26,7 @@ TINY = SIZES["tiny"]
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "scripts/bench_gpu.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False)
 
 
 def test_operations_of_an_update_are_those_counted_by_hand() -> None:
@@ -124,6 +127,36 @@ def test_the_tiny_size_runs_on_the_cpu_and_prints_every_row(tmp_path: Path) -> N
     assert found["matrix_rate"] > 1e6
     assert [len(trials) for trials in found["trials"].values()] == [4, 4]
     assert [len(side) for sides in found["rounds"].values() for side in sides.values()] == [bench_gpu.ROUNDS] * 4
+
+
+def test_rows_by_themselves_are_not_timed_in_place_of_shared_prompts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = attention._Cpu.forward
+    monkeypatch.setattr(attention._Cpu, "forward", lambda *arguments: [part * 2 for part in broken(*arguments)])
+    monkeypatch.setattr(sys, "argv", ["bench_gpu.py", "--device", "cpu", "--size", "tiny"])
+    assert bench_gpu.main() == 2
+    said = capsys.readouterr()
+    assert "ours does not share prompts here: its states" in said.err and "nothing was measured" in said.err
+    assert "seconds |" not in said.out.replace("| seconds | peak GiB |", "")
+
+
+def test_other_layers_and_an_offloaded_optimizer_are_measured_beside_ours(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def louder(model: Any) -> None:
+        for layer in model.model.layers:
+            layer.mlp.register_forward_hook(lambda _, __, output: 1.01 * output)
+
+    found = [variants.Variant("ours"), variants.Variant("other", louder), variants.Variant("offloaded", offload=True)]
+    monkeypatch.setattr(variants, "variants", lambda device: found)
+    monkeypatch.setattr(variants, "ROUNDS", 1)
+    variants.compare(TINY, CPU, bench_gpu.measured)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()[5:]]
+    assert [row[0] for row in rows] == [f"{v.name}{c}" for c in (", checkpointing", "") for v in found]
+    norms, apart = [row[6] for row in rows], [row[7] for row in rows]
+    assert norms[0] == norms[2] == norms[5] != norms[1]
+    assert apart[0] == apart[2] == "0, 0" != apart[1]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

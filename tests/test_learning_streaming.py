@@ -10,7 +10,8 @@ import torch
 from grpo.errors import ModelError
 from grpo.learning.loading import load_model
 from grpo.learning.logprobs import decide
-from grpo.learning.streaming import agree, choose_on_twin, layers_of_every_kind, on_meta
+from grpo.learning.streaming import agree, choose_on_twin, on_meta
+from grpo.learning.trial import layers_of_every_kind
 from tests.test_learning_shared_prompts import NOT_SHARING, SHARING, build
 from tests.tiny import GENERATION_END, save_model
 

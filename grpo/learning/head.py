@@ -113,8 +113,12 @@ def _tiles(
         torch.mm(states_ND, weight_VD[tile].t(), out=products_Nv)
         if bias_V is not None:
             products_Nv += bias_V[tile]
-        if logits is not products or temperature != 1:
-            torch.div(products_Nv, temperature, out=logits_Nv)
+        # As samplers do: the logits of the model's own type, and from there on in float32.  `torch.div` would divide in
+        # the type of its input, whatever it writes into.
+        if logits is not products:
+            logits_Nv.copy_(products_Nv)
+        if temperature != 1:
+            logits_Nv.div_(temperature)
         yield tile, logits_Nv
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from grpo.config import Optim
+from grpo.learning.masters import Masters, Offloaded, Resident
 
 
 def constant(progress: float) -> float:
@@ -28,8 +30,6 @@ def cosine(progress: float) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
-BETAS = (0.9, 0.99)  # the second shorter than the usual 0.999: runs are a few hundred steps
-
 SCHEDULES: Mapping[str, Callable[[float], float]] = {"constant": constant, "linear": linear, "cosine": cosine}
 
 
@@ -42,63 +42,56 @@ def learning_rate(settings: Optim, step: int, steps: int) -> float:
 
 
 class AdamW:
-    """`torch.optim.AdamW` over float32 masters of a model's trainable weights.
+    """AdamW over float32 masters of a model's trainable weights, which live on the weights' device or on the host
+    (`grpo.learning.masters`).
 
     Gradients of lower precision are added up in float32 as soon as the backward pass has made them, so many
-    micro-batches lose nothing to rounding.  With `offload` they cross to the host once per update.
+    micro-batches lose nothing to rounding.  They stay on the device, where their norm is taken and clipped.
     """
 
     def __init__(self, model: nn.Module, settings: Optim, saved_as: Mapping[str, torch.dtype] | None = None) -> None:
         """`saved_as`: in what type a weight is saved with the model, where that is not its own."""
         self.weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         self.sums: dict[str, Tensor] = {}  # float32 gradients of weights in lower precision, beside the weights
-        self.masters = {name: self._master(name, weight, settings.offload) for name, weight in self.weights.items()}
+        for name, weight in self.weights.items():
+            if weight.dtype != torch.float32:
+                weight.register_post_accumulate_grad_hook(partial(self._add_up, name))
+        self.kept: Masters = Offloaded(self.weights) if settings.offload else Resident(self.weights)
         saved = saved_as or {name: weight.dtype for name, weight in self.weights.items()}
         self.rounded = {name for name in self.weights if saved[name] != torch.float32}
         self.max_grad_norm = settings.max_grad_norm
-        # No weight decay: at a rate of 1e-6 a decay of 0.01 would take 1e-5 of a weight in a thousand steps.
-        self.adamw = torch.optim.AdamW(self.masters.values(), lr=settings.lr, betas=BETAS, weight_decay=0.0, fused=True)
 
-    def _master(self, name: str, weight: nn.Parameter, offload: bool) -> Tensor:
-        if weight.dtype == torch.float32 and not (offload and weight.is_cuda):
-            return weight
+    def _add_up(self, name: str, weight: Tensor) -> None:
+        assert weight.grad is not None
+        gradient, weight.grad = weight.grad.float(), None
+        self.sums[name] = self.sums[name].add_(gradient) if name in self.sums else gradient
 
-        def add_up(weight: Tensor) -> None:
-            assert weight.grad is not None
-            grad, weight.grad = weight.grad.float(), None
-            self.sums[name] = self.sums[name].add_(grad) if name in self.sums else grad
-
-        weight.register_post_accumulate_grad_hook(add_up)
-        device = torch.device("cpu") if offload else weight.device
-        return weight.detach().to(device, torch.float32, copy=True).requires_grad_()
+    @property
+    def masters(self) -> Mapping[str, Tensor]:
+        return self.kept.masters
 
     def step(self, lr: float) -> float:
         """One update; returns the gradient norm before clipping.
 
         If the norm is not finite nothing moves.  Gradients are gone afterwards either way.
         """
-        self._gather()
-        norm = float(nn.utils.get_total_norm([m.grad for m in self.masters.values() if m.grad is not None]))
+        gradients = self.take_gradients()
+        norm = float(nn.utils.get_total_norm(gradients.values()))
         if math.isfinite(norm):
-            nn.utils.clip_grads_with_norm_(self.masters.values(), self.max_grad_norm, torch.tensor(norm))
-            for group in self.adamw.param_groups:
-                group["lr"] = lr
-            self.adamw.step()
-            self.round_masters()
-        self.adamw.zero_grad(set_to_none=True)
+            if norm > self.max_grad_norm:
+                for gradient in gradients.values():
+                    gradient.mul_(self.max_grad_norm / norm)
+            self.kept.step(gradients, lr)
         return norm
 
     def take_gradients(self) -> dict[str, Tensor]:
         """The float32 gradients that have been added up, by weight; then there are none."""
-        self._gather()
-        gradients = {name: master.grad for name, master in self.masters.items() if master.grad is not None}
-        self.adamw.zero_grad(set_to_none=True)
+        gradients = {}
+        for name, weight in self.weights.items():
+            gradient, weight.grad = self.sums.pop(name, weight.grad), None
+            if gradient is not None:
+                gradients[name] = gradient
         return gradients
-
-    def _gather(self) -> None:
-        """Where weights have masters, hand these the gradients that were added up beside the weights."""
-        for name in list(self.sums):
-            self.masters[name].grad = self.sums.pop(name).to(self.masters[name].device)
 
     @torch.no_grad()
     def round_masters(self) -> None:
@@ -115,16 +108,8 @@ class AdamW:
         """
         state = {}
         for name, master in self.masters.items():
-            for key, value in self._moments(master).items():
+            for key, value in self.kept.moments(name).items():
                 state[f"{key}.{name}"] = value
             if name in self.rounded:
                 state[f"master.{name}"] = master.detach()
         return state
-
-    def _moments(self, master: Tensor) -> dict[str, Tensor]:
-        """PyTorch makes them in a weight's first step; they may be asked for before."""
-        moments: dict[str, Tensor] = self.adamw.state[master]
-        if not moments:
-            moments["step"] = torch.zeros((), device=master.device)
-            moments |= {key: torch.zeros_like(master, requires_grad=False) for key in ("exp_avg", "exp_avg_sq")}
-        return moments

@@ -7,6 +7,7 @@ checked against, and what serves the architectures that cannot share them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,3 +56,13 @@ class Padded:
 def _sizes(sequences: Sequences) -> list[int]:
     """Tokens of each row that predict something: all but the last."""
     return [len(prompt) + length - 1 for prompt, length in zip(sequences.prompts, sequences.lengths, strict=True)]
+
+
+def states_of(model: Any, ids_BL: Tensor) -> Tensor:
+    found: Tensor = model.base_model(input_ids=ids_BL, use_cache=False).last_hidden_state
+    return found
+
+
+def logits_of(model: Any, ids_BL: Tensor) -> Tensor:
+    found: Tensor = model(input_ids=ids_BL, use_cache=False).logits
+    return found

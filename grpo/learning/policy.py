@@ -63,7 +63,7 @@ class LanguageModel:
     def _of_all(self, sequences: Sequences, compute: Callable[[Sequences], Tensor]) -> Tensor:
         values_BT = torch.zeros(sequences.tokens_BT.shape)
         mine = self._share(sequences)
-        with fast_products():
+        with fast_products(self.device):
             for index in mine.microbatches:
                 part = self.ranks.run(compute, sequences.rows(index))
                 values_BT[index, : part.shape[1]] = part.cpu()
@@ -96,7 +96,6 @@ class Policy(LanguageModel):
             model.gradient_checkpointing_enable({"use_reentrant": False})
             model.train()  # transformers checkpoints in training mode only; dropout is off
 
-    @fast_products()
     def forward_backward(self, batch: Batch, loss: Loss) -> dict[str, float]:
         """Adds the gradient of `loss`, micro-batch by micro-batch; returns its "loss", sums and peaks.
 
@@ -104,13 +103,14 @@ class Policy(LanguageModel):
         """
         totals = Totals({"loss": 0.0, "tokens/update": 0.0, "tokens/padding": 0.0})
         mine = self._share(batch.sequences)
-        for index in mine.microbatches:
-            terms, computed, padding = self._backward(batch.rows(index), loss)
-            of_all = {"loss": terms.loss.detach(), "tokens/update": computed, "tokens/padding": padding}
-            totals.add({**of_all, **terms.sums}, terms.peaks)
-        for index in mine.fillers:
-            _, computed, _ = self._backward(batch.rows(index), no_loss)
-            totals.add({"tokens/update": computed, "tokens/padding": computed}, {})
+        with fast_products(self.device):
+            for index in mine.microbatches:
+                terms, computed, padding = self._backward(batch.rows(index), loss)
+                of_all = {"loss": terms.loss.detach(), "tokens/update": computed, "tokens/padding": padding}
+                totals.add({**of_all, **terms.sums}, terms.peaks)
+            for index in mine.fillers:
+                _, computed, _ = self._backward(batch.rows(index), no_loss)
+                totals.add({"tokens/update": computed, "tokens/padding": computed}, {})
         totals = self.ranks.add_up_totals(totals)
         return {**totals.sums, **totals.peaks}
 

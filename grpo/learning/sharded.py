@@ -53,6 +53,8 @@ def open_sharded(
         prepare(model)
     ranks = Shards(model, device, offload=optim.offload)
     fill(ranks, model, name, revision, dtype=dtype)
+    # Offloaded shards are on the host themselves, and so are their gradients and the step.
+    optim = optim.model_copy(update={"offload": False})
     return Policy(model, optim, temperature=temperature, gradient_checkpointing=gradient_checkpointing, ranks=ranks)
 
 

@@ -23,6 +23,7 @@ from grpo.learning import lora
 from grpo.learning.loading import build, check_place, load_model
 from grpo.learning.logprobs import Choice, decide
 from grpo.learning.policy import without_dropout
+from grpo.learning.trial import layers_of_every_kind
 
 VOCABULARY = 256  # tokens of a twin; its layers are what is tried
 
@@ -68,19 +69,6 @@ def choose_on_twin(model: PreTrainedModel, device: torch.device) -> Choice:
         twin: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=model.dtype).eval()
     without_dropout(twin)
     return decide(twin)
-
-
-def layers_of_every_kind(model: PreTrainedModel, count: int) -> int:
-    """The fewest first layers that have every kind; all where they are in no list."""
-    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) == count]
-    if not lists:
-        return count
-    types = getattr(model.config.get_text_config(), "layer_types", None) or [""] * count
-    kinds = [
-        (kind, *((name, type(module).__name__) for name, module in layer.named_modules()))
-        for kind, layer in zip(types, lists[0], strict=True)
-    ]
-    return 1 + max(kinds.index(kind) for kind in kinds)
 
 
 def fill(ranks: Placed, model: PreTrainedModel, name: str, revision: str | None, *, dtype: str) -> None:

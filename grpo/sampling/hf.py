@@ -89,7 +89,7 @@ class TransformersSampler:
         for indices in _batches([len(prompt.token_ids) for prompt in prompts], n, params.max_tokens):
             batch = [prompts[i] for i in indices]
             try:
-                with self._turns.one():
+                with self._turns.one(), fast_products(self._model.device):
                     completions, step = self._complete(batch, n, params, draws), self._step
             except RuntimeError as error:  # torch has an OutOfMemoryError for GPUs, and for processors only a text
                 if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
@@ -102,7 +102,6 @@ class TransformersSampler:
                 yield index, Group(prompt, tuple(completions[row * n : (row + 1) * n]), step)
 
     @torch.inference_mode()
-    @fast_products()
     def _complete(
         self, prompts: Sequence[Prompt], n: int, params: SamplingParams, draws: torch.Generator
     ) -> list[Completion]:

@@ -178,11 +178,19 @@ class Side(Protocol):
         """The gradient's norm, before it is clipped."""
 
 
+class SlowPath(Exception):
+    """Ours does not share prompts here, and what would be timed is not what it is about."""
+
+
 class Ours:
-    def __init__(self, size: Size, setting: Setting, device: torch.device) -> None:
+    """Raises `SlowPath`."""
+
+    def __init__(self, size: Size, setting: Setting, device: torch.device, *, offload: bool = False) -> None:
         model = make_model(size, setting.weights, device)
-        optim = Optim(tokens_per_microbatch=setting.at_a_time)
+        optim = Optim(tokens_per_microbatch=setting.at_a_time, offload=offload)
         self.policy = Policy(model, optim, temperature=1.0, gradient_checkpointing=setting.checkpointing)
+        if self.policy.computation.fallback:
+            raise SlowPath(f"ours does not share prompts here: {self.policy.computation.fallback}")
 
     def take(self, work: Work) -> None:
         rows = list(enumerate(work.completions))
