@@ -49,13 +49,14 @@ SHARING = {
     "gemma": {"head_dim": 16},
     "qwen3": {"head_dim": 32},
     "gemma3_text": {"head_dim": 16, "sliding_window": 7, "layer_types": ["sliding_attention", "full_attention"]},
+    "granite": {"logits_scaling": 3.0, "embedding_multiplier": 2.0},
+    "cohere": {"logit_scale": 0.3},
     "mistral": {"sliding_window": 9},
     "mistral with a wide window": {"sliding_window": 128},
 }
 # Each with a word of how it is said.
 NOT_SHARING = {
     "gemma2": ({"head_dim": 16}, "logits"),
-    "granite": ({"logits_scaling": 3.0}, "logits"),
     "gemma2 with small weights": ({"head_dim": 16, "initializer_range": 0.02}, "logits"),
     "qwen2_moe": ({"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 0}, "mask alone"),
     "gemma2 with plain logits": ({"head_dim": 16, "final_logit_softcapping": None}, "softcap"),

@@ -189,9 +189,9 @@ def scaled_head(model: Any) -> Iterator[None]:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_head_is_taken_apart_only_from_the_very_states_of_the_body(dtype: torch.dtype) -> None:
     model = build("qwen2").to(dtype)
-    assert trial.is_whole_head(model, CPU)
+    assert trial.divisor_of_logits(model, CPU)
     with scaled_head(model):
-        assert not trial.is_whole_head(model, CPU)
+        assert not trial.divisor_of_logits(model, CPU)
 
 
 def test_a_body_that_is_asked_for_more_is_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,4 +204,4 @@ def test_a_body_that_is_asked_for_more_is_not_taken_apart(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(model, "forward", with_positions)
     assert body is model.base_model
-    assert not trial.is_whole_head(model, CPU)
+    assert not trial.divisor_of_logits(model, CPU)

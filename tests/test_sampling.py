@@ -400,7 +400,7 @@ def test_the_canary_fires_when_vllms_tied_head_stays_stale(
     When this fails, the mending in grpo/sampling/vllm_worker.py can go.
     """
     served.load_weights(reference.state_dict().items(), 0)
-    monkeypatch.setattr("grpo.sampling.vllm_worker.repack_tied_heads", lambda model: None)
+    monkeypatch.setattr("grpo.sampling.vllm_worker.repack", lambda model: None)
     policy = make_model(tied=True, seed=1)
     assert gap_after(served, policy, tolerance=0) > 0.5
     with pytest.raises(SamplerError, match="does not serve the policy's weights"):

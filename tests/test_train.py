@@ -103,7 +103,7 @@ def test_a_model_that_cannot_share_prompts_says_why_once(
     assert said.count("computes each prompt once per completion") == 1
     assert (
         f"warning: {capped}: computes each prompt once per completion, because it does more to its logits than project "
-        "them; updates are slower and take more memory"
+        "and scale them; updates are slower and take more memory"
     ) in said
     steps = [row for row in runs.rows(tmp_path / "run" / "metrics.jsonl") if "solved" in row]
     assert all(0 < row["update/padded"] < 1 for row in steps)

@@ -20,7 +20,7 @@ from grpo.learning.batch import Sequences
 from grpo.learning.head import head_entropies, head_logprobs
 from grpo.learning.packed import SharedPrompts
 from grpo.learning.padded import Padded, logits_of, states_of
-from grpo.learning.trial import is_whole_head, try_shared
+from grpo.learning.trial import divisor_of_logits, try_shared
 
 
 class Body(Protocol):
@@ -67,7 +67,7 @@ class Computation:
 class Choice:
     """Of a computation: what was found out about an architecture, apart from any model of it."""
 
-    head_alone: bool  # whether its logits are what the output layer makes of the body's states
+    divisor: float  # of what the output layer makes of the body's states, to get logits; 0 where they are others
     fallback: str  # why its prompts are not shared; "" where they are
 
 
@@ -79,10 +79,12 @@ def choose_computation(model: Any) -> Computation:
 def decide(model: Any) -> Choice:
     """Tries the ways on `model`, which comes out with the attention that the choice needs."""
     device = next(model.parameters()).device
-    # Some architectures do more after the body than apply the output layer: Gemma 2 caps its logits, Granite and
-    # Cohere scale them.  Then what goes for the body hands on the logits themselves: slower, always right.
-    if not is_whole_head(model, device):
-        return Choice(False, "it does more to its logits than project them")
+    # Some architectures do more after the body than apply the output layer.  Granite and Cohere scale their logits, and
+    # that is a temperature.  Gemma 2 caps them: then what goes for the body hands on the logits themselves, which is
+    # slower and always right.
+    divisor = divisor_of_logits(model, device)
+    if not divisor:
+        return Choice(0.0, "it does more to its logits than project and scale them")
     attention = model.config._attn_implementation
     try:
         try_shared(model, device)
@@ -91,20 +93,23 @@ def decide(model: Any) -> Choice:
     # From the architecture's own code, too, of which the trial takes a part.
     except (Unsupported, AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
         model.set_attn_implementation(attention)
-        return Choice(True, (str(error).strip() or type(error).__name__).splitlines()[0])
-    return Choice(True, "")
+        return Choice(divisor, (str(error).strip() or type(error).__name__).splitlines()[0])
+    return Choice(divisor, "")
 
 
 def bind(choice: Choice, model: Any, device: torch.device) -> Computation:
     """What was chosen, on `model`, whose weights are on `device` when it computes."""
-    if not choice.head_alone:
+    divisor = choice.divisor
+    if not divisor:
         own = Head(_logprobs_of_logits, _entropies_of_logits)
         return Computation(Padded(partial(logits_of, model)), own, device, choice.fallback)
     layer = model.get_output_embeddings()
     body = Padded(partial(states_of, model)) if choice.fallback else SharedPrompts(model)
-    return Computation(
-        body, Head(partial(head_logprobs, layer), partial(head_entropies, layer)), device, choice.fallback
+    head = Head(
+        lambda states_ND, tokens_N, temperature: head_logprobs(layer, states_ND, tokens_N, divisor * temperature),
+        lambda states_ND, temperature: head_entropies(layer, states_ND, divisor * temperature),
     )
+    return Computation(body, head, device, choice.fallback)
 
 
 def _logprobs_of_logits(logits_NV: Tensor, tokens_N: Tensor, temperature: float) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from grpo.caps import keep_caps
 from grpo.config import Optim
 from grpo.errors import OutOfMemory
 from grpo.learning import lora, tensor_files
@@ -40,6 +41,7 @@ class LanguageModel:
         self.temperature = temperature
         self.tokens_per_microbatch = tokens_per_microbatch
         without_dropout(model)
+        keep_caps(model)
         self.ranks = ranks or Alone(model)
         self.computation = self.ranks.computation
         self.device = self.computation.device

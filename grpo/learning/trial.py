@@ -38,14 +38,15 @@ NOISE = 3.0  # times the distance that plain attention has from the truth; anoth
 
 
 @torch.no_grad()
-def is_whole_head(model: Any, device: torch.device) -> bool:
-    """Whether the model's logits are what its output layer makes of its body's states, of whatever size they are.
+def divisor_of_logits(model: Any, device: torch.device) -> float:
+    """What the model divides by that its output layer makes of its body's states, to get logits: mostly 1; 0 where that
+    is not how it gets them, of whatever size they are.
 
     So large ones are put in the place of the layer's: of a cap at 30, logits around 1 would show nothing.
     """
     layer = model.get_output_embeddings()
     if type(layer) is not nn.Linear:
-        return False
+        return 0.0
     ids_BL = torch.arange(1, 9, device=device).unsqueeze(0) % layer.out_features
     draws = torch.Generator().manual_seed(0)
     large = 100 * torch.randn(*ids_BL.shape, layer.out_features, generator=draws).to(device, layer.weight.dtype)
@@ -73,7 +74,9 @@ def is_whole_head(model: Any, device: torch.device) -> bool:
     # The body is asked for nothing that the states by themselves would be without.
     alone = sum(value is not None and not isinstance(value, bool) for value in asked) == 1
     same = alone and len(inputs) == len(states) == 1 and states[0] is not None and torch.equal(inputs[0], states[0])
-    return same and torch.equal(found.float(), large.float())
+    divisor = float(large.double().norm() / found.double().norm())
+    rounding = torch.finfo(found.dtype).eps if divisor != 1 else 0.0
+    return divisor if same and torch.allclose(found.double() * divisor, large.double(), rounding, 0.0) else 0.0
 
 
 def try_shared(model: Any, device: torch.device) -> None:

@@ -18,6 +18,7 @@ import transformers
 from numpy.typing import NDArray
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from grpo.caps import keep_caps
 from grpo.errors import ModelError, SamplerError
 from grpo.products import fast_products
 from grpo.sampling import Continuations, Dtype, Way, gloo
@@ -96,6 +97,7 @@ class TransformersSampler:
         if report["missing_keys"]:  # transformers makes them up at random, and says so in a table that nobody reads
             raise ModelError(f"{model}: has no weights for {min(report['missing_keys'])}; the model is incomplete")
         self._model: Any = loaded.to(device).eval()
+        keep_caps(self._model)
 
     def sample(self, prompts: Sequence[Prompt], n: int, params: SamplingParams) -> Iterator[tuple[int, Group]]:
         self._vocabulary.check_room(prompts, params.max_tokens)

@@ -34,6 +34,7 @@ from grpo.sampling import Continuations, Dtype, Way
 from grpo.sampling.guest import generators_unchanged, host_unchanged, quiet_unless_it_fails
 from grpo.sampling.tokens import Vocabulary, not_numbers
 from grpo.sampling.turn import Turns
+from grpo.sampling.vllm_classes import classes_shared
 from grpo.sampling.vllm_logprobs import DrawnLogprobs
 from grpo.types import Completion, Finish, Group, Prompt, SamplingParams, Span
 
@@ -96,7 +97,7 @@ class VllmSampler:
 
     def _start(self, arguments: dict[str, Any]) -> tuple[str, Any]:
         self.name = "vllm"  # until its version is known
-        with self._border("could not start"), host_unchanged(), quiet_unless_it_fails():
+        with self._border("could not start"), host_unchanged(), quiet_unless_it_fails(), classes_shared():
             import vllm
             from vllm.engine.arg_utils import EngineArgs
             from vllm.usage.usage_lib import UsageContext

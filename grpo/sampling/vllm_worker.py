@@ -5,7 +5,8 @@ way an engine.  It has "nccl" and "ipc" and none for processors, so `GlooEngine`
 for one way is right for the others, and can be tried without a GPU.
 
 What vLLM 0.32 leaves to its host:
-- With tied embeddings the CPU backend keeps a packed copy of the output head that a reload does not renew.
+- The CPU backend computes with packed copies of weights.  A reload renews them for linear layers, but not for an output
+  head that is tied to the embedding, nor for experts.
 - A reload that broke off stays open, half its layers without memory, and counts what came towards the next one.
 - NCCL waits for ever for a member that is gone, unless its communicator is aborted.
 """
@@ -51,7 +52,7 @@ class WeightReceiver:
     def receive_weights(self, named_tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Of this process."""
         self.model_runner.reload_weights(weights_iterator=named_tensors)
-        repack_tied_heads(self.model_runner.get_model())
+        repack(self.model_runner.get_model())
 
     def join_transfer(self, info: dict[str, Any], timeout: float) -> None:
         self.transfer_limit = timeout
@@ -73,7 +74,7 @@ class WeightReceiver:
     def finish_transfer(self) -> None:
         self.finish_weight_update()
         self.transfer_open = False
-        repack_tied_heads(self.model_runner.get_model())
+        repack(self.model_runner.get_model())
 
     def seed_generators(self, seed: int) -> None:
         """For a worker in a process of its own; what it draws has no other host to disturb."""
@@ -81,15 +82,18 @@ class WeightReceiver:
         numpy.random.seed(seed)
 
 
-def repack_tied_heads(model: torch.nn.Module) -> None:
-    """Renew the CPU backend's packed copy of a tied output head.
+def repack(model: torch.nn.Module) -> None:
+    """Renew what the CPU backend has packed and a reload leaves; there is none of it on GPUs.  No error tells of it.
 
-    Linear layers are packed again by a reload; a head that shares the embedding's weight is not, and keeps producing
-    the old logits with no error.  `cpu_linear` is what holds the packed copy; there is none on GPUs.
+    A head that shares the embedding's weight goes on with its old copy, `cpu_linear`.  Experts are packed in place when
+    the engine starts; after a reload they are plain weights, which the kernel reads as if they were packed.
     """
     for module in model.modules():
         if isinstance(module, VocabParallelEmbedding) and hasattr(module, "cpu_linear"):
             dispatch_cpu_unquantized_gemm(module, remove_weight=False)
+        experts = getattr(getattr(getattr(module, "quant_method", None), "moe_kernel", None), "fused_experts", None)
+        if experts is not None and next(module.parameters()).device.type == "cpu":
+            experts.process_weights_after_loading(module)
 
 
 @dataclass
