@@ -88,6 +88,7 @@ class Part:
     """Numbers of one weight that are in one chunk."""
 
     name: str
+    number: int  # of the weight
     of_weight: slice
     of_chunk: slice
 
@@ -112,11 +113,11 @@ class Offloaded:
 
     def _parts(self, start: int, stop: int) -> list[Part]:
         parts = []
-        for name, place in self.places.items():
+        for number, (name, place) in enumerate(self.places.items()):
             low, high = max(start, place.start), min(stop, place.stop)
             if low < high:
                 of_weight = slice(low - place.start, high - place.start)
-                parts.append(Part(name, of_weight, slice(low - start, high - start)))
+                parts.append(Part(name, number, of_weight, slice(low - start, high - start)))
         return parts
 
     def _of(self, name: str, key: str) -> Tensor:
@@ -161,10 +162,9 @@ class Offloaded:
         """The numbers of `parts` in a chunk on the device; `counts`, steps so far by weight, are spoiled."""
         if not parts:
             return
-        numbers = {name: number for number, name in enumerate(self.weights)}
         masters, exp_avgs, exp_avg_sqs = ([row[part.of_chunk] for part in parts] for row in slot)
         flat = [gradients[part.name].reshape(-1)[part.of_weight] for part in parts]
-        _adamw(masters, flat, exp_avgs, exp_avg_sqs, [counts[numbers[part.name]] for part in parts], lr)
+        _adamw(masters, flat, exp_avgs, exp_avg_sqs, [counts[part.number] for part in parts], lr)
         for part, master in zip(parts, masters, strict=True):
             self.weights[part.name].view(-1)[part.of_weight].copy_(master)
 
