@@ -2,8 +2,9 @@
 
 Models of made-up weights write completions through each sampler, and the policy, which has the same weights, says what
 each token is worth to it: the gap is |Δ log-probability|, as in the metrics `policy/sampler_gap…` of a first step.  The
-last norm is scaled so that the logits' standard deviation is four: the larger a logit, the coarser bfloat16 rounds it.  "float32 head" has the sampler's and the policy's logits computed in
-float32 from bfloat16 states, vLLM's by `head_dtype` in the model's config.json.
+last norm is scaled so that the logits' standard deviation is four: the larger a logit, the coarser bfloat16 rounds it.
+"float32 head" has the sampler's and the policy's logits computed in float32 from bfloat16 states, vLLM's by
+`head_dtype` in the model's config.json.
 """
 
 from __future__ import annotations
