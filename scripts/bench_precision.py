@@ -2,9 +2,9 @@
 
 Models of made-up weights write completions through each sampler, and the policy, which has the same weights, says what
 each token is worth to it: the gap is |Δ log-probability|, as in the metrics `policy/sampler_gap…` of a first step.  The
-last norm is scaled so that logits spread by four, and a token has about a nat of entropy, as in trained models: the
-larger a logit, the coarser bfloat16 rounds it.  "float32 head" has the sampler's and the policy's logits computed in
-float32 from bfloat16 states, vLLM's by `head_dtype` in the model's config.json.
+last norm is scaled so that the logits' standard deviation is four: the larger a logit, the coarser bfloat16 rounds it.
+"float32 head" has the sampler's and the policy's logits computed in float32 from bfloat16 states, vLLM's by
+`head_dtype` in the model's config.json.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from grpo.sampling import Dtype, make_sampler
 from grpo.types import Completion, Problem, Prompt, SamplingParams
 from scripts.benchmark.workloads import Workload, make_model, make_prompts
 
-SPREAD = 4.0  # of the logits
+SPREAD = 4.0  # standard deviation of the logits
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 class DrawnLogprobs:
     """Of the drawn tokens alone, in the place of vLLM's `LogprobsProcessor`; has what a `RequestState` reads of one.
 
-    vLLM keeps a dict and an object for each token, or with `flat_logprobs` six of Python's numbers: 5.3 and 3.6 µs and
+    vLLM keeps a dict and an object for each token, or with `flat_logprobs` six of Python's numbers: 5.4 and 4.0 µs and
     380 and 160 bytes a token (`scripts/bench sampling_path`), in the one thread that every pass waits for.  This takes
     a tenth of it and four bytes: the logits are float32, and so is every log-probability.
     """
