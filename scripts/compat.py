@@ -25,7 +25,7 @@ from grpo.sampling.vllm_versions import NEWEST, OLDEST, PINNED, TRANSFERS
 
 ROOT = Path(__file__).resolve().parents[1]
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
-TORCH = {"0.24": "2.11.0", "0.25": "2.11.0", "0.26": "2.11.0", "0.33": "2.14.0"}  # pinned; all between: 2.13.0
+TORCH = {"0.24": "2.11.0", "0.25": "2.11.0", "0.26": "2.11.0", "0.33": "2.14.0"}  # pinned; those between pin 2.13.0
 TESTS = ("sampling*", "cluster_samplers", "learning*", "loading", "quickstart*")
 QUICKSTART = "train quickstart --set run.steps=3 --set sft.steps=30 --set run.save_every=3".split()
 

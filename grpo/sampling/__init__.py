@@ -113,7 +113,7 @@ def make_sampler(
 
 
 def choose_backend(wanted: Literal["auto", "vllm", "transformers"]) -> Literal["vllm", "transformers"]:
-    """Raises `ConfigError` where vLLM is to be used or would be, and is missing or not of a version that is supported."""
+    """Raises `ConfigError` where vLLM is asked for and missing, or would be taken and is of an unsupported version."""
     if wanted == "transformers":
         return "transformers"
     if importlib.util.find_spec("vllm") is None:

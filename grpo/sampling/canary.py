@@ -24,7 +24,7 @@ from grpo.types import Group
 
 TOLERANCE: dict[Dtype, float] = {"float32": 1e-3, "bfloat16": 0.1}  # mean |Δ log-probability| per token
 FLOOR = 0.01  # of the tolerance: no movement is told from noise below it, whatever was measured
-MARGIN = 3  # so many times the noise is movement: on 20 tokens of Gaussian noise, wrong once in a million steps
+MARGIN = 3  # so many times the noise is movement: with Gaussian noise on 10 tokens, not once in a million steps
 
 Logprobs = list[list[float]]  # of each sequence's completion tokens
 

