@@ -111,7 +111,7 @@ def installed(python: Path, package: str) -> str:
 
 
 def run(*command: str | Path) -> str:
-    """What it wrote, or `Failed` with the last line of it."""
+    """What it wrote, or `Failed` with the line of it that says why."""
     done = subprocess.run(
         [str(word) for word in command],
         cwd=ROOT,
@@ -121,9 +121,8 @@ def run(*command: str | Path) -> str:
         text=True,
     )
     if done.returncode:
-        raise Failed(
-            next((line.strip() for line in reversed(done.stdout.splitlines()) if line.strip()), "nothing said")
-        )
+        said = [line.strip() for line in done.stdout.splitlines() if line.strip()] or ["nothing"]
+        raise Failed(next((line for line in said if line.startswith("ERROR: ")), said[-1]))  # pip's first says most
     return done.stdout
 
 
