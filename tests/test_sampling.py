@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from grpo import config, sampling
 from grpo.errors import ConfigError, DataError, ModelError, SamplerError
-from grpo.sampling import Sampler, canary, hf, make_sampler
+from grpo.sampling import Sampler, canary, hf, make_sampler, vllm_versions
 from grpo.sampling.canary import Canary
 from grpo.sampling.tokens import Vocabulary
 from grpo.types import Group, Problem, Prompt, SamplingParams
@@ -399,12 +399,84 @@ def test_the_canary_fires_when_vllms_tied_head_stays_stale(
 
     When this fails, the mending in grpo/sampling/vllm_worker.py can go.
     """
+    if " 0.27." in served.name:
+        pytest.skip("the CPU backend of 0.27 renews such a head by itself")
     served.load_weights(reference.state_dict().items(), 0)
     monkeypatch.setattr("grpo.sampling.vllm_worker.repack", lambda model: None)
     policy = make_model(tied=True, seed=1)
     assert gap_after(served, policy, tolerance=0) > 0.5
     with pytest.raises(SamplerError, match="does not serve the policy's weights"):
         gap_after(served, policy, canary.tolerance("float32"))
+
+
+# Inside vLLM
+
+
+only_vllm = pytest.mark.parametrize("served", [BACKENDS[0]], indirect=True)
+only_tied = pytest.mark.parametrize("folder", [True], ids=["tied"], indirect=True)
+
+
+@only_vllm
+@only_tied
+def test_vllms_configuration_is_set_while_its_layers_load_weights(served: Sampler, reference: Any) -> None:
+    from vllm.config import get_current_vllm_config_or_none
+
+    seen = []
+
+    def watched() -> Iterator[tuple[str, torch.Tensor]]:
+        for named in reference.named_parameters():
+            seen.append(get_current_vllm_config_or_none() is not None)
+            yield named
+
+    served.load_weights(watched(), 0)
+    assert seen and all(seen)
+
+
+@only_vllm
+@only_tied
+def test_where_rows_have_seeds_each_prompt_has_one_that_the_call_fixes_and_nothing_is_seeded(
+    served: Any, reference: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the newer model runner wants it.  The older one, on CPUs, can do it too as long as the prompts are short."""
+    served.load_weights(reference.state_dict().items(), 0)
+    monkeypatch.setattr(served, "_seeds_of_rows", True)
+    asked, add_request = [], served._engine.add_request
+
+    def add(name: str, prompt: Any, request: Any) -> None:
+        asked.append(request.seed)
+        add_request(name, prompt, request)
+
+    monkeypatch.setattr(served._engine, "add_request", add)
+    monkeypatch.setattr(torch, "manual_seed", pytest.fail)
+    before = numpy.random.get_state()[1].tolist()
+    first = collect(served, PROMPTS, seed=5)
+    assert digest(collect(served, PROMPTS, seed=5)) == digest(first)
+    assert len(set(asked)) == len(PROMPTS) and asked[: len(PROMPTS)] == asked[len(PROMPTS) :]
+    assert digest(collect(served, PROMPTS, seed=6)) != digest(first)
+    assert all(len({completion.token_ids for completion in group.completions}) == 4 for group in first)
+    served.score([(encode("1"), encode("2"))])
+    assert None not in asked  # such a row's seed would be drawn from numpy's generator
+    assert numpy.random.get_state()[1].tolist() == before
+
+
+@only_vllm
+@only_tied
+def test_passes_run_with_the_threads_that_the_engine_was_compiled_with(
+    served: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, step = set(), served._engine.step
+
+    def watched() -> Any:
+        threads.add(torch.get_num_threads())
+        return step()
+
+    monkeypatch.setattr(served._engine, "step", watched)
+    collect(served, PROMPTS[:1], n=1, max_tokens=2)
+    assert threads == {1}  # the host's: on CPUs
+    monkeypatch.setattr(served, "_threads", 2)
+    for index, _ in served.sample(PROMPTS, 1, SamplingParams(max_tokens=2)):
+        assert torch.get_num_threads() == 1, index
+    assert threads == {1, 2}
 
 
 # Sharing one GPU by turns
@@ -424,9 +496,6 @@ class Recorder:
 
     def collective_rpc(self, method: str, args: tuple[Any, ...]) -> None:
         self.calls.append((method,))
-
-    def set_weight_version(self, version: str) -> None:
-        self.calls.append(("version", version))
 
 
 @pytest.mark.parametrize("served", [BACKENDS[0]], indirect=True)
@@ -448,10 +517,9 @@ def test_after_sleep_nothing_is_sampled_until_weights_have_come_and_the_cache_co
         ("wake_up", "weights"),
         ("receive_weights",),
         ("wake_up", "kv_cache"),
-        ("version", "1"),
     ]
     served.load_weights([], 2)
-    assert served._engine.calls[5:] == [("receive_weights",), ("version", "2")]
+    assert served._engine.calls[4:] == [("receive_weights",)]
 
 
 # Manners
@@ -562,6 +630,7 @@ def test_the_backend_is_vllm_where_it_is_installed(
     monkeypatch: pytest.MonkeyPatch, wanted: Any, installed: bool, chosen: str
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if installed else None)
+    monkeypatch.setattr(vllm_versions, "installed", lambda: None)  # from a source tree, for all that is known
     assert sampling.choose_backend(wanted) == chosen
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 
 import pytest
@@ -103,7 +104,7 @@ def test_a_sampler_whose_scores_stay_while_the_policys_move_is_refused_however_s
     sampler, policy = FakeSampler(lambda problem, g, seed: "", logprob=-1.0), [-1.0]
     check = scored_by(sampler, lambda: policy[0], tolerance=0.1).check
     assert check([group(0, [3])], 1) == 0
-    policy[0] = -1.001
+    policy[0] = -1.01
     with pytest.raises(SamplerError, match=r"fake: did not take the weights of step 2: .* the same to the last bit"):
         check([group(1, [3])], 2)
 
@@ -120,3 +121,58 @@ def test_a_sampler_that_moves_with_the_policy_is_not_refused() -> None:
     for step in (1, 2, 3):
         assert check([group(0, [3])], step) == 0
         sampler.logprob = policy[0] = -1.0 - step / 100
+
+
+# A policy that is not deterministic
+
+
+class Noisy:
+    """A policy that gives a token another log-probability each time, around what it has learned."""
+
+    def __init__(self, noise: float, rarely: float = 1.0) -> None:
+        self.noise, self.rarely, self.random = noise, rarely, random.Random(0)
+        self.moved = 0.0
+
+    def score(self, sequences: Continuations) -> list[list[float]]:
+        noise = self.noise if self.random.random() < self.rarely else 0.0
+        return [[-1 + self.moved + noise * self.random.gauss(0, 1) for _ in tokens] for _, tokens in sequences]
+
+
+def stale(policy: Noisy, tolerance: float = 0.1) -> Canary:
+    """… and a sampler that takes no weights."""
+    return Canary(FakeSampler(lambda problem, g, seed: "", logprob=-1.0), policy.score, tolerance)
+
+
+@pytest.mark.parametrize("rarely", [1.0, 0.05])
+@pytest.mark.parametrize("noise", [1e-7, 1e-3, 0.02])
+def test_noise_alone_never_stops_a_run_whose_steps_move_nothing(noise: float, rarely: float) -> None:
+    canary = stale(Noisy(noise, rarely))
+    for step in range(500):
+        assert canary.check([group(step, [6, 8, 5, 9])], step) < 0.1
+
+
+@pytest.mark.parametrize("drift", [0.01, 0.002])
+def test_a_missed_transfer_is_found_as_soon_as_the_policy_has_moved_further_than_its_noise(drift: float) -> None:
+    """Even where one step moves it less, and long before the gap is beyond the tolerance."""
+    policy, steps = Noisy(0.004), 0
+    canary = stale(policy)
+    with pytest.raises(SamplerError, match="did not take the weights"):
+        for steps in range(100):
+            assert canary.check([group(steps, [60, 80, 50, 90])], steps) < 0.05
+            policy.moved -= drift
+    assert 0.01 / drift <= steps <= 0.03 / drift
+
+
+def test_a_policy_is_asked_again_only_where_the_sampler_has_not_moved() -> None:
+    asked = []
+    sampler = FakeSampler(lambda problem, g, seed: "", logprob=-1.0)
+
+    def score(sequences: Continuations) -> list[list[float]]:
+        asked.append(sequences)
+        return [[sampler.logprob] * len(tokens) for _, tokens in sequences]
+
+    canary = Canary(sampler, score, 0.1)
+    for step in range(3):
+        canary.check([group(step, [3])], step)
+        sampler.logprob -= 0.01
+    assert len(asked) == 3

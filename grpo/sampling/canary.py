@@ -5,8 +5,11 @@ for weeks (verl issue 7495, ms-swift issue 9855).  Two things are looked at afte
 step's own completions that both sides score:
 
 - The mean |Δ log-probability| per token is a metric of every step; beyond rounding, the run stops.
-- In bfloat16, rounding is more than what many small steps move.  So the tokens of the transfer before are scored again:
-  where the policy's scores have changed and the sampler's are the same to the last bit, it did not take the weights.
+- In bfloat16, rounding is more than what many small steps move.  So tokens of an earlier transfer are scored again.  A
+  sampler whose scores are the same to the last bit may have missed the weights, or a step may have moved nothing, which
+  a policy that is not deterministic (on GPUs) hides in its noise.  Those tokens are kept until either the sampler's
+  scores change, or the policy's have moved further from what they were than rounding and noise ever take them: then the
+  sampler has missed transfers.  Movement adds up over steps and noise does not, so waiting costs a few steps at most.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ from grpo.sampling import Continuations, Dtype
 from grpo.types import Group
 
 TOLERANCE: dict[Dtype, float] = {"float32": 1e-3, "bfloat16": 0.1}  # mean |Δ log-probability| per token
-
+FLOOR = 0.01  # of the tolerance: no movement is told from noise below it, whatever was measured
+MARGIN = 3  # so many times the noise is movement: with Gaussian noise on 10 tokens, not once in a million steps
 
 Logprobs = list[list[float]]  # of each sequence's completion tokens
 
@@ -34,36 +38,46 @@ class Scoring(Protocol):
 
 
 class Canary:
-    """Of one sampler and the policy it serves; remembers the last probe and what both sides said of it.
+    """Of one sampler and the policy it serves; remembers a probe and what both sides said of it.
 
     `tolerance` is the largest mean |Δ log-probability| that is put down to rounding; 0 allows any.
     """
 
     def __init__(self, sampler: Scoring, policy_score: Callable[[Continuations], Logprobs], tolerance: float) -> None:
         self._sampler, self._policy_score, self._tolerance = sampler, policy_score, tolerance
-        self._last: tuple[Continuations, Logprobs, Logprobs] | None = None
+        self._kept: tuple[Continuations, Logprobs, Logprobs] | None = None
 
     def check(self, groups: Sequence[Group], step: int) -> float:
         """Mean |Δ log-probability| on some tokens of `groups` after the transfer of step `step`.
 
         Raises `SamplerError` where the weights did not arrive, in whole or in part.
         """
-        if self._last is not None:
-            self._refuse_unchanged(*self._last, step)
+        unchanged = self._kept is not None and self._same_as_before(*self._kept, step)
         sequences = probe(groups, seed=step)
         of_sampler, of_policy = self._sampler.score(sequences), self._policy_score(sequences)
-        self._last = (sequences, of_sampler, of_policy)
+        if not unchanged:
+            self._kept = (sequences, of_sampler, of_policy)
         gap = logprob_gap(of_sampler, of_policy)
         self._refuse_gap(gap, step)
         return gap
 
-    def _refuse_unchanged(self, sequences: Continuations, of_sampler: Logprobs, of_policy: Logprobs, step: int) -> None:
-        if self._policy_score(sequences) != of_policy and self._sampler.score(sequences) == of_sampler:
-            raise SamplerError(
-                f"{self._sampler.name}: did not take the weights of step {step}: the policy's log-probabilities have "
-                'changed and the sampler\'s are the same to the last bit; set sampling.backend = "transformers" '
-                "to go on, and report the model"
-            )
+    def _same_as_before(self, sequences: Continuations, of_sampler: Logprobs, of_policy: Logprobs, step: int) -> bool:
+        """Whether the sampler's scores are.  Raises where the policy's have certainly moved.
+
+        How far rounding and noise take them is measured: by the gap between the two sides when the probe was taken, and
+        by scoring once more, in the reverse order, which changes what is computed side by side with what.
+        """
+        if self._sampler.score(sequences) != of_sampler:
+            return False
+        now, again = self._policy_score(sequences), self._policy_score(sequences[::-1])[::-1]
+        noise = max(logprob_gap(of_sampler, of_policy), logprob_gap(now, again), FLOOR * self._tolerance)
+        if logprob_gap(now, of_policy) <= MARGIN * noise:
+            return True
+        raise SamplerError(
+            f"{self._sampler.name}: did not take the weights of step {step}: the policy's log-probabilities have "
+            'moved and the sampler\'s are the same to the last bit; set sampling.backend = "transformers" '
+            "to go on, and report the model"
+        )
 
     def _refuse_gap(self, gap: float, step: int) -> None:
         if self._tolerance == 0 or gap <= self._tolerance:  # written so that a gap of nan is refused

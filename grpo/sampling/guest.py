@@ -53,6 +53,20 @@ def host_unchanged() -> Iterator[None]:
 
 
 @contextmanager
+def num_threads(number: int | None) -> Iterator[None]:
+    """So many threads of torch's inside, and afterwards as many as before; None leaves them."""
+    before = torch.get_num_threads()
+    if number is None or number == before:
+        yield
+        return
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def quiet_unless_it_fails() -> Iterator[None]:
     """Hold back what is written to standard error, C++ included, and show it only if an exception comes."""
     sys.stderr.flush()

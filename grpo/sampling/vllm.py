@@ -6,9 +6,13 @@ as tensors rather than files, and learner and sampler can share one GPU by turns
 What it costs to be a good guest, all of it seen with vLLM 0.32:
 - Starting the engine changes its host: environment variables (LD_PRELOAD for every child!), the seeds of all
   generators, `torch.set_num_threads` (replaced by a no-op), the exception hook.  `guest.host_unchanged` puts them back.
-- Seeds per request crash on CPUs as soon as a prompt is split over two passes, and on GPUs they draw row by row.  We
-  seed the process's generators around each engine pass instead, add all requests before the first, and forget cached
-  prefixes between calls: then the schedule, and with it every draw and rounding, depends on the call alone.
+  On GPUs the engine wants one thread in its passes, as while it was compiled; the learner beside it wants them all.
+- vLLM has two model runners.  The newer one draws a token by its row's seed and position: a seed per request, and
+  nothing else moves the draw.  The older one (on CPUs, and for some models on GPUs) crashes on seeds per request as
+  soon as a prompt is split over two passes, and draws such rows one by one: there we seed the process's generators
+  around each engine pass.
+- We add all requests of a call before its first pass, and forget cached prefixes between calls: then the schedule, and
+  with it every rounding, depends on the call alone.
 - Threads may call at the same time, and their requests then run together; whoever makes a pass hands all that it
   finished to the calls that asked.  vLLM knows nothing of threads, so passes and updates of the weights take turns.
 - While requests run, a plain `reset_prefix_cache` keeps the old weights' keys and values and only returns False.  With
@@ -17,6 +21,7 @@ What it costs to be a good guest, all of it seen with vLLM 0.32:
 
 from __future__ import annotations
 
+import copy
 import itertools
 import random
 from collections import deque
@@ -30,8 +35,9 @@ import torch
 
 from grpo import config
 from grpo.errors import GrpoError, SamplerError
-from grpo.sampling import Continuations, Dtype, Way
-from grpo.sampling.guest import generators_unchanged, host_unchanged, quiet_unless_it_fails
+from grpo.sampling import Continuations, Dtype, Way, vllm_versions
+from grpo.sampling.guest import host_unchanged, num_threads, quiet_unless_it_fails
+from grpo.sampling.spans import Spans
 from grpo.sampling.tokens import Vocabulary, not_numbers
 from grpo.sampling.turn import Turns
 from grpo.sampling.vllm_classes import classes_shared
@@ -62,6 +68,7 @@ class VllmSampler:
         self._step = 0
         self._names = itertools.count()
         self._inboxes: dict[str, deque[Any]] = {}  # by request: where the call that made it waits for the answer
+        self._spans = Spans()
         self._abandoned: list[str] = []  # requests of calls that nobody listens to any more
         self._turns = Turns()
         self._engine_thread = ThreadPoolExecutor(1, "engine") if transfer else None
@@ -91,21 +98,25 @@ class VllmSampler:
                 "enforce_eager": True,
             }
             arguments |= {"max_num_seqs": 512}  # 12,500 tokens/s instead of 8,300 with its own 256 (4 layers × 128)
-        version, self._engine = self._start(arguments)
-        self._engine.set_weight_version("0")
+        self.name = "vllm"  # until its version is known
+        version = self._start(arguments)
         self.name = f"vllm {version} on {device}, {dtype}"
 
-    def _start(self, arguments: dict[str, Any]) -> tuple[str, Any]:
-        self.name = "vllm"  # until its version is known
+    def _start(self, arguments: dict[str, Any]) -> str:
         with self._border("could not start"), host_unchanged(), quiet_unless_it_fails(), classes_shared():
             import vllm
             from vllm.engine.arg_utils import EngineArgs
             from vllm.usage.usage_lib import UsageContext
             from vllm.v1.engine.llm_engine import LLMEngine
 
+            if self._transfer:
+                vllm_versions.refuse_transfer(vllm.__version__)
             settings, context = EngineArgs(**arguments), UsageContext.LLM_CLASS
-            engine = self._compute(LLMEngine.from_engine_args, settings, usage_context=context)
-        return vllm.__version__, engine
+            self._engine = self._compute(LLMEngine.from_engine_args, settings, usage_context=context)
+            self._threads = self._compute(torch.get_num_threads) if self._cuda else None
+            self._seeds_of_rows = self._engine.vllm_config.use_v2_model_runner
+        version: str = vllm.__version__
+        return version
 
     def _compute(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """All that computes goes through here.
@@ -142,19 +153,15 @@ class VllmSampler:
         )
         making: deque[tuple[int, Future[Group]]] = deque()
         for finished in self._run([prompt.token_ids for prompt in prompts], request, params.seed):
-            for index, output in finished:
-                making.append((index, self._decoder.submit(self._group, prompts[index], output.outputs)))
+            for index, output, spans in finished:
+                making.append((index, self._decoder.submit(self._group, prompts[index], output.outputs, spans)))
             while making and making[0][1].done():
                 yield making[0][0], making.popleft()[1].result()
         for index, group in making:
             yield index, group.result()
 
-    def _group(self, prompt: Prompt, answers: Sequence[Any]) -> Group:
+    def _group(self, prompt: Prompt, answers: Sequence[Any], spans: Sequence[tuple[Span, ...]]) -> Group:
         """Spans are written down only where they say more than the group's step."""
-        spans = [
-            tuple(Span(int(version.version), version.end - version.start) for version in answer.weight_versions)
-            for answer in answers
-        ]
         steps = {span.step for of_one in spans for span in of_one}
         written = spans if len(steps) > 1 else [()] * len(spans)
         texts = self._vocabulary.texts([prompt] * len(answers), [answer.token_ids for answer in answers])
@@ -178,13 +185,15 @@ class VllmSampler:
         whole = [[*prompt, *completion] for prompt, completion in sequences]
         scores: list[list[float]] = [[] for _ in sequences]
         for finished in self._run(whole, request, seed=0):
-            for index, output in finished:
+            for index, output, _ in finished:
                 scores[index] = output.prompt_logprobs.logprobs[-len(sequences[index][1]) :]
         return scores
 
-    def _run(self, prompts: Sequence[Sequence[int]], request: Any, seed: int) -> Iterator[list[tuple[int, Any]]]:
-        """Drive the engine until all prompts are answered; after each pass yield the (index, output) that it finished,
-        often none."""
+    def _run(
+        self, prompts: Sequence[Sequence[int]], request: Any, seed: int
+    ) -> Iterator[list[tuple[int, Any, list[tuple[Span, ...]]]]]:
+        """Drive the engine until all prompts are answered; after each pass yield the (index, output, spans) that it
+        finished, often none."""
         waiting: dict[str, int] = {}
         answers: deque[Any] = deque()
         seeds = random.Random(seed)
@@ -194,18 +203,20 @@ class VllmSampler:
                     raise RuntimeError("vLLM kept the prefixes of earlier calls though nothing runs")
                 for index, token_ids in enumerate(prompts):
                     name = str(next(self._names))
-                    self._engine.add_request(name, {"prompt_token_ids": list(token_ids)}, request)
+                    one = self._with_seed(request, seeds.getrandbits(62)) if self._seeds_of_rows else request
+                    self._engine.add_request(name, {"prompt_token_ids": list(token_ids)}, one)
                     waiting[name] = index
                     self._inboxes[name] = answers
+                    self._spans.begin(name, self._step)
                 self._keep_logprobs_as_numbers()
             while waiting:
                 with self._one_turn("stopped while sampling"):
                     if not answers:  # while we waited for the turn, another call's pass may have brought some
-                        self._pass(seeds.getrandbits(32))
+                        self._pass(seeds)
                         if not answers and not self._engine.has_unfinished_requests():
                             raise RuntimeError(f"vLLM lost {len(waiting)} requests")
                 finished = [answers.popleft() for _ in range(len(answers))]
-                yield [(waiting.pop(output.request_id), output) for output in finished]
+                yield [(waiting.pop(output.request_id), output, spans) for output, spans in finished]
         finally:  # where the caller stopped listening; a turn cannot be waited for here, in the midst of anything
             self._abandoned.extend(waiting)
 
@@ -214,14 +225,32 @@ class VllmSampler:
             if state.logprobs_processor.logprobs == []:  # it has just been added; a request to score has None
                 state.logprobs_processor = DrawnLogprobs()
 
-    def _pass(self, seed: int) -> None:
-        if self._tensor_parallel > 1:
-            self._in_workers("seed_generators", seed)
-        with self._generators_seeded(seed):
-            outputs = self._compute(self._engine.step)
+    @staticmethod
+    def _with_seed(request: Any, seed: int) -> Any:
+        """vLLM adds a completion's index to the seed, so seeds of prompts must lie far apart: 62 bits of chance do."""
+        one = copy.copy(request)
+        one.seed = seed
+        return one
+
+    def _pass(self, seeds: random.Random) -> None:
+        if self._seeds_of_rows:
+            outputs = self._compute(self._step_engine)
+        else:
+            seed = seeds.getrandbits(32)
+            if self._tensor_parallel > 1:
+                self._in_workers("seed_generators", seed)
+            with torch.random.fork_rng(range(self._cuda)):
+                torch.manual_seed(seed)
+                outputs = self._compute(self._step_engine)
         for output in outputs:
             if (inbox := self._inboxes.pop(output.request_id, None)) is not None:  # else nobody waits for it any more
-                inbox.append(output)
+                lengths = [len(answer.token_ids) for answer in output.outputs]
+                inbox.append((output, self._spans.end(output.request_id, lengths)))
+
+    def _step_engine(self) -> list[Any]:
+        with num_threads(self._threads):
+            outputs: list[Any] = self._engine.step()
+        return outputs
 
     @contextmanager
     def _one_turn(self, what: str) -> Iterator[None]:
@@ -237,6 +266,7 @@ class VllmSampler:
             name = self._abandoned.pop()
             if self._inboxes.pop(name, None) is not None:
                 self._engine.abort_request([name])
+                self._spans.forget(name)
 
     def load_weights(self, named_tensors: Iterable[tuple[str, torch.Tensor]], step: int) -> None:
         if self._tensor_parallel > 1:
@@ -250,11 +280,17 @@ class VllmSampler:
         if self._weights_lost:
             self._engine.wake_up(tags=["kv_cache"])
         self._drop_abandoned()
-        if self._inboxes and not self._engine.reset_prefix_cache(reset_running_requests=True):
-            raise RuntimeError("vLLM kept the old weights' keys and values")
-        self._engine.set_weight_version(str(step))
+        if self._inboxes:
+            if not self._engine.reset_prefix_cache(reset_running_requests=True):
+                raise RuntimeError("vLLM kept the old weights' keys and values")
+            self._spans.change(step, self._drawn())
         self._weights_lost = False
         self._step = step
+
+    def _drawn(self) -> Iterator[tuple[str, int, int]]:
+        """(request, index, tokens so far) of all completions that run.  What is still in flight, vLLM draws again."""
+        for state in self._engine.output_processor.request_states.values():
+            yield state.external_req_id, state.request_index, state.detokenizer.num_output_tokens()
 
     def join(self, way: Way, timeout: float, info: Mapping[str, Any]) -> None:
         if way != self._transfer:
@@ -313,13 +349,6 @@ class VllmSampler:
         except Exception as error:  # vLLM names no exceptions of its own
             cause = " ".join(str(error).split()) or type(error).__name__
             raise SamplerError(f"{self.name}: {what}, {cause[:300]}; {_advice(cause)}") from error
-
-    @contextmanager
-    def _generators_seeded(self, seed: int) -> Iterator[None]:
-        with generators_unchanged(range(self._cuda)):
-            torch.manual_seed(seed)
-            numpy.random.seed(seed)  # where vLLM's newer model runner draws the seeds of its rows from
-            yield
 
 
 def _completion(answer: Any, text: str, spans: tuple[Span, ...]) -> Completion:

@@ -17,7 +17,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy
 import torch
 from vllm.config import set_current_vllm_config
 from vllm.distributed.weight_transfer import WeightTransferEngineFactory
@@ -39,6 +38,7 @@ class WeightReceiver:
 
     # The worker's own
     model_runner: Any
+    reload_weights: Any
     vllm_config: Any
     weight_transfer_engine: Any
     init_weight_transfer_engine: Any
@@ -50,8 +50,12 @@ class WeightReceiver:
     transfer_open = False  # between start and finish
 
     def receive_weights(self, named_tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
-        """Of this process."""
-        self.model_runner.reload_weights(weights_iterator=named_tensors)
+        """Of this process.
+
+        Layers of some models look for vLLM's current configuration as they load.  `reload_weights` sets it since 0.27.
+        """
+        with set_current_vllm_config(self.vllm_config):
+            self.reload_weights(weights_iterator=named_tensors)
         repack(self.model_runner.get_model())
 
     def join_transfer(self, info: dict[str, Any], timeout: float) -> None:
@@ -79,7 +83,6 @@ class WeightReceiver:
     def seed_generators(self, seed: int) -> None:
         """For a worker in a process of its own; what it draws has no other host to disturb."""
         torch.manual_seed(seed)
-        numpy.random.seed(seed)
 
 
 def repack(model: torch.nn.Module) -> None:
