@@ -25,7 +25,8 @@ GIB = 2**30
 PROCESS = 2.0  # GiB that Python, PyTorch and vLLM take on the host before they do anything
 ACTOR = 1.0  # GiB likewise of a learner or sampler on a cluster: 0.35 and 0.75 were measured
 CPU_CACHE = 8.0  # GiB that gpu_memory_utilization is a share of on CPUs
-OPTIMIZER = 16  # bytes for each number that is learned and offloaded: master, two moments, and the update's gradient
+OPTIMIZER = 12  # bytes for each number that is learned and offloaded: master and two moments
+GRADIENT = 4  # likewise of the gradients, which go along with shards
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +208,8 @@ def _on_host(work: Work, learners: int) -> float:
     model, when it is saved."""
     offloaded, actors = OPTIMIZER * work.shape.learned, 0.0
     if work.shards > 1:
-        offloaded, actors = offloaded + (work.models - 1) * work.shape.weights, ACTOR * learners
+        offloaded += GRADIENT * work.shape.learned + (work.models - 1) * work.shape.weights
+        actors = ACTOR * learners
     return PROCESS + actors + (offloaded * learners / work.shards + work.shape.weights) / GIB
 
 

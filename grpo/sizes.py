@@ -9,7 +9,7 @@ of what it costs, by the estimate that refuses what cannot fit (`grpo.memory`):
                                        On an H100 (3.35 TB/s, half of 989 TFLOP/s) they take 5 % as long with 8,192
                                        tokens, 19 % with 2,048, and 38 % with 1,024
     gradient checkpointing             a third more arithmetic, 33 %: whence 2,048 above
-    the optimizer on the host          16 bytes for each parameter go over PCIe in every update
+    the optimizer on the host          12 bytes for each parameter come over PCIe in every update, and 12 go
 
 vLLM gets what all completions of a step can use at once: weights, keys and values of every completion at its longest,
 and what its own work takes; more would lie idle.  Where there is less room it gets less, a tenth of those keys and

@@ -28,6 +28,7 @@ from grpo.memory import (
     ACTOR,
     CPU_CACHE,
     GIB,
+    GRADIENT,
     OPTIMIZER,
     PROCESS,
     Machine,
@@ -223,7 +224,7 @@ def test_an_offloaded_optimizer_is_on_the_host_by_hand() -> None:
     # Two of four learners are on this host, each with a quarter of masters, moments, gradients and of the reference.
     four = Cluster(learners=4, samplers=4, colocate=True)
     shared = estimate(model, place, backend="vllm", offload=True, cluster=four, models=2, learners=2)
-    assert shared.host == pytest.approx(PROCESS + 2 * ACTOR + ((OPTIMIZER + 2) * n / 2 + 2 * n) / GIB)
+    assert shared.host == pytest.approx(PROCESS + 2 * ACTOR + ((OPTIMIZER + GRADIENT + 2) * n / 2 + 2 * n) / GIB)
 
 
 def test_a_checkpoint_has_moments_and_what_rounding_takes_from_the_weights() -> None:
