@@ -10,8 +10,9 @@ it does not the switch stays off.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, _GeneratorContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
+from threading import Lock
 from typing import Any
 
 import torch
@@ -19,13 +20,28 @@ import torch
 _switch: Any = getattr(torch.backends.mkldnn, "matmul")  # noqa: B009  PyTorch's types do not know it
 
 
-@contextmanager
-def _set_to(precision: str) -> Iterator[None]:
-    before, _switch.fp32_precision = _switch.fp32_precision, precision
-    try:
-        yield
-    finally:
-        _switch.fp32_precision = before
+class _Fast:
+    """The switch is the whole process's.  Where threads compute side by side it is off again when the last of them has
+    left, whoever came first."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = Lock(), 0, ""
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = _switch.fp32_precision
+            self._inside += 1
+            _switch.fp32_precision = "bf16"
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                _switch.fp32_precision = self._before
+
+
+_fast = _Fast()
 
 
 @cache
@@ -35,7 +51,7 @@ def onednn_is_exact() -> bool:
         return False
     draw = torch.Generator().manual_seed(0)
     a, b = (torch.randn(256, 256, generator=draw) for _ in range(2))
-    with _set_to("bf16"):
+    with _fast:
         found = a @ b
     exact = a.double() @ b.double()
     return bool((found - exact).norm() <= 1e-5 * exact.norm())
@@ -47,10 +63,15 @@ def fast_products(device: torch.device) -> AbstractContextManager[None]:
     On other devices nothing is touched: while the switch is on, `torch.get_float32_matmul_precision()` raises, which
     `torch.compile` and cuBLAS's users ask.
     """
-    return _set_to("bf16") if device.type == "cpu" and onednn_is_exact() else nullcontext()
+    return _fast if device.type == "cpu" and onednn_is_exact() else nullcontext()
 
 
-def plain_products() -> _GeneratorContextManager[None]:
-    """Products as PyTorch computes them by itself, also inside `fast_products`: the short ones of a flash kernel are
-    faster so.  A context, or a decorator."""
-    return _set_to("ieee")
+@contextmanager
+def plain_products() -> Iterator[None]:
+    """Products as PyTorch computes them by itself, within `fast_products`: the short ones of a flash kernel are faster
+    so.  A context, or a decorator."""
+    before, _switch.fp32_precision = _switch.fp32_precision, "ieee"
+    try:
+        yield
+    finally:
+        _switch.fp32_precision = before

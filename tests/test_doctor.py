@@ -51,8 +51,8 @@ def a_card(monkeypatch):
 def test_beside_a_gpu_the_doctor_says_how_large_a_model_the_host_can_hold_an_optimizer_for(monkeypatch):
     monkeypatch.setattr("grpo.memory.host_memory", lambda: 38.0)
     lines = list(doctor._devices())
-    # 36 GiB beside the process's own 2, and 18 bytes a parameter: 16, and the weights when they are saved
-    assert "optim.offload: host memory for 2.1 billion parameters that are learned" in lines
+    # 36 GiB beside the process's own 2, and 14 bytes a parameter: 12, and the weights when they are saved
+    assert "optim.offload: host memory for 2.8 billion parameters that are learned" in lines
     assert lines[-1] == "cuda:0 NVIDIA H100, 80.0 GiB, 79.0 free, bfloat16"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import pytest
 import torch
 
@@ -53,4 +55,16 @@ def test_the_switch_to_onednn_goes_back_after_a_failure() -> None:
     before = switch()
     with pytest.raises(ZeroDivisionError), products.fast_products(CPU):
         raise ZeroDivisionError
+    assert switch() == before
+
+
+def test_threads_that_leave_in_the_order_they_came_leave_the_switch_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "onednn_is_exact", lambda: True)
+    before = switch()
+    first, second = ExitStack(), ExitStack()
+    first.enter_context(products.fast_products(CPU))
+    second.enter_context(products.fast_products(CPU))
+    first.close()
+    assert switch() == "bf16"
+    second.close()
     assert switch() == before
