@@ -436,7 +436,7 @@ def test_what_is_not_installed_is_said_before_anything_is_opened(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without("peft", monkeypatch)
-    with pytest.raises(ConfigError, match=r'model.lora_rank = 4: needs PEFT; pip install "grpo\[lora\]"'):
+    with pytest.raises(ConfigError, match=r'model.lora_rank = 4: needs PEFT; pip install "grpo-train\[lora\]"'):
         train(config, tmp_path / "run")
     without("bitsandbytes", monkeypatch)
     with pytest.raises(ConfigError, match=r"in 4 bits: needs bitsandbytes; pip install bitsandbytes"):

@@ -136,11 +136,8 @@ def test_an_architecture_with_more_after_the_body_falls_back_to_its_own_logits()
 
         def __init__(self, inner: Any) -> None:
             super().__init__()
-            self.inner, self.base_model, self.get_output_embeddings = (
-                inner,
-                inner.base_model,
-                inner.get_output_embeddings,
-            )
+            self.inner, self.base_model, self.config = inner, inner.base_model, inner.config
+            self.get_output_embeddings = inner.get_output_embeddings
 
         def forward(self, input_ids: torch.Tensor, **options: Any) -> Any:
             output = self.inner(input_ids=input_ids, **options)

@@ -220,14 +220,16 @@ def test_prompt_and_completion_may_fill_the_context_to_the_last_token(sampler: S
 def test_texts_decoded_at_once_are_those_decoded_one_by_one(folder: Path, cleaned: bool) -> None:
     vocabulary = Vocabulary(str(folder), None, CONTEXT)
     if cleaned:  # the wrapper changes what the library decodes: "b ." becomes "b."
-        words = Tokenizer(WordLevel({"a": 0, "b": 1, ".": 2, "<end>": 3}, unk_token="a"))
+        words = Tokenizer(WordLevel({"a": 0, "b": 1, "<end>": 2, ".": 3}, unk_token="a"))
         vocabulary.tokenizer = PreTrainedTokenizerFast(
             tokenizer_object=words, eos_token="<end>", clean_up_tokenization_spaces=True
         )
-        assert vocabulary.texts([[1, 2, 3]]) == ["b."]
+        assert vocabulary.texts(PROMPTS[:1], [[1, 3, 2]]) == ["b."]
     draw = random.Random(0)
     rows = [[draw.randrange(len(vocabulary.tokenizer)) for _ in range(length)] for length in (1, 7, 30)]
-    assert vocabulary.texts(rows) == [vocabulary.tokenizer.decode(row, skip_special_tokens=True) for row in rows]
+    assert vocabulary.texts(PROMPTS[:3], rows) == [
+        vocabulary.tokenizer.decode(row, skip_special_tokens=True) for row in rows
+    ]
 
 
 # The same again
@@ -453,7 +455,7 @@ def test_where_rows_have_seeds_each_prompt_has_one_that_the_call_fixes_and_nothi
     assert digest(collect(served, PROMPTS, seed=5)) == digest(first)
     assert len(set(asked)) == len(PROMPTS) and asked[: len(PROMPTS)] == asked[len(PROMPTS) :]
     assert digest(collect(served, PROMPTS, seed=6)) != digest(first)
-    assert all(len({completion.token_ids for completion in group.completions}) == 4 for group in first)
+    assert all(len({tuple(completion.token_ids) for completion in group.completions}) == 4 for group in first)
     served.score([(encode("1"), encode("2"))])
     assert None not in asked  # such a row's seed would be drawn from numpy's generator
     assert numpy.random.get_state()[1].tolist() == before

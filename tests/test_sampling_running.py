@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 from grpo.errors import SamplerError
 from grpo.sampling import RemoteSampler, hf
 from grpo.sampling.turn import Turns
-from grpo.types import Group, SamplingParams, Span
+from grpo.types import Group, Prompt, SamplingParams, Span
 from tests.test_sampling import PROMPTS, collect, logprobs_by, needs_vllm, start
 from tests.tiny import encode, make_model, save_model
 
@@ -99,14 +99,14 @@ def test_the_engine_goes_on_while_answers_are_decoded(vllm: Any, monkeypatch: py
     """The first group's text comes after the engine has made three more passes."""
     passes, decoded, step, texts = [], [], vllm._engine.step, vllm._vocabulary.texts
 
-    def waiting(completions: Sequence[Sequence[int]]) -> Any:
+    def waiting(prompts: Sequence[Prompt], completions: Sequence[Sequence[int]]) -> Any:
         until = len(passes) + (0 if decoded else 3)
         decoded.append(until)
         end = time.monotonic() + 60
         while len(passes) < until:
             assert time.monotonic() < end, "no pass was made while a text was waited for"
             time.sleep(0.001)
-        return texts(completions)
+        return texts(prompts, completions)
 
     monkeypatch.setattr(vllm._engine, "step", lambda: (passes.append(1), step())[1])
     monkeypatch.setattr(vllm._vocabulary, "texts", waiting)

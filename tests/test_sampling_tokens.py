@@ -106,7 +106,8 @@ def test_a_completion_begins_in_the_thought_that_its_prompt_opened(sampler: Samp
     same = collect(sampler, PROMPTS, n=2)
     for opened, plain in zip(groups, same, strict=True):
         assert [c.text for c in opened.completions] == ["<think>\n" + c.text for c in plain.completions]
-        assert all((a.token_ids == b.token_ids) for a, b in zip(opened.completions, plain.completions, strict=True))
+        pairs = zip(opened.completions, plain.completions, strict=True)
+        assert all(a.token_ids.tolist() == b.token_ids.tolist() for a, b in pairs)
 
 
 def test_the_layout_is_read_from_special_tokens_and_from_a_thought_that_the_prompt_opened(folder: Path) -> None:
@@ -114,9 +115,10 @@ def test_the_layout_is_read_from_special_tokens_and_from_a_thought_that_the_prom
     four, end = CHARACTERS.index("4"), END
     close = [*map(CHARACTERS.index, "</answer>")]
     written = [four, UNTHINK, ANSWER, four, *close, end]
-    assert vocabulary.text(PROMPTS[0], [THINK, *written]) == "<think>4</think><answer>4</answer>"
     opened = replace(PROMPTS[0], opened="<think>\n")
-    for text in (vocabulary.text(PROMPTS[0], [THINK, *written]), vocabulary.text(opened, written)):
+    texts = vocabulary.texts([PROMPTS[0], opened], [[THINK, *written], written])
+    assert texts[0] == "<think>4</think><answer>4</answer>"
+    for text in texts:
         assert layout(text, {}).value == layout(text, {}, opened=True).value == 1.0
 
 
