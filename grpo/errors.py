@@ -79,3 +79,8 @@ class Interrupted(GrpoError):
     def __init__(self, message: str, *, exit_code: int = 130) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def first_line(error: BaseException) -> str:
+    """What others' errors say, which may be paragraphs, or nothing: then their type."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

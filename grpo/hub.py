@@ -39,7 +39,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # its __init_
     validate_repo_id,
 )
 
-from grpo.errors import ModelError
+from grpo.errors import ModelError, first_line
 
 Kind = Literal["model", "data set"]
 
@@ -246,7 +246,3 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-
-
-def first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

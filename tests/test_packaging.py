@@ -41,7 +41,9 @@ def test_the_lock_files_hold_what_the_project_asks_for(engine: str) -> None:
     """`scripts/lock` renews them; until it has, this says so."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    asked = map(Requirement, [*project["dependencies"], *extras[engine], *extras["dev"], *extras["cluster"]])
+    asked = map(
+        Requirement, [*project["dependencies"], *extras[engine], *extras["dev"], *extras["cluster"], *extras["lora"]]
+    )
     versions = locked(engine)
     wrong = [str(one) for one in asked if one.name != project["name"] and not _holds(versions, one)]
     assert wrong == [], "run scripts/lock"

@@ -16,7 +16,7 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from grpo.cluster.place import Division
-from grpo.errors import ClusterError
+from grpo.errors import ClusterError, first_line
 from grpo.interrupt import SIGNALS
 
 ENVIRONMENT = {
@@ -56,7 +56,7 @@ def connected(address: str) -> Iterator[Machines]:
         )
     except (ConnectionError, RaySystemError, ValueError, RuntimeError, OSError) as error:
         raise ClusterError(
-            f'cluster.address = "{address}": no Ray cluster can be had there ({_first_line(error)}); start one with '
+            f'cluster.address = "{address}": no Ray cluster can be had there ({first_line(error)}); start one with '
             '`ray start --head`, or set cluster.address to "local"',
             exit_code=2,
         ) from None
@@ -129,7 +129,3 @@ def seats(division: Division, *, gpus: bool) -> Iterator[Seats]:
         yield Seats(division, group)
     finally:
         remove_placement_group(group)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__

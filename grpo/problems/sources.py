@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from grpo.config import Data
-from grpo.errors import DataError
+from grpo.errors import DataError, first_line
 from grpo.problems import arithmetic, functions
 from grpo.problems.code_sets import in_window
 from grpo.problems.files import is_file_name, read_file
@@ -105,8 +105,6 @@ def _hub(source: str, path: Path, subset: str | None, split: str) -> Dataset:
 def _explain(source: str, name: str, subset: str | None, split: str, error: Exception) -> NoReturn:
     """`datasets` raises bare ValueErrors: find out which of the two names was wrong."""
     import datasets
-
-    from grpo.hub import first_line
 
     try:
         subsets = datasets.get_dataset_config_names(name)

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from grpo.caps import keep_caps
-from grpo.errors import ModelError, SamplerError
+from grpo.errors import ModelError, SamplerError, first_line
 from grpo.products import fast_products
 from grpo.sampling import Continuations, Dtype, Way, gloo
-from grpo.sampling.tokens import Vocabulary, first_line, not_numbers
+from grpo.sampling.tokens import Vocabulary, not_numbers
 from grpo.sampling.turn import Turns
 from grpo.types import Completion, Finish, Group, Prompt, SamplingParams
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
-from grpo.errors import ConfigError, DataError, ModelError, SamplerError
+from grpo.errors import ConfigError, DataError, ModelError, SamplerError, first_line
 from grpo.types import Prompt
 
 
@@ -124,7 +124,3 @@ def _as_list(ids: int | list[int] | None) -> list[int]:
     if ids is None:
         return []
     return [ids] if isinstance(ids, int) else ids
-
-
-def first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__
