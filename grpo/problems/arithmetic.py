@@ -40,7 +40,7 @@ def rows(split: str) -> list[dict[str, Any]]:
     if split not in SIZES:
         raise DataError(f"builtin:arithmetic: there is no split {split!r}; it has {', '.join(SIZES)}")
     rng = random.Random(f"arithmetic/{split}")
-    made = []
+    made: list[dict[str, Any]] = []
     for problem, terms in islice(problems(rng, held_out=split == "test"), SIZES[split]):
         row = {"problem": problem, "answer": str(sum(terms)), "level": len(terms) - 1}
         if split == "worked":
