@@ -19,7 +19,6 @@ script of the wanted language need no such rule: the sentence around them decide
 from __future__ import annotations
 
 import copy
-import difflib
 import functools
 import re
 import unicodedata
@@ -113,10 +112,8 @@ def share(text: str, wanted: str) -> float | None:
 def _script_of(wanted: object) -> str:
     if isinstance(wanted, str) and wanted in _SCRIPT_OF:
         return _SCRIPT_OF[wanted]
-    known = sorted(_SCRIPT_OF)
-    near = difflib.get_close_matches(str(wanted), known, n=1)
-    guess = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"language: {wanted!r} is not the code of a language told apart here; {guess}{', '.join(known)}")
+    known = ", ".join(sorted(_SCRIPT_OF))
+    raise ValueError(f"language: {wanted!r} is no language that is told apart here; there are {known}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ A text loops by the counts with which Tulu 3 filters its data (2411.15124, open-
     three times, four times     for an item of a list or a row of a table, for a paragraph of several lines
 
 or if it ends in one stretch of characters over and over, as a model writes that has lost its way to the end token.
-What has fewer than four words is no sentence: "Yes.", "0 & 0 & 0", "x += 1" may be said as often as it takes.
+Theirs look for mathematics within the sentence; but a search through cases says "this is no square" as often as it has
+cases.  What has fewer than four words is no sentence: "Yes.", "0 & 0 & 0", "x += 1" may be said any number of times.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ WINDOW = 6000  # characters at the end in which a loop is looked for: loops of u
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _WORD = re.compile(f"[{_UNSPACED}]|[^\\s{_UNSPACED}]+")
 _LETTERS = re.compile(f"[{_UNSPACED}]|[^\\W\\d_{_UNSPACED}]{{2,}}")
-_SENTENCE = re.compile(r"[.!?](?=\s)|[。！？\n]")
+_SENTENCE = re.compile(r"(?<!\d)[.!?](?=\s)|[。！？\n]")  # "3. We" is an item; and "is 4. We" differs from case to case
 _ITEM = re.compile(r"\s*(?:[-*+•|#>]|\(?\w{1,3}[.)]\s)")
 
 
