@@ -51,7 +51,7 @@ def repetition(completion: str, problem: Mapping[str, Any], *, n: int = 3, max_p
     grams = list(_grams(without(completion, spans(completion), instead=" | "), n))
     said = [gram for gram in grams if all(map(_LETTERS.search, gram))]
     again = (len(said) - len(set(said))) / len(grams) if grams else 0.0
-    return Score(-max_penalty * again, why=f"{100 * again:.0f} % of the runs of {n} words were said before")
+    return Score(0.0 - max_penalty * again, why=f"{100 * again:.0f} % of the runs of {n} words were said before")
 
 
 def share(text: str, n: int = 3) -> float:
