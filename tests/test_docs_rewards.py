@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 
 TEXT = (ROOT / "docs" / "rewards.md").read_text(encoding="utf-8")
 BUILT_IN = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["grpo.rewards"]
-ROWS = {row[0]: row for row in re.findall(r"^\| `(\w+)` \| ([^|]*) \| [^|]* \| ([^|]*) \|$", TEXT, re.MULTILINE)}
+ROWS = {row[0]: row for row in re.findall(r"^\| `(\w+)` \| ([^|]*) \| [^|]* \| ([^|]*)\|$", TEXT, re.MULTILINE)}
 
 
 def block(language: str) -> str:
