@@ -68,7 +68,8 @@ def test_a_function_that_declares_nothing_needs_nothing_has_5_s_and_its_golds_ar
 def test_the_built_in_rewards_declare_what_a_run_used_to_know_of_them() -> None:
     assert declaration_of(math) == Declaration(needs=("answer",))
     assert declaration_of(code) == Declaration(timeout=60.0, rejected_golds="drop")
-    for reward in (layout, length, language, repetition, readability):
+    assert declaration_of(language) == Declaration(timeout=20.0, rejected_golds="ignore")
+    for reward in (layout, length, repetition, readability):
         assert declaration_of(reward) == Declaration(rejected_golds="ignore")
 
 
