@@ -32,6 +32,7 @@ _AMOUNT = re.compile(r"\$\s?\d")
 _CLOSERS = {"$$": "$$", r"\(": r"\)", r"\[": r"\]", "[asy]": "[/asy]", "$": "$"}
 _IN_ONE_PARAGRAPH = ("ticks", "display", "dollar", "bracket")  # closed before the next blank line, or not opened at all
 _INFO = 40  # characters behind a fence, such as "python"; more is content
+_CODE = 300  # characters between backticks in a line; where there is no second one, the first is a quotation mark
 
 _OTHERS = re.compile(
     r"(?:https?://|www\.)[!-~]+|</?[A-Za-z][A-Za-z0-9_ =\"'-]{0,60}/?>|<<[^<>\n]{0,200}>>|\\[A-Za-z]+"
@@ -121,7 +122,14 @@ def _opens(text: str, kind: str, what: str, token: re.Match[str]) -> bool:
         return kind not in ("fence", "begin")
     if what == "dollar":
         return kind in ("", "dollar") and not _is_price(text, token)
-    return not kind and what in _OPENERS
+    return not kind and (what != "ticks" or _is_code(text, token))
+
+
+def _is_code(text: str, ticks: re.Match[str]) -> bool:
+    """Whether the same backticks follow in the line, and it is no quotation in LaTeX: ``like this''."""
+    line = text[ticks.end() : ticks.end() + _CODE].partition("\n")[0]
+    code, closed, _ = line.partition(ticks[0])
+    return bool(closed) and not (ticks[0] == "``" and "''" in code)
 
 
 def _is_price(text: str, dollar: re.Match[str]) -> bool:

@@ -35,7 +35,9 @@ def found(text: str) -> list[str]:
         ("For $5 we get $x$ pieces", ["$x$"]),
         ("[asy]draw((0,0));[/asy] is a point", ["[asy]draw((0,0));[/asy]"]),
         ("call `f(x)` twice", ["`f(x)`"]),
-        ("it's a ` alone", []),
+        ("it's a ` alone, and $x$", ["$x$"]),
+        ("the ``first'' is $x$ and the ``second'' is $y$", ["$x$", "$y$"]),
+        ("``x`y`` and `z`", ["``x`y``", "`z`"]),
     ],
 )
 def test_formulas_and_code_are_found_and_money_is_not(text: str, formulas: list[str]) -> None:
