@@ -158,8 +158,8 @@ class Sampling(_Settings):
 
 class Reward(_Settings):
     use: str
-    """A built-in ("math", "code", "layout", "length"), "file.py:function", "package.module:function", or the name of an
-    entry point in the group `grpo.rewards`."""
+    """A built-in ("math", "code", "layout", "length", "language", "repetition", "readability"; see docs/rewards.md),
+    "file.py:function", "package.module:function", or the name of an entry point in the group `grpo.rewards`."""
     weight: Annotated[float, Field(allow_inf_nan=False, strict=True)] = 1.0
     """The completion's reward is the weighted sum over rewards."""
     timeout: Positive | None = None

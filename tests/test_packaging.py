@@ -15,7 +15,7 @@ from packaging.version import Version
 from tests.conftest import ROOT
 
 
-@pytest.mark.parametrize("name", ["math", "code", "layout", "length"])
+@pytest.mark.parametrize("name", ["math", "code", "layout", "length", "language", "repetition", "readability"])
 def test_built_in_rewards_are_entry_points_that_load(name: str) -> None:
     (entry,) = entry_points(group="grpo.rewards", name=name)
     assert callable(entry.load())

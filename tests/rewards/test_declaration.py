@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 
 from rewards import Declaration, Score, declaration_of, declare
 from rewards.code_tests import code
+from rewards.language import language
 from rewards.layout import layout
 from rewards.length import length
 from rewards.math_answer import math
+from rewards.readability import readability
+from rewards.repetition import repetition
 
 declared = st.builds(
     Declaration,
@@ -65,7 +68,9 @@ def test_a_function_that_declares_nothing_needs_nothing_has_5_s_and_its_golds_ar
 def test_the_built_in_rewards_declare_what_a_run_used_to_know_of_them() -> None:
     assert declaration_of(math) == Declaration(needs=("answer",))
     assert declaration_of(code) == Declaration(timeout=60.0, rejected_golds="drop")
-    assert declaration_of(layout) == declaration_of(length) == Declaration(rejected_golds="ignore")
+    assert declaration_of(language) == Declaration(timeout=20.0, rejected_golds="ignore")
+    for reward in (layout, length, repetition, readability):
+        assert declaration_of(reward) == Declaration(rejected_golds="ignore")
 
 
 @pytest.mark.parametrize("needs", ["answer", ["answer"], (1,), None])
