@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from grpo import completions
-from grpo.collect import Progress, Sampling
+from grpo.collect import Collector, Progress
 from grpo.config import CollectConfig
 from grpo.config_file import validate
 from grpo.interrupt import StopRequest
@@ -71,7 +71,7 @@ def main() -> None:
         progress = Progress(parts, record, Console(0), StopRequest())
         progress.begin()
         scorer: Any = Scorer()
-        Sampling(config, problems, prompts, Sampler(), scorer, progress).run(1)
+        Collector(config, problems, prompts, Sampler(), scorer, progress).run(1)
         say(f"{len(parts.shards):,} parts")
         parts.join()
         say(f"joined, {parts.table.stat().st_size / 2**30:.2f} GiB")

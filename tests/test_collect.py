@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from grpo import collect as module
-from grpo.collect import Progress, Sampling, collect, shard_seed
+from grpo.collect import Collector, Progress, collect, shard_seed
 from grpo.completions import Writer, groups
 from grpo.config import CollectConfig
 from grpo.config_file import validate
@@ -167,7 +167,7 @@ def test_a_finished_collection_is_left_as_it_is(place: Path, model: Path) -> Non
 def test_what_is_left_of_a_kill_while_parts_are_joined_becomes_the_same_table(place: Path, model: Path) -> None:
     expected, out = whole(place, model), place / "out"
     with pytest.raises(RuntimeError, match="killed"), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Parts, "join", lambda self: (_ for _ in ()).throw(RuntimeError("killed")))
+        patch.setattr(Parts, "join", lambda *_: (_ for _ in ()).throw(RuntimeError("killed")))
         collect(settings(place, model), out, open_sampler=opening(Counting()))
     (out / ".completions.parquet.writing").write_bytes(expected["completions.parquet"][:1000])
     collect(settings(place, model), out, resume=True, open_sampler=nobody)
@@ -341,7 +341,7 @@ def bench(folder: Path, problems: int, sampler: Any, *, shard: int, n: int, at_o
     progress = Progress(parts, record, Console(0), StopRequest())
     progress.begin()
     scorer: Any = FakeScorer(lambda problem, g: float(g == 0))
-    Sampling(config, given, lambda some: [Prompt(one, (1,)) for one in some], sampler, scorer, progress).run(at_once)
+    Collector(config, given, lambda some: [Prompt(one, (1,)) for one in some], sampler, scorer, progress).run(at_once)
     parts.join()
     return parts
 
