@@ -110,7 +110,7 @@ def _say(tally: Tally, table: Path, console: Console) -> None:
     console.note(f"{next(iter(tally.values))}: {_right(tally)}; {solved}")
     if tally.unscored:
         console.warn(f"{plural(tally.unscored, 'completion')} could not be judged and have no reward")
-    console.note(f"table: {table} ({table.stat().st_size / 1e6:.1f} MB)")
+    console.note(f"table: {table} ({table.stat().st_size / 1e6:.2f} MB)")
 
 
 def _right(tally: Tally) -> str:
@@ -126,9 +126,7 @@ class Progress:
         self.total = parts.problems - parts.kept()
         self.done = self.tokens = 0  # since this start
         if self.tally.problems:
-            console.note(
-                f"resumed: {plural(self.tally.problems, 'problem')} are there, {self.total:,} are to be sampled"
-            )
+            console.note(f"resumed: {self.tally.problems:,} of {plural(parts.problems, 'problem')} are there")
 
     def begin(self) -> None:
         """Sampling begins."""

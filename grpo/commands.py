@@ -63,13 +63,10 @@ def collect(
             raise CheckpointError(f"{out}: holds no collection to resume; leave out --resume to start one", exit_code=2)
     if recipe is not None:
         config = load_settings(recipe, given, kind=CollectConfig, data=data, rewards=rewards)
+    elif flags["model.name"] is None or data is None:
+        raise ConfigError("grpo collect: needs MODEL and DATA, or a --recipe that names them")
     else:
-        if flags["model.name"] is None or data is None:
-            raise ConfigError("grpo collect: needs MODEL and DATA, or a --recipe that names them")
-        tree: dict[str, Any] = {
-            "data": {"source": data},
-            **({"reward": [{"use": use} for use in rewards]} if rewards else {}),
-        }
+        tree: dict[str, Any] = {"data": {"source": data}, "reward": [{"use": use} for use in rewards or ["math"]]}
         config = validate(apply_changes(tree, given), place="grpo collect", kind=CollectConfig, changes=given)
     from grpo.collect import collect
 
