@@ -347,8 +347,8 @@ class Select(_Settings):
     min_reward: Annotated[float, Field(allow_inf_nan=False, strict=True)] | None = None
     """Keep completions with at least this reward.  Default: those that the first reward calls right, with 1."""
     solved: tuple[ShareOrNone, ShareOrNone] | None = None
-    """Keep problems whose share of right completions lies strictly between: `[0.1, 0.9]` is open-r1's band, `[0.0, 1.0]`
-    drops what was solved never or always.  Default: all problems."""
+    """Keep problems whose share of right completions lies strictly between: `[0.1, 0.9]` is open-r1's band, and
+    `[0.0, 1.0]` drops what was solved never or always.  Default: all problems."""
     layout: Literal["any", "think", "think_answer"] = "any"
     """"think": one `<think>…</think>` and then an answer; "think_answer": all that the reward "layout" asks."""
     drop_looping: bool = True

@@ -16,10 +16,10 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from grpo import migration
-from grpo.config import GROUPS, Config, JudgeConfig
+from grpo.config import GROUPS, Config, JudgeConfig, SelectConfig
 from grpo.errors import ConfigError
 
-Settings = TypeVar("Settings", bound=JudgeConfig)
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 def recipes() -> dict[str, Path]:
@@ -47,6 +47,18 @@ def load_config(
         tree["reward"] = [{"use": use} for use in rewards]
     _forget_parts(tree, changes)
     return validate(apply_changes(tree, changes), place=path.name, changes=changes)
+
+
+def load_select(recipe: Path | None, sources: Sequence[str], changes: Sequence[str]) -> SelectConfig:
+    """The settings of `grpo select`: a file's, with the sources of the command line before its own."""
+    tree = _read(_find(str(recipe))) if recipe else {}
+    for given in sources:
+        _refuse_bytes(given, given)
+    table = apply_changes(tree, changes).setdefault("select", {})
+    if sources and isinstance(table, dict) and isinstance(table.setdefault("source", []), list):
+        table["source"] = [*sources, *table["source"]]
+    place = recipe.name if recipe else "grpo select"
+    return validate(tree, place=place, kind=SelectConfig, changes=changes)
 
 
 # A run's own config.toml has every part of its objective written out.  Whoever names another objective, or another
@@ -92,7 +104,7 @@ def validate(
     except ValidationError as error:
         sentence = _in_words(error, kind)
         raise ConfigError(f"{_blamed(sentence, changes, place)}: {sentence}") from None
-    for sentence in _nonsense(settings):
+    for sentence in _nonsense(settings) if isinstance(settings, JudgeConfig) else ():
         raise ConfigError(f"{_blamed(sentence, changes, place)}: {sentence}")
     return settings
 

@@ -94,7 +94,9 @@ def open_sources(sources: Sequence[Source], count_tokens: CountTokens | None) ->
     clear = names if len(set(names)) == len(names) else [source.use for source in sources]
     if len(set(clear)) < len(clear):
         twice = next(name for name in clear if clear.count(name) > 1)
-        raise ConfigError(f"select.source: {twice} is named twice; name it once, with a weight and repeat if it counts more")
+        raise ConfigError(
+            f"select.source: {twice} is named twice; name it once, with a weight and repeat if it counts more"
+        )
     return [_open(source, name, count_tokens) for source, name in zip(sources, clear, strict=True)]
 
 

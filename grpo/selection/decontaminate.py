@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grpo.config import Data, Place
+from grpo.errors import DataError
 from grpo.problems import load_problems
 from grpo.selection.candidates import Candidate
 
@@ -113,7 +114,9 @@ class Decontaminator:
         self._remembered: dict[str, list[tuple[int, float]]] = {}
 
     def _index(self) -> None:
-        same: dict[tuple[str, ...], list[int]] = defaultdict(list)  # texts by their words: AIME is often written 32 times
+        same: dict[tuple[str, ...], list[int]] = defaultdict(
+            list
+        )  # texts by their words: AIME is often written 32 times
         self._equal: dict[str, list[int]] = defaultdict(list)
         for index, text in enumerate(self._texts):
             words = words_of(text.text)
@@ -179,12 +182,18 @@ def read_sets(places: Sequence[Place]) -> dict[str, list[Text]]:
     """The problems of evaluation sets, and their worked solutions.  Raises `DataError`."""
     sets = {}
     for place in places:
-        problems = load_problems(Data(source=place.use, subset=place.subset, split=place.split or "test"), needs=())
+        try:
+            problems = load_problems(Data(source=place.use, subset=place.subset, split=place.split or "test"), needs=())
+        except DataError as error:
+            raise DataError(f"select.decontaminate: {error}") from None
         name = " ".join(part for part in (place.use, place.subset, place.split) if part)
         sets[name] = [
             Text(name, problem.id, part, text)
             for problem in problems
-            for part, text in (("problem", problem.messages[-1]["content"]), ("solution", problem.facts.get("solution")))
+            for part, text in (
+                ("problem", problem.messages[-1]["content"]),
+                ("solution", problem.facts.get("solution")),
+            )
             if isinstance(text, str)
         ]
     return sets
@@ -198,16 +207,17 @@ def _ngrams(words: Sequence[str], n: int) -> NDArray[np.int64]:
 
 
 def _of_many(gram: NDArray[np.int64], owner: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Which of the sorted n-grams more than `SHARED` texts have."""
-    if not len(gram):
-        return np.zeros(0, np.bool_)
-    pairs = np.unique(np.stack([gram, owner.astype(np.int64)]), axis=1)[0]
-    grams, texts = np.unique(pairs, return_counts=True)
+    """Which of the n-grams more than `SHARED` texts have.  Sorted by n-gram, then by text."""
+    fresh = np.ones(len(gram), np.bool_)  # not the same n-gram of the same text as the one before
+    fresh[1:] = (gram[1:] != gram[:-1]) | (owner[1:] != owner[:-1])
+    grams, texts = np.unique(gram[fresh], return_counts=True)
     return np.isin(gram, grams[texts > SHARED])
 
 
 def _by_owner(owner: NDArray[np.int32], place: NDArray[np.int32]) -> Iterator[tuple[int, NDArray[np.int32]]]:
     """The places of each owner, in order."""
+    if not len(owner):
+        return
     order = np.lexsort((place, owner))
     owners, starts = np.unique(owner[order], return_index=True)
     yield from zip(owners.tolist(), np.split(place[order], starts[1:]), strict=True)
