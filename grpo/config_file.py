@@ -204,8 +204,7 @@ def _in_words(error: ValidationError, kind: type[BaseModel]) -> str:
     first = min(error.errors(), key=lambda complaint: complaint["type"] == "missing")
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden" and where in Config.model_fields:
-        read = ", ".join(group for group in GROUPS if group in kind.model_fields)
-        return f"{where} is not read here; the groups that are: {read}"
+        return f"{where} is not read here; the groups that are: {', '.join(_groups(kind))}"
     if first["type"] == "extra_forbidden":
         path = [*(str(part) for part in first["loc"] if not isinstance(part, int)), *_first_inside(first["input"])]
         known = _REFUSED.get(".".join(path)) or migration.advice(path)
@@ -274,7 +273,7 @@ def _nearest_setting(loc: tuple[int | str, ...], last: str, kind: type[BaseModel
     path = [str(part) for part in loc if not isinstance(part, int)]
     for name in path[:-1]:
         group = _settings_class(group, name)
-    siblings = [name for name in GROUPS if name in kind.model_fields] if group is kind else list(group.model_fields)
+    siblings = _groups(kind) if group is kind else list(group.model_fields)
     prefix = ".".join([*path[:-1], ""])
     everywhere = {
         key: f"{name}.{key}" for name in reversed(kind.model_fields) for key in _settings_class(kind, name).model_fields
@@ -288,6 +287,11 @@ def _nearest_setting(loc: tuple[int | str, ...], last: str, kind: type[BaseModel
     if close:
         return f"; did you mean {everywhere[close[0]]}?"
     return f"; there are {', '.join(prefix + name for name in siblings)}"
+
+
+def _groups(kind: type[BaseModel]) -> list[str]:
+    """Its groups, in the order of a run's config.toml, after those that are in none."""
+    return sorted(kind.model_fields, key=lambda name: GROUPS.index(name) if name in GROUPS else -1)
 
 
 def _settings_class(group: type[BaseModel], name: str) -> type[BaseModel]:
