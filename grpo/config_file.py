@@ -36,8 +36,20 @@ def load_config(
     `data`, where given, replaces data.source, and with it what was said of that source: subset, split and columns.
     `rewards`, where given, replace the file's `[[reward]]` tables.  Raises `ConfigError`.
     """
+    return load_settings(source, changes, kind=Config, data=data, rewards=rewards)
+
+
+def load_settings(
+    source: str,
+    changes: Sequence[str],
+    *,
+    kind: type[Settings],
+    data: str | None = None,
+    rewards: Sequence[str] = (),
+) -> Settings:
+    """`load_config`, for a command that reads fewer groups: the file's others are not for it."""
     path = _find(source)
-    tree = _read(path)
+    tree = {name: group for name, group in _read(path).items() if name in kind.model_fields or name not in GROUPS}
     for given in (data or "", *rewards):
         _refuse_bytes(given, given)
     if data is not None and isinstance(tree.setdefault("data", {}), dict):
@@ -46,7 +58,7 @@ def load_config(
     if rewards:
         tree["reward"] = [{"use": use} for use in rewards]
     _forget_parts(tree, changes)
-    return validate(apply_changes(tree, changes), place=path.name, changes=changes)
+    return validate(apply_changes(tree, changes), place=path.name, kind=kind, changes=changes)
 
 
 def load_select(recipe: Path | None, sources: Sequence[str], changes: Sequence[str]) -> SelectConfig:
