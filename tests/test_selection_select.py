@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from grpo.cli import app
 from grpo.completions import COMPLETIONS
-from grpo.config import SelectConfig
+from grpo.config import Select, SelectConfig, Source
 from grpo.config_file import load_select
 from grpo.errors import ConfigError, DataError
 from grpo.selection import select, writing
@@ -256,6 +256,7 @@ def test_an_evaluation_set_that_is_all_there_is_to_train_on_is_a_sentence(places
             "select.max_tokens: how many tokens a row of general.jsonl has is not known",
         ),
         ([], {}, "grpo select: no source"),
+        (["general.jsonl"], {"language": "eng"}, "select.language: 'eng' is not the code of a language"),
         ([{"use": "general.jsonl", "weight": 1.0}], {"rows": 99}, "select.rows = 99: there are 12 to write"),
     ],
 )
@@ -317,6 +318,12 @@ def test_the_command_reads_a_recipe_its_arguments_and_changes(places):
 def test_a_wrong_setting_is_refused_in_words(changes, sentence):
     with pytest.raises(ConfigError, match=sentence):
         load_select(None, [], changes)
+
+
+def test_settings_are_few_and_each_says_what_it_does():
+    fields = {**{f"source.{name}": field for name, field in Source.model_fields.items()}, **Select.model_fields}
+    assert len(fields) <= 20
+    assert {name for name, field in fields.items() if not field.description} == {"source.subset"}
 
 
 def test_out_is_needed(places):

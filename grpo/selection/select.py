@@ -24,6 +24,7 @@ from grpo.selection import card, mix, writing
 from grpo.selection.candidates import Candidate, CountTokens, Group, Opened, checksum, open_sources
 from grpo.selection.decontaminate import Decontaminator, read_sets
 from grpo.selection.filters import Asked, Funnel, chain
+from rewards import language
 
 LEAST = 0.01  # of a source must be left, or something is wrong with it
 SAID_EVERY = 250_000  # rows
@@ -47,6 +48,7 @@ def select(config: SelectConfig, out: Path, say: Say) -> None:
     writing.check_target(out)
     mix.check_weights(settings.source)
     _check_apart(settings.source, settings.decontaminate)
+    _check_language(settings.language)
     sources = open_sources(settings.source, _counter(settings.tokenizer) if settings.tokenizer else None)
     _check_lengths(settings, sources)
     detector = Decontaminator(read_sets(settings.decontaminate), settings.ngram)
@@ -81,6 +83,13 @@ def _check_apart(sources: Sequence[Place], sets: Sequence[Place]) -> None:
         raise ConfigError(
             f"select.decontaminate: {both[0]} is a source, too, and all of it would go; leave one of them out"
         )
+
+
+def _check_language(wanted: str | None) -> None:
+    try:
+        language.share("", "en" if wanted is None else wanted)
+    except ValueError as error:
+        raise ConfigError(f"select.{error}") from None
 
 
 def _check_lengths(settings: Select, sources: Sequence[Opened]) -> None:
