@@ -108,7 +108,7 @@ def select(
         Path | None, typer.Option("--out", metavar="FILE", help="Where the rows go: a .jsonl or .parquet file.")
     ] = None,
     recipe: Annotated[
-        Path | None, typer.Option("--recipe", metavar="TOML", help="A file with a [select] table, and more sources.")
+        Path | None, typer.Option("--recipe", metavar="TOML", help="A file of settings, which may name more sources.")
     ] = None,
     changes: Set = None,
 ) -> None:

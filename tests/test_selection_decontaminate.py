@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from grpo.config import Data, Place
 from grpo.errors import DataError
 from grpo.problems import load_problems
-from grpo.selection.decontaminate import SHARED, Decontaminator, Text, read_sets, squeezed, words_of
+from grpo.selection.decontaminate import SHARED, Decontaminator, Text, read_sets
+from grpo.selection.words import squeezed, words_of
 from tests.selections import candidate, write_jsonl
 
 EIGHT = "Compute the sum of all primes below $100$."

@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grpo.selection.similar import CHOICES, at_random, different, shortest, similarity, without_near_duplicates
+from grpo.selection.words import parts_of
 from tests.selections import candidate
 
 texts = st.lists(st.sampled_from("a b c d".split()), min_size=1, max_size=8).map(" ".join)
 
 
 def least_distance(rows):
-    pairs = itertools.combinations([row.text.split() for row in rows], 2)
+    pairs = itertools.combinations([parts_of(row.text) for row in rows], 2)
     return min(1 - similarity(one, other) for one, other in pairs)
 
 
@@ -39,9 +40,9 @@ def test_of_near_duplicates_the_first_stays():
 def test_what_is_kept_is_not_alike_and_what_goes_is_like_something_kept(said, most):
     rows = [candidate(text, number) for number, text in enumerate(said)]
     kept = without_near_duplicates(rows, most)
-    words = [row.text.split() for row in kept]
+    words = [parts_of(row.text) for row in kept]
     assert all(similarity(one, other) <= most for one, other in itertools.combinations(words, 2))
-    assert all(row in kept or any(similarity(row.text.split(), one) > most for one in words) for row in rows)
+    assert all(row in kept or any(similarity(parts_of(row.text), one) > most for one in words) for row in rows)
 
 
 @given(st.lists(texts, min_size=2, max_size=9), st.data(), st.sampled_from(sorted(CHOICES)))
@@ -75,7 +76,7 @@ def test_the_different_start_with_the_shortest_and_take_what_is_farthest_from_al
 def test_k_different_ones_are_more_different_than_k_at_random():
     draw, gains = random.Random(0), []
     for problem in range(40):
-        ways = [[f"{problem}-{way}-{step}" for step in range(8)] for way in range(4)]
+        ways = [[f"w{problem}_{way}_{step}" for step in range(8)] for way in range(4)]
         said = [" ".join(word for word in draw.choice(ways) if draw.random() < 0.9) for _ in range(12)]
         rows = [candidate(text, number, problem=str(problem)) for number, text in enumerate(said)]
         gains.append(least_distance(different(rows, 3, 0)) - least_distance(at_random(rows, 3, 0)))

@@ -18,8 +18,6 @@ has one.  The index takes 16 bytes per n-gram of the evaluation sets; what is tr
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,32 +30,12 @@ from grpo.config import Data, Place
 from grpo.errors import DataError
 from grpo.problems import load_problems
 from grpo.selection.candidates import Candidate
+from grpo.selection.words import squeezed, words_of
 
 MOST = 0.5  # of a text's words may be shared
 SHARED = 10  # texts that may have an n-gram, before it is their set's instructions
 LOUD = 0.02  # of a set's items; from there on Tulu 3 calls a training set contaminated
 REMEMBERED = 16  # user's messages, which a problem's completions share
-
-_LATEX_SPACING = re.compile(r"\\(?:[,;:!> ]|(?:quad|qquad|left|right|displaystyle)(?![a-z]))|~")
-_CJK = "\u3040-\u30ff\u3400-\u9fff"  # kana and Han, which no spaces part: each character is a word
-_WORD = re.compile(rf"[{_CJK}]|[0-9]+|[^\W\d_{_CJK}]+|\d+")
-_ASCII_WORD = re.compile("[0-9]+|[a-z]+")  # three times as fast
-_SIGN = re.compile(r"[^\W_]|[-+*/=<>^%≤≥≠×÷−·±√]|(?<=[0-9])!")
-
-
-def _plain(text: str) -> str:
-    return _LATEX_SPACING.sub(" ", (text if text.isascii() else unicodedata.normalize("NFKC", text)).casefold())
-
-
-def words_of(text: str) -> list[str]:
-    """Letters and digits in runs, apart from each other: "$2x_1=3.$" → 2, x, 1, 3."""
-    plain = _plain(text)
-    return (_ASCII_WORD if plain.isascii() else _WORD).findall(plain)
-
-
-def squeezed(text: str) -> str:
-    """Letters, digits and the signs of arithmetic, without a space: what two short texts are compared by."""
-    return "".join(_SIGN.findall(_plain(text)))
 
 
 @dataclass(frozen=True, slots=True)

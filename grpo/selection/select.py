@@ -141,8 +141,6 @@ def _watched(source: Opened, digest: Any, say: Say) -> Iterator[Group]:
 
 
 def _too_little(source: Opened, funnel: Funnel) -> DataError:
-    if not funnel.seen:
-        return DataError(f"{source.settings.use}: has no rows; there must be at least one")
     loss, share = funnel.biggest_loss, percent(funnel.passed / funnel.seen)
     return DataError(
         f"{source.settings.use}: {funnel.passed:,} of {funnel.seen:,} rows are left ({share}); "
