@@ -61,15 +61,16 @@ def load_settings(
     return validate(apply_changes(tree, changes), place=path.name, kind=kind, changes=changes)
 
 
-def load_select(recipe: Path | None, sources: Sequence[str], changes: Sequence[str]) -> SelectConfig:
+def load_select(recipe: str | None, sources: Sequence[str], changes: Sequence[str]) -> SelectConfig:
     """The settings of `grpo select`: a file's, with the sources of the command line before its own."""
-    tree = _read(_find(str(recipe))) if recipe else {}
+    read = _read(_find(recipe)) if recipe else {}
+    tree = {name: group for name, group in read.items() if name in SelectConfig.model_fields or name not in GROUPS}
     for given in sources:
         _refuse_bytes(given, given)
     table = apply_changes(tree, changes).setdefault("select", {})
     if sources and isinstance(table, dict) and isinstance(table.setdefault("source", []), list):
         table["source"] = [*sources, *table["source"]]
-    place = recipe.name if recipe else "grpo select"
+    place = Path(recipe).name if recipe else "grpo select"
     return validate(tree, place=place, kind=SelectConfig, changes=changes)
 
 

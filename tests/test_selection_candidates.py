@@ -23,6 +23,7 @@ def test_a_collected_problem_is_a_group_with_what_its_judges_said(tmp_path):
     assert [row.right for row in (right, wrong, unjudged, more)] == [True, False, None, True]
     assert {row.solved for row in (right, wrong, unjudged, more)} == {2 / 3}  # of those judged
     assert (wrong.finish, more.reward) == ("length", 1.5)
+    assert right.asked == ("1 + 0?",)  # its column "problem"; the answer is not asked
 
 
 def test_a_trusted_row_is_never_called_right(tmp_path):

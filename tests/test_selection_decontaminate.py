@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,13 @@ def test_a_worked_solution_is_found_too_but_a_short_one_says_nothing():
     found = detector("Q?", solutions=(long,)).overlaps(candidate(long))
     assert [(one.text.part, one.covered) for one in found] == [("solution", 1.0)]
     assert detector("Q?", solutions=("x = 4",)).overlaps(candidate("x = 4", asked="x = 4")) == []
+
+
+def test_a_short_problem_is_found_in_the_template_that_was_put_around_it():
+    around = candidate("no", asked=f"Answer in a box. {SEVEN} Think first.")
+    assert detector(SEVEN).overlaps(around) == []
+    [found] = detector(SEVEN).overlaps(replace(around, asked=(SEVEN, "an id")))
+    assert (found.covered, found.trained) == (1.0, SEVEN)
 
 
 # --- Kept -----------------------------------------------------------------------------------------------------------

@@ -299,7 +299,7 @@ def test_a_place_to_write_that_cannot_be_used_is_refused_before_anything_is_read
 def test_the_command_reads_a_recipe_its_arguments_and_changes(places):
     recipe = places / "r.toml"
     recipe.write_text('[select]\nmax_per_problem = 1\n[[select.source]]\nuse = "general.jsonl"\nweight = 1.0\n')
-    config = load_select(recipe, ["collected"], ["select.rows=7", "run.seed=3"])
+    config = load_select(str(recipe), ["collected"], ["select.rows=7", "run.seed=3"])
     assert [(one.use, one.weight) for one in config.select.source] == [("collected", None), ("general.jsonl", 1.0)]
     assert (config.select.max_per_problem, config.select.rows, config.run.seed) == (1, 7, 3)
     arguments = ["select", "--recipe", "r.toml", "--out", "o.jsonl", "--set", "select.rows=7"]

@@ -29,6 +29,8 @@ from grpo.types import Message
 
 CountTokens = Callable[[str], int]
 
+GIVEN = ("answer", "solution")  # columns of a problem that are no part of the question
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -48,6 +50,7 @@ class Candidate:
     reward: float | None = None
     right: bool | None = None
     solved: float | None = None
+    asked: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -131,6 +134,7 @@ def _collected(table: Path, name: str) -> Iterator[Group]:
         rights = [_is_right(one) for one in group.rows]
         judged = [right for right in rights if right is not None]
         solved = fmean(judged) if judged else None
+        asked = tuple(text for name, text in group.problem.facts.items() if isinstance(text, str) and name not in GIVEN)
         yield [
             Candidate(
                 id=f"{group.problem.id}#{one.sample}",
@@ -142,6 +146,7 @@ def _collected(table: Path, name: str) -> Iterator[Group]:
                 reward=one.reward,
                 right=right,
                 solved=solved,
+                asked=asked,
             )
             for one, right in zip(group.rows, rights, strict=True)
         ]

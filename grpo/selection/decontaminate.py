@@ -6,13 +6,13 @@ Both texts become words: NFKC, casefold, LaTeX spacing and punctuation left out.
 
 and a row goes where covered > 0.5 (Tulu 3, arXiv 2411.15124, section 3.2).  Three pitfalls of such rules:
 
-* A text of fewer than n words has no n-gram.  It is found where a user's message is equal to it, signs like + and - and
-  all, but for spaces.
+* A text of fewer than n words has no n-gram.  It is found where a user's message, or a problem that a template was put
+  around, is equal to it: signs like + and - and all, but for spaces.
 * One shared n-gram is no copy ("find the value of x such that the following"); more than half of the words is.
 * A set that puts the same instructions around every item is found in every row with these instructions.  N-grams that
   more than 10 of its texts have are not looked for, and words that lie in no other do not count as the item's.
 
-Compared are every message of a row, one by one, with the problem of every item and with its worked solution, where it
+Compared are the texts of a row, one by one, with the problem of every item and with its worked solution, where it
 has one.  The index takes 16 bytes per n-gram of the evaluation sets; what is trained on goes by as a stream.
 """
 
@@ -141,18 +141,18 @@ class Decontaminator:
 
     def overlaps(self, candidate: Candidate) -> list[Overlap]:
         """What of the evaluation sets is in the row; none: it may stay."""
-        found = [
-            Overlap(self._texts[index], share, message["content"])
-            for message in candidate.messages
-            for index, share in self._in(message["content"], message["role"] == "user")
-        ]
-        for name in {overlap.text.set for overlap in found}:
+        found: dict[int, Overlap] = {}
+        for text, asked in _texts_of(candidate).items():
+            for index, share in self._in(text, asked):
+                if index not in found or share > found[index].covered:
+                    found[index] = Overlap(self._texts[index], share, text)
+        for name in {overlap.text.set for overlap in found.values()}:
             self.report[name].rows += 1
-            self.report[name].touched |= {overlap.text.item for overlap in found if overlap.text.set == name}
-        return found
+            self.report[name].touched |= {one.text.item for one in found.values() if one.text.set == name}
+        return list(found.values())
 
     def _in(self, text: str, asked: bool) -> list[tuple[int, float]]:
-        """Texts in the message `text`, with their shares."""
+        """Evaluation texts in `text`, with their shares; equal ones where it is `asked`."""
         if not asked:
             return list(self._copied(text))
         if text not in self._remembered:
@@ -195,6 +195,12 @@ def read_sets(places: Sequence[Place]) -> dict[str, list[Text]]:
             if isinstance(text, str)
         ]
     return sets
+
+
+def _texts_of(candidate: Candidate) -> dict[str, bool]:
+    """All that is trained on, and whether it is what is asked: a template may stand around a problem in a message."""
+    texts = {message["content"]: message["role"] == "user" for message in candidate.messages}
+    return {**texts, **dict.fromkeys(candidate.asked, True)}
 
 
 def _of_many(gram: NDArray[np.int64], owner: NDArray[np.int32]) -> NDArray[np.bool_]:

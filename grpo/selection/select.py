@@ -1,8 +1,10 @@
 """The command itself: every source through its filters onto disk, then the mix of what is left into the file.
 
-out.jsonl                     the rows
-out.jsonl.card.md, .json      sources, settings, funnel, mix, evaluation sets, lengths, examples
-out.jsonl.overlaps.jsonl      what was dropped for being in an evaluation set, beside what it is in
+    FILE                     the rows
+    FILE.card.md, FILE.json  sources, settings, funnel, mix, evaluation sets, lengths, examples
+    FILE.overlaps.jsonl      what was dropped for being in an evaluation set, beside what it is in
+
+Nothing is refused late that could be known early, and nothing is under its name before it is whole.
 """
 
 from __future__ import annotations
