@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grpo.config import Select
-from grpo.selection.filters import FILTERS, OF_TRUSTED, Asked, Funnel, chain
+from grpo.selection.filters import FILTERS, OF_TRUSTED, Context, Funnel, chain
 from tests.selections import candidate
 
 FINE = "<think>one two three</think> four"
@@ -20,7 +20,7 @@ def drops(row, **settings):
     """The name under which `row` is dropped; "" where it is kept."""
     contaminated = settings.pop("contaminated", None)
     funnel = Funnel()
-    kept = list(funnel.through(chain(Asked(Select(**settings), 0, contaminated), judged=True), [[row]]))
+    kept = list(funnel.through(chain(Context(Select(**settings), 0, contaminated), judged=True), [[row]]))
     return "" if kept else next(name for name, count in funnel.dropped.items() if count)
 
 
@@ -71,21 +71,21 @@ def test_the_layout_that_is_asked_for_is_kept(text, think, think_answer):
 
 def test_filters_come_in_the_order_of_the_table_and_those_not_asked_for_are_not_there():
     most = {"solved": (0, 1), "layout": "think", "language": "en", "max_tokens": 9}
-    asked = Asked(Select(**most), 0, lambda row: False)
+    asked = Context(Select(**most), 0, lambda row: False)
     assert list(chain(asked, judged=True)) == list(FILTERS)
-    plain = Asked(Select(drop_looping=False, max_similarity=1.0, max_per_problem=0), 0)
+    plain = Context(Select(drop_looping=False, max_similarity=1.0, max_per_problem=0), 0)
     assert list(chain(plain, judged=True)) == ["not judged", "wrong", "truncated", "duplicate"]
 
 
 def test_trusted_rows_are_asked_nothing_that_takes_a_judge():
-    asked = Asked(Select(max_tokens=9, layout="think"), 0, lambda row: False)
+    asked = Context(Select(max_tokens=9, layout="think"), 0, lambda row: False)
     assert tuple(chain(asked, judged=False)) == OF_TRUSTED
     unjudged = candidate("plain text", right=None, reward=None, solved=None, tokens=None)
     assert list(Funnel().through(chain(asked, judged=False), [[unjudged]])) == [[unjudged]]
 
 
 def test_what_was_said_before_is_dropped_whatever_source_it_comes_from():
-    asked = Asked(Select(), 0)
+    asked = Context(Select(), 0)
     first, second = Funnel(), Funnel()
     assert list(first.through(chain(asked, judged=True), [[candidate(FINE, 0), candidate(FINE + " \n", 1)]]))
     again = [[candidate(FINE, source="other")], [candidate(FINE, asked="Another question?")]]
@@ -99,7 +99,7 @@ def test_at_most_k_of_a_problem_stay():
     rows = [candidate(f"way {number} of {number * 7} things, said {number} times", number) for number in range(6)]
     for k, left in ((1, 1), (4, 4), (0, 6), (9, 6)):
         funnel = Funnel()
-        kept = list(funnel.through(chain(Asked(Select(max_per_problem=k), 0), judged=True), [rows]))
+        kept = list(funnel.through(chain(Context(Select(max_per_problem=k), 0), judged=True), [rows]))
         assert [len(group) for group in kept] == [left]
         assert funnel.passed == 6
 
@@ -132,7 +132,7 @@ settings = st.fixed_dictionaries(
 def test_the_counts_add_up_to_all_completions_of_all_problems(groups, settings):
     funnel = Funnel()
     dirty = None if settings["layout"] == "any" else lambda row: row.text == "4"
-    kept = list(funnel.through(chain(Asked(Select(**settings), 0, dirty), judged=True), groups))
+    kept = list(funnel.through(chain(Context(Select(**settings), 0, dirty), judged=True), groups))
     assert funnel.seen == 4 * len(groups) and funnel.problems == len(groups)
     assert sum(funnel.dropped.values()) + funnel.kept == funnel.seen
     assert (sum(map(len, kept)), len(kept)) == (funnel.kept, funnel.kept_problems)

@@ -172,9 +172,21 @@ def test_a_mix_by_weight_says_its_shares_of_samples_and_of_lengths(places):
     assert [line.split()[:3] for line in lines[-3:-1]] == [["collected", "36", "75.0%"], ["general", "12", "25.0%"]]
     twice = [sources[0], {**sources[1], "repeat": 2}]
     rows = run("twice.jsonl", *twice, max_per_problem=3, rows=80)
+    assert [line.rpartition("%")[2].strip() for line in rows[-3:-1]] == ["", "of 12 kept"]
     assert [line.split()[:3] for line in rows[-3:-1]] == [["collected", "60", "75.0%"], ["general", "20", "25.0%"]]
     ids = [row["id"] for row in read_jsonl(Path("twice.jsonl")) if row["source"] == "general"]
     assert len(set(ids)) == 12 and len(ids) == 20
+
+
+def test_a_source_that_is_no_file_has_the_checksum_of_its_rows(places):
+    rows = [chat(f"Hello {n}", f"Good day, number {n}.") for n in range(3)]
+    for name, of in (("all", rows), ("some", rows[:2])):
+        datasets.Dataset.from_list(of).save_to_disk(places / name)
+    run("a.jsonl", "all")
+    run("b.jsonl", "all")
+    run("c.jsonl", "some")
+    sums = [json.loads(Path(f"{name}.jsonl.json").read_text())["sources"][0]["sha256"] for name in "abc"]
+    assert sums[0] == sums[1] != sums[2] and {len(one) for one in sums} == {64}
 
 
 # --- The same bytes -------------------------------------------------------------------------------------------------

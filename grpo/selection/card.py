@@ -97,13 +97,16 @@ def set_lines(reports: Mapping[str, SetReport]) -> list[str]:
     return lines
 
 
-def mix_lines(tally: Tally, sources: Sequence[str]) -> list[str]:
-    rows = [("mix", "samples", "", tally.unit, "")]
+def mix_lines(tally: Tally, kept: Mapping[str, int]) -> list[str]:
+    """`kept`: rows that each source had to give."""
+    lines = [f"{'mix':<34} {'samples':>12} {'':>7} {tally.unit:>16}"]
     samples, lengths = tally.samples.total(), tally.lengths.total()
-    for name in sources:
+    for name, count in kept.items():
         own, length = tally.samples[name], tally.lengths[name]
-        rows.append((name, f"{own:,}", percent(_share(own, samples)), f"{length:,}", percent(_share(length, lengths))))
-    return [f"{a:<34} {b:>12} {c:>7} {d:>16} {e:>7}".rstrip() for a, b, c, d, e in rows]
+        shares = percent(_share(own, samples)), percent(_share(length, lengths))
+        of = f"  of {count:,} kept" if own != count else ""
+        lines.append(f"{name:<34} {own:>12,} {shares[0]:>7} {length:>16,} {shares[1]:>7}{of}")
+    return lines
 
 
 def _share(part: int, whole: int) -> float:

@@ -23,7 +23,7 @@ CAP = "over the cap"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Context:
     """What filters are made of: the settings, the run's seed, and who says that a row holds an evaluation set's item,
     where there is one."""
 
@@ -70,9 +70,9 @@ class Funnel:
         return max((name for name in self.dropped if name != CAP), key=self.dropped.__getitem__)
 
 
-def chain(asked: Asked, *, judged: bool) -> dict[str, Keep]:
+def chain(context: Context, *, judged: bool) -> dict[str, Keep]:
     """The filters that the settings ask for, in their order, by the name of what they drop."""
-    made = {name: make(asked) for name, make in FILTERS.items() if judged or name in OF_TRUSTED}
+    made = {name: make(context) for name, make in FILTERS.items() if judged or name in OF_TRUSTED}
     return {name: keep for name, keep in made.items() if keep is not None}
 
 
@@ -83,21 +83,21 @@ def each(stays: Callable[[Candidate], bool]) -> Keep:
 # --- Of a judge -----------------------------------------------------------------------------------------------------
 
 
-def judged(asked: Asked) -> Keep:
+def judged(context: Context) -> Keep:
     return each(lambda row: row.right is not None)
 
 
-def right(asked: Asked) -> Keep:
-    least = asked.settings.min_reward
+def right(context: Context) -> Keep:
+    least = context.settings.min_reward
     if least is None:
         return each(lambda row: row.right is True)
     return each(lambda row: row.reward is not None and row.reward >= least)
 
 
-def between(asked: Asked) -> Keep | None:
-    if asked.settings.solved is None:
+def between(context: Context) -> Keep | None:
+    if context.settings.solved is None:
         return None
-    low, high = asked.settings.solved
+    low, high = context.settings.solved
     return each(lambda row: row.solved is not None and low < row.solved < high)
 
 
@@ -106,14 +106,14 @@ def between(asked: Asked) -> Keep | None:
 _THOUGHT = re.compile(r"\s*<think>(.*?)</think>(.*)", re.DOTALL)
 
 
-def finished(asked: Asked) -> Keep:
+def finished(context: Context) -> Keep:
     return each(lambda row: row.finish != "length")
 
 
-def well_formed(asked: Asked) -> Keep | None:
-    if asked.settings.layout == "any":
+def well_formed(context: Context) -> Keep | None:
+    if context.settings.layout == "any":
         return None
-    fits = thinks if asked.settings.layout == "think" else thinks_and_answers
+    fits = thinks if context.settings.layout == "think" else thinks_and_answers
     return each(lambda row: fits(row.text))
 
 
@@ -127,12 +127,12 @@ def thinks_and_answers(text: str) -> bool:
     return layout(text, {}).value == 1
 
 
-def not_looping(asked: Asked) -> Keep | None:
-    return each(lambda row: not repetition.looped(row.text)) if asked.settings.drop_looping else None
+def not_looping(context: Context) -> Keep | None:
+    return each(lambda row: not repetition.looped(row.text)) if context.settings.drop_looping else None
 
 
-def in_language(asked: Asked) -> Keep | None:
-    wanted, least = asked.settings.language, asked.settings.min_language_share
+def in_language(context: Context) -> Keep | None:
+    wanted, least = context.settings.language, context.settings.min_language_share
     if wanted is None:
         return None
 
@@ -143,21 +143,21 @@ def in_language(asked: Asked) -> Keep | None:
     return each(stays)
 
 
-def short_enough(asked: Asked) -> Keep | None:
-    most = asked.settings.max_tokens
+def short_enough(context: Context) -> Keep | None:
+    most = context.settings.max_tokens
     return None if most is None else each(lambda row: row.tokens is None or row.tokens <= most)
 
 
 # --- Of other texts -------------------------------------------------------------------------------------------------
 
 
-def clean(asked: Asked) -> Keep | None:
-    contaminated = asked.contaminated
+def clean(context: Context) -> Keep | None:
+    contaminated = context.contaminated
     return None if contaminated is None else each(lambda row: not contaminated(row))
 
 
-def new(asked: Asked) -> Keep:
-    return each(lambda row: _is_new(row, asked.written))
+def new(context: Context) -> Keep:
+    return each(lambda row: _is_new(row, context.written))
 
 
 def _is_new(row: Candidate, written: set[bytes]) -> bool:
@@ -170,17 +170,17 @@ def _is_new(row: Candidate, written: set[bytes]) -> bool:
     return True
 
 
-def dissimilar(asked: Asked) -> Keep | None:
-    most = asked.settings.max_similarity
+def dissimilar(context: Context) -> Keep | None:
+    most = context.settings.max_similarity
     return None if most == 1 else lambda rows: without_near_duplicates(rows, most)
 
 
-def few(asked: Asked) -> Keep | None:
-    k, choose = asked.settings.max_per_problem, CHOICES[asked.settings.choose]
-    return None if not k else lambda rows: list(rows) if len(rows) <= k else choose(rows, k, asked.seed)
+def few(context: Context) -> Keep | None:
+    k, choose = context.settings.max_per_problem, CHOICES[context.settings.choose]
+    return None if not k else lambda rows: list(rows) if len(rows) <= k else choose(rows, k, context.seed)
 
 
-FILTERS: dict[str, Callable[[Asked], Keep | None]] = {
+FILTERS: dict[str, Callable[[Context], Keep | None]] = {
     "not judged": judged,
     "wrong": right,
     "solved too often or too rarely": between,

@@ -25,7 +25,7 @@ from grpo.run.wording import percent
 from grpo.selection import card, mix, writing
 from grpo.selection.candidates import Candidate, CountTokens, Group, Opened, checksum, open_sources
 from grpo.selection.decontaminate import Decontaminator, read_sets
-from grpo.selection.filters import Asked, Funnel, chain
+from grpo.selection.filters import Context, Funnel, chain
 from rewards import language
 
 LEAST = 0.01  # of a source must be left, or something is wrong with it
@@ -58,8 +58,8 @@ def select(config: SelectConfig, out: Path, say: Say) -> None:
         listed = folder / f"{out.name}.overlaps.jsonl"
         with listed.open("w", encoding="utf-8") as file:
             contaminated = partial(_is_contaminated, detector, file) if settings.decontaminate else None
-            asked = Asked(settings, seed, contaminated)
-            kept = [_filtered(source, asked, folder / str(number), say) for number, source in enumerate(sources)]
+            context = Context(settings, seed, contaminated)
+            kept = [_filtered(source, context, folder / str(number), say) for number, source in enumerate(sources)]
         for line in card.set_lines(detector.report):
             say(line)
         tally = _mixed(kept, settings, seed, folder / out.name)
@@ -68,7 +68,7 @@ def select(config: SelectConfig, out: Path, say: Say) -> None:
         (folder / f"{out.name}.card.md").write_text(card.card(facts), "utf-8")
         beside = ("overlaps.jsonl", "json", "card.md") if settings.decontaminate else ("json", "card.md")
         writing.put([folder / name for name in [*(f"{out.name}.{end}" for end in beside), out.name]], out.parent)
-    for line in card.mix_lines(tally, [source.name for source in sources]):
+    for line in card.mix_lines(tally, {one.source.name: one.funnel.kept for one in kept}):
         say(line)
     say(f"{out}: {tally.samples.total():,} rows; what they are, and why: {out}.card.md")
 
@@ -117,11 +117,11 @@ def _is_contaminated(detector: Decontaminator, listed: IO[str], row: Candidate) 
     return bool(found)
 
 
-def _filtered(source: Opened, asked: Asked, place: Path, say: Say) -> Kept:
+def _filtered(source: Opened, context: Context, place: Path, say: Say) -> Kept:
     """Raises `DataError` where next to nothing is left."""
     funnel, digest = Funnel(), hashlib.sha256()
     groups = _watched(source, digest, say)
-    kept = funnel.through(chain(asked, judged=source.judged), groups)
+    kept = funnel.through(chain(context, judged=source.judged), groups)
     writing.write_jsonl(place, (row.row() for group in kept for row in group))
     for line in card.funnel_lines(source, funnel):
         say(line)
