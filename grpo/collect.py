@@ -56,10 +56,10 @@ def collect(
         parts = Parts(path, problems=len(problems), size=config.sampling.problems_per_step)
         stop = stack.enter_context(StopRequest())
         try:
-            if parts.missing():
-                progress = Progress(parts, record, console, stop)
+            progress = Progress(parts, record, console, stop)
+            if progress.total:
                 _sample_missing(config, problems, progress, path, open_sampler)
-            parts.join()
+            parts.join(progress.joined)
         except GrpoError as error:
             _end_early(error, path, parts, console)
         tally = parts.tally()
@@ -90,10 +90,13 @@ def _judgeable(config: CollectConfig, console: Console) -> list[Problem]:
 
 
 def _end_early(error: GrpoError, path: Path, parts: Parts, console: Console) -> NoReturn:
-    where = f"{parts.kept():,} of {plural(parts.problems, 'problem')} are kept in {path}; go on with --resume"
+    kept = parts.kept()
+    where = f"{kept:,} of {plural(parts.problems, 'problem')} are kept in {path}; go on with --resume"
     if isinstance(error, Interrupted):
+        where = where if kept else "nothing was finished, so nothing is kept"
         raise Interrupted(f"{error}; {where}", exit_code=error.exit_code) from None
-    console.note(where)
+    if kept:
+        console.note(where)
     raise error
 
 
@@ -123,7 +126,9 @@ class Progress:
         self.total = parts.problems - parts.kept()
         self.done = self.tokens = 0  # since this start
         if self.tally.problems:
-            console.note(f"resumed: {self.tally.problems:,} problems are there, {self.total:,} are to be sampled")
+            console.note(
+                f"resumed: {plural(self.tally.problems, 'problem')} are there, {self.total:,} are to be sampled"
+            )
 
     def begin(self) -> None:
         """Sampling begins."""
@@ -133,7 +138,7 @@ class Progress:
         self.stop.check()
         self.done += 1
         self.tokens += sum(len(completion.token_ids) for completion in group.completions)
-        self.console.phase(f"sampling, {_right(self.tally)}, {self._speed}", self.done, self.total)
+        self.console.phase(f"{self._speed}, {_right(self.tally)}, problem", self.done, self.total)
 
     def part(self, tally: Tally) -> None:
         self.tally += tally
@@ -142,6 +147,10 @@ class Progress:
             left = (self.told - self.began) / self.done * (self.total - self.done)
             there = f"{self.tally.problems:,} of {plural(self.parts.problems, 'problem')}"
             self.console.note(f"{there}, {_right(self.tally)}, {self._speed}, {duration(left)} left")
+
+    def joined(self, shards: int) -> None:
+        self.stop.check()
+        self.console.phase("joining, part", shards, len(self.parts.shards))
 
     def end(self) -> None:
         """Sampling ends, or goes on: the time that it took so far is written down."""
@@ -157,10 +166,8 @@ class Progress:
 def _sample_missing(
     config: CollectConfig, problems: Sequence[Problem], progress: Progress, path: Path, open_sampler: Any
 ) -> None:
-    files, place = (
-        assemble.find_model(config.model, path / "model", seed=config.run.seed),
-        assemble.choose_place(config.model),
-    )
+    files = assemble.find_model(config.model, path / "model", seed=config.run.seed)
+    place = assemble.choose_place(config.model)
     if files.revision:
         progress.console.note(f"model: {files.name} at {files.revision}")
     sampling = sampling_alone(config.sampling, place.device)
@@ -170,17 +177,15 @@ def _sample_missing(
 
     # Every prompt is looked at before anything is sampled; one that does not fit is refused.
     longest = max(assemble.longest(render(problems[at : at + RENDERED])) for at in range(0, len(problems), RENDERED))
-    workers, failed = config.run.reward_workers, path / "failed.json"
+    workers, failed, context = config.run.reward_workers, path / "failed.json", longest + sampling.max_tokens
     with (
         assemble.open_scorer(config.reward, chat=config.data.chat, workers=workers, failed=failed) as scorer,
-        closing(
-            open_sampler(sampling, files, place, context=longest + sampling.max_tokens, seed=config.run.seed)
-        ) as sampler,
+        closing(open_sampler(sampling, files, place, context=context, seed=config.run.seed)) as sampler,
     ):
         progress.console.note(f"sampler: {sampler.name}")
         progress.begin()
         try:
-            Sampling(config, problems, render, sampler, scorer, progress).run(SHARDS_AT_ONCE[place.device])
+            Collector(config, problems, render, sampler, scorer, progress).run(SHARDS_AT_ONCE[place.device])
         finally:
             progress.end()
 
@@ -194,7 +199,7 @@ class Underway:
     scored: dict[int, Future[ScoredGroup]] = field(default_factory=dict)
 
 
-class Sampling:
+class Collector:
     """The missing shards through sampler and scorer into parts, in their order."""
 
     def __init__(
@@ -209,7 +214,7 @@ class Sampling:
         self.config, self.problems, self.render = config, problems, render
         self.sampler, self.scorer = sampler, scorer
         self.progress, self.parts = progress, progress.parts
-        self.fault: BaseException | None = None  # of a reward, which the writer would come upon a whole shard later
+        self.fault: BaseException | None = None  # of a reward or a disk, before a whole shard more is sampled in vain
 
     def run(self, at_once: int) -> None:
         """A shard's completions are in memory until its part is written, which happens beside the sampling.  A stop
@@ -226,6 +231,7 @@ class Sampling:
                 if writing is not None:
                     self.progress.part(writing.result())
                 writing = writer.submit(self._write, sampled)
+                writing.add_done_callback(self._note_fault)
             if writing is not None:
                 self.progress.part(writing.result())
 
@@ -250,9 +256,9 @@ class Sampling:
         if self.fault is not None:
             raise self.fault
 
-    def _note_fault(self, scored: Future[ScoredGroup]) -> None:
-        if not scored.cancelled():
-            self.fault = self.fault or scored.exception()
+    def _note_fault(self, done: Future[Any]) -> None:
+        if not done.cancelled():
+            self.fault = self.fault or done.exception()
 
     def _write(self, sampled: Underway) -> Tally:
         scored = sampled.scored

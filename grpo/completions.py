@@ -98,13 +98,14 @@ def collected(scored: ScoredGroup) -> CollectedGroup:
 
 # --- Facts as JSON --------------------------------------------------------------------------------------------------
 
-# A column may hold what JSON has no form for: {"$date": "2024-08-01"}.  A datetime is a date, so it comes first.
+# A column may hold what JSON has no form for: {"$grpo.date": "2024-08-01"}, because exports of MongoDB have "$date" for
+# something else.  A datetime is a date, so it comes first.
 _FORMS: tuple[tuple[str, type, Callable[[Any], str], Callable[[str], Any]], ...] = (
-    ("$datetime", datetime, datetime.isoformat, datetime.fromisoformat),
-    ("$date", date, date.isoformat, date.fromisoformat),
-    ("$time", time, time.isoformat, time.fromisoformat),
-    ("$decimal", Decimal, str, Decimal),
-    ("$bytes", bytes, lambda given: base64.b64encode(given).decode(), base64.b64decode),
+    ("$grpo.datetime", datetime, datetime.isoformat, datetime.fromisoformat),
+    ("$grpo.date", date, date.isoformat, date.fromisoformat),
+    ("$grpo.time", time, time.isoformat, time.fromisoformat),
+    ("$grpo.decimal", Decimal, str, Decimal),
+    ("$grpo.bytes", bytes, lambda given: base64.b64encode(given).decode(), base64.b64decode),
 )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import reduce
@@ -137,11 +137,12 @@ class Parts:
                     part.add(group)
         return self._tally_of(path)
 
-    def join(self) -> None:
-        """All parts into the table, a row group at a time; then they go.  What was joined already stays."""
+    def join(self, shown: Callable[[int], None] = lambda shards: None) -> None:
+        """All parts into the table, a row group at a time; then they go.  `shown` is told how many are in it."""
         if not self.table.exists():
             with _said_to_be_unwritable(self.table), whole_file(self.table) as fresh, Writer(fresh) as table:
                 for shard in range(len(self.shards)):
+                    shown(shard)
                     with _said_to_be_damaged(self._path(shard)):
                         for rows in row_groups(self._path(shard)):
                             table.add_rows(rows)
@@ -199,7 +200,8 @@ class Record:
                     exit_code=2,
                 )
         record = cls(path, now, before.get("seconds", 0.0))
-        record._write({})
+        if before is now:
+            record._write({})
         return record
 
     def add(self, seconds: float) -> None:

@@ -55,13 +55,13 @@ def test_facts_keep_their_types() -> None:
         "price": Decimal("1.10"),
         "raw": b"\x00\xff",
         "nested": {"tests": [{"input": "1", "weight": 0.25}, None, True]},
-        "pair": {"$date": 3},
+        "mongo": {"$date": "2024-08-01T00:00:00Z"},
     }
     given = problem(**facts)
     text = facts_json(given)
     assert facts_of(text) == given.facts
     assert type(facts_of(text)["day"]) is date
-    assert json.loads(text)["day"] == {"$date": "2024-08-01"}, "anybody's JSON"
+    assert json.loads(text)["day"] == {"$grpo.date": "2024-08-01"}, "anybody's JSON"
 
 
 def test_a_column_that_json_cannot_hold_is_named_with_its_problem() -> None:
