@@ -136,6 +136,26 @@ def collect(
     commands.collect(flags, data, reward or [], changes or [], recipe, out or Path("runs/collect"), resume=resume)
 
 
+@app.command()
+def select(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SOURCE]...", help="Folders of `grpo collect`, and data that is trusted as it is: files, Hub ids."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Where the rows go: a .jsonl or .parquet file.")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", metavar="TOML", help="A file of settings, which may name more sources.")
+    ] = None,
+    changes: Set = None,
+) -> None:
+    """Choose rows for fine-tuning: right completions, without what must not be learned, in a mix of sources."""
+    commands.select(sources or [], out, recipe, changes or [])
+
+
 @app.command(name="eval")
 def evaluate(
     places: Annotated[

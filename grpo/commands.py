@@ -8,7 +8,7 @@ from typing import Any
 
 from grpo import commands_eval
 from grpo.config import CollectConfig, JudgeConfig
-from grpo.config_file import apply_changes, change, load_config, load_settings, validate
+from grpo.config_file import apply_changes, change, load_config, load_select, load_settings, validate
 from grpo.errors import CheckpointError, ConfigError, DataError
 
 PIPE_WIDTH = 160  # characters of a table that goes to a file or another program
@@ -71,6 +71,15 @@ def collect(
     from grpo.collect import collect
 
     collect(config, out, resume=resume)
+
+
+def select(sources: Sequence[str], out: Path | None, recipe: str | None, changes: Sequence[str]) -> None:
+    if out is None:
+        raise ConfigError("grpo select: needs --out FILE, where the rows go; it ends in .jsonl or .parquet")
+    config = load_select(recipe, sources, changes)
+    from grpo.selection import select
+
+    select(config, out, say)
 
 
 def evaluate(places: Sequence[str], options: commands_eval.EvalOptions) -> None:

@@ -17,7 +17,7 @@ from grpo.config import Data
 from grpo.errors import DataError
 from grpo.problems import arithmetic, load_problems
 from grpo.problems.files import read_file
-from grpo.problems.sources import read_rows, stem
+from grpo.problems.sources import read_rows, stem, stream_rows
 
 ROWS = [
     {"problem": "1 + 1?", "answer": "2"},
@@ -75,6 +75,19 @@ def test_every_kind_of_file_holds_the_same_rows(tmp_path, name):
     source = str(WRITERS[name](tmp_path / name))
     assert read_rows(Data(source=source)) == ROWS
     assert read_rows(Data(source=source, limit=2)) == ROWS[:2]
+
+
+@pytest.mark.parametrize("name", ["p.jsonl", "p.csv", "p.jsonl.gz"])
+def test_rows_are_read_one_after_another(tmp_path, name):
+    """What is wrong further down is not met before its turn."""
+    path = WRITERS[name](tmp_path / name)
+    opener = gzip.open if name.endswith(".gz") else open
+    with opener(path, "at") as file:
+        file.write('"cut')
+    rows = stream_rows(Data(source=str(path)))
+    assert [next(rows) for _ in ROWS] == ROWS
+    with pytest.raises(DataError):
+        next(rows)
 
 
 json_values = st.recursive(
