@@ -60,6 +60,10 @@ SHARING = {
 }
 # Each with a word of how it is said.
 NOT_SHARING = {
+    "recurrent_gemma": (
+        {"head_dim": 16, "lru_width": 64, "num_hidden_layers": 3, "attention_window_size": 8},
+        "logits",
+    ),
     "qwen2_moe": ({"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 0}, "mask alone"),
 }
 

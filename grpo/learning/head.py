@@ -103,7 +103,8 @@ class _HeadLogprobs(torch.autograd.Function):
             if grad_V is not None:
                 grad_V[tile] = (surplus_Nv * grad_N1).sum(dim=0)
             if projection.float32:  # scaled here, the other factor of each product is as exact as it is in bfloat16
-                parts = _parts(surplus_Nv.mul_(grad_N1), weight_VD.dtype)
+                surplus_Nv.mul_(grad_N1)
+                parts = _halves(surplus_Nv, weight_VD.dtype) if surplus_Nv.is_cuda else [surplus_Nv]
             else:
                 parts = [surplus_Nv.to(weight_VD.dtype)]
             if grad_ND is not None:
@@ -165,11 +166,9 @@ def _surplus(logits_Nv: Tensor, lse_N: Tensor, column_N: Tensor, inside_N: Tenso
     return surplus_Nv if slope_Nv is None else surplus_Nv.mul_(slope_Nv)
 
 
-def _parts(values_Nv: Tensor, dtype: torch.dtype) -> list[Tensor]:
-    """Float32 values, to be spoiled, as factors of products with `dtype`: on CPUs they themselves; on GPUs, which
-    multiply float32 at a tenth of the speed, two of bfloat16 that add up to 16 of the 24 bits."""
-    if not values_Nv.is_cuda or dtype == torch.float32:
-        return [values_Nv]
+def _halves(values_Nv: Tensor, dtype: torch.dtype) -> list[Tensor]:
+    """Two of bfloat16 that add up to 16 of the 24 bits of float32 values, which are spoiled: GPUs multiply bfloat16 ten
+    times as fast."""
     high_Nv = values_Nv.to(dtype)
     return [high_Nv, values_Nv.sub_(high_Nv).to(dtype)]
 
