@@ -104,7 +104,8 @@ class _HeadLogprobs(torch.autograd.Function):
                 grad_V[tile] = (surplus_Nv * grad_N1).sum(dim=0)
             if projection.float32:  # scaled here, the other factor of each product is as exact as it is in bfloat16
                 surplus_Nv.mul_(grad_N1)
-                parts = _halves(surplus_Nv, weight_VD.dtype) if surplus_Nv.is_cuda else [surplus_Nv]
+                halved = weight_VD.is_cuda and weight_VD.dtype != torch.float32
+                parts = _halves(surplus_Nv, weight_VD.dtype) if halved else [surplus_Nv]
             else:
                 parts = [surplus_Nv.to(weight_VD.dtype)]
             if grad_ND is not None:
@@ -175,7 +176,7 @@ def _halves(values_Nv: Tensor, dtype: torch.dtype) -> list[Tensor]:
 
 def _put_product(out_vD: Tensor, parts: list[Tensor], b_ND: Tensor) -> None:
     """out = aᵀ b, where a [N, v] is the sum of the parts."""
-    if parts[0].dtype == b_ND.dtype == out_vD.dtype and len(parts) == 1:
+    if len(parts) == 1 and parts[0].dtype == b_ND.dtype:
         torch.mm(parts[0].t(), b_ND, out=out_vD)
         return
     sum_vD = torch.zeros_like(out_vD, dtype=torch.float32)
