@@ -33,7 +33,7 @@ from grpo.scoring import Scorer, check_golds, reward_name
 from grpo.types import Problem, Prompt
 from rewards import Declaration
 
-TINY = "builtin:tiny"
+BUILT_IN = "builtin:"  # a model that is made on the spot
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def pinned(config: Config) -> Config:
     A run folder holds it: whoever goes on with a run, or repeats it, has the same model.
     """
     model = config.model
-    if model.name.startswith("builtin:") or not hub.is_on_hub(model.name):
+    if model.name.startswith(BUILT_IN) or not hub.is_on_hub(model.name):
         return config
     return config.with_changes(model={"revision": hub.commit_of(model.name, model.revision)})
 
@@ -152,20 +152,28 @@ def _check_learners(config: Config, division: Division | None) -> None:
 
 
 def find_model(model: Model, made: Path, *, seed: int) -> ModelFiles:
-    """The model that the settings name.  "builtin:tiny" is made in the folder `made`, unless it stands there."""
-    name, revision = model.name, model.revision
-    if name == TINY:
-        from grpo.learning.tiny_model import make_tiny_model
+    """The model that the settings name.  A built-in one is made in the folder `made`, unless it stands there.
 
-        if not (made / "config.json").exists():
-            write_whole(made, lambda folder: make_tiny_model(folder, seed))
-        name, revision = str(made), None
-    elif name.startswith("builtin:"):
-        raise ConfigError(f'model.name = "{name}": the only built-in model is "{TINY}"')
-    files, place = open_model(name, revision), choose_place(model)
-    if place.float32_head:
+    Refuses settings of [model] that it cannot have, before its weights are read.
+    """
+    files = _find_model(model, made, seed=seed)
+    if model.head_dtype == "float32" and (place := choose_place(model)).float32_head:
         check_float32_head(files.name, outline(files.name, files.revision, dtype=place.dtype))
     return files
+
+
+def _find_model(model: Model, made: Path, *, seed: int) -> ModelFiles:
+    if not model.name.startswith(BUILT_IN):
+        return open_model(model.name, model.revision)
+    from grpo.learning.tiny_model import SIZES, make_tiny_model
+
+    size = SIZES.get(model.name.removeprefix(BUILT_IN))
+    if size is None:
+        there = ", ".join(f'"{BUILT_IN}{name}"' for name in SIZES)
+        raise ConfigError(f'model.name = "{model.name}": no such built-in model; there is {there}')
+    if not (made / "config.json").exists():
+        write_whole(made, lambda folder: make_tiny_model(folder, seed, size))
+    return open_model(str(made))
 
 
 def open_model(name: str, revision: str | None = None) -> ModelFiles:

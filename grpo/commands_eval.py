@@ -142,7 +142,7 @@ def _sample(config: EvalConfig, options: EvalOptions, say: Say) -> _Result:
 
     problems = assemble.load_judgeable(config.data, config.reward, declarations(config.reward), say)
     check_columns(problems, options.by or ())
-    made = Path("runs", f"tiny-model-{config.run.seed}")
+    made = Path("runs", f"{_slug(config.model.name)}-{config.run.seed}")
     files = assemble.find_model(config.model, made, seed=config.run.seed)
     if files.revision:
         say(f"model: {files.name} at {files.revision}")

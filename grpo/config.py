@@ -75,7 +75,8 @@ class _Settings(BaseModel):
 
 class Model(_Settings):
     name: Text
-    """Hugging Face id, directory in Hugging Face format, or "builtin:tiny" (made on the spot, for "quickstart")."""
+    """Hugging Face id, directory in Hugging Face format, or one that is made on the spot: "builtin:tiny" for
+    "quickstart", "builtin:tiny-third" with a third of its parameters."""
     revision: str | None = None
     """Branch, tag or commit on the Hub.  Ignored for directories."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -107,8 +108,8 @@ class Model(_Settings):
 
 class Data(_Settings):
     source: Text
-    """Hugging Face id, a .jsonl, .json, .csv or .parquet file, or a generated task: "builtin:arithmetic" or
-    "builtin:functions"."""
+    """Hugging Face id, a .jsonl, .json, .csv or .parquet file, or a generated task: "builtin:arithmetic",
+    "builtin:functions" or "builtin:recipe"."""
     subset: str | None = None
     """The Hub's "configuration", such as "main" for openai/gsm8k; for LiveCodeBench files a window of contest dates,
     "2024-08-01..2025-02-01"."""

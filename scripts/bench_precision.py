@@ -3,8 +3,8 @@
 Models of made-up weights write completions through each sampler, and the policy, which has the same weights, says what
 each token is worth to it: the gap is |Δ log-probability|, as in the metrics `policy/sampler_gap…` of a first step.  The
 last norm is scaled so that the logits' standard deviation is four: the larger a logit, the coarser bfloat16 rounds it.
-"float32 head" is model.head_dtype = "float32".  Seconds are those of processors, of all threads together: the sampler's
-for all completions, and the policy's for one pass forward and backward over them; the second time that each does it.
+"float32 head" is model.head_dtype = "float32".  Seconds are the sampler's for all completions, and the policy's for one
+pass forward and backward over them: the least of three, and of a quiet machine.
 """
 
 from __future__ import annotations
@@ -86,11 +86,13 @@ def measure(work: Workload, folder: Path, backend: str, dtype: Dtype, float32_he
 
 
 def timed(act: Callable[[], Any]) -> tuple[Any, float]:
-    """What it gives, and the seconds of its second time: the first one makes room and compiles."""
-    act()
-    begun = time.process_time()
-    found = act()
-    return found, time.process_time() - begun
+    """What it gives, and the least of its seconds."""
+    seconds = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        found = act()
+        seconds.append(time.perf_counter() - begun)
+    return found, min(seconds)
 
 
 def gaps(gap_BT: Tensor, real_BT: Tensor) -> tuple[float, float, str]:

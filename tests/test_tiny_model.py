@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, Qwen2ForCausalLM
 
-from grpo.learning.tiny_model import make_tiny_model
+from grpo.learning.tiny_model import SIZES, make_tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +80,10 @@ def test_the_seed_fixes_the_tiny_models_weights_and_nothing_else_is_disturbed(di
     make_tiny_model(tmp_path / "other", seed=1)
     weights = [(path / "model.safetensors").read_bytes() for path in (directory, tmp_path / "same", tmp_path / "other")]
     assert weights[0] == weights[1] != weights[2]
+
+
+def test_the_smaller_model_has_a_third_of_the_parameters_and_the_same_tokenizer(directory, tokenizer, tmp_path) -> None:
+    make_tiny_model(tmp_path / "third", 0, SIZES["tiny-third"])
+    whole, third = (AutoModelForCausalLM.from_pretrained(place) for place in (directory, tmp_path / "third"))
+    assert 0.3 < third.num_parameters() / whole.num_parameters() < 0.36
+    assert AutoTokenizer.from_pretrained(tmp_path / "third").get_vocab() == tokenizer.get_vocab()

@@ -10,6 +10,7 @@ decoding steps.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from tokenizers import AddedToken, pre_tokenizers
@@ -27,12 +28,22 @@ CHAT_TEMPLATE = (
 )
 
 CONTEXT = 256  # tokens
+HEAD = 32  # numbers of a head
 
 
-def make_tiny_model(directory: Path, seed: int) -> None:
+class Size(NamedTuple):
+    width: int  # numbers of a hidden state
+    mlp: int
+
+
+# "builtin:tiny", and a model of a third of its parameters to distill it into.
+SIZES = {"tiny": Size(96, 384), "tiny-third": Size(64, 144)}
+
+
+def make_tiny_model(directory: Path, seed: int, size: Size = SIZES["tiny"]) -> None:
     """Write a model with random weights, which `seed` fixes, and its tokenizer into `directory`.
 
-    Each size has a reason (figures in docs/quickstart-design.md):
+    Each number has a reason (figures in docs/quickstart-design.md); those of the width and the MLP are of "tiny":
 
     - 2 layers: the fewest that can look up the number used last in the problem and take the one after it.
     - 3 heads of 32, hence 96 wide: vLLM's attention on CPUs refuses smaller heads, and takes the head's size to be
@@ -46,11 +57,11 @@ def make_tiny_model(directory: Path, seed: int) -> None:
     tokenizer = _tokenizer()
     config = Qwen2Config(
         vocab_size=len(tokenizer),
-        hidden_size=96,
-        intermediate_size=384,
+        hidden_size=size.width,
+        intermediate_size=size.mlp,
         num_hidden_layers=2,
-        num_attention_heads=3,
-        num_key_value_heads=3,
+        num_attention_heads=size.width // HEAD,
+        num_key_value_heads=size.width // HEAD,
         max_position_embeddings=CONTEXT,
         rope_parameters={"rope_type": "default", "rope_theta": 100.0},
         initializer_range=0.08,

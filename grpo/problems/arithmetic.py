@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import hashlib
 import random
-from itertools import accumulate
+from collections.abc import Iterator
+from itertools import accumulate, islice
 from typing import Any
 
 from grpo.errors import DataError
@@ -39,17 +40,24 @@ def rows(split: str) -> list[dict[str, Any]]:
     if split not in SIZES:
         raise DataError(f"builtin:arithmetic: there is no split {split!r}; it has {', '.join(SIZES)}")
     rng = random.Random(f"arithmetic/{split}")
-    made: dict[str, dict[str, Any]] = {}
-    while len(made) < SIZES[split]:
-        terms = _terms(rng, LEVELS[len(made) % len(LEVELS)])
-        problem = _problem(terms)
-        if problem in made or _is_held_out(problem) != (split == "test"):
-            continue
+    made: list[dict[str, Any]] = []
+    for problem, terms in islice(problems(rng, held_out=split == "test"), SIZES[split]):
         row = {"problem": problem, "answer": str(sum(terms)), "level": len(terms) - 1}
         if split == "worked":
-            row["solution"] = _worked(rng, terms)
-        made[problem] = {"id": f"arithmetic/{split}/{len(made)}", **row}
-    return list(made.values())
+            row["solution"] = worked(rng, terms, hasty=HASTY, slip=SLIP)
+        made.append({"id": f"arithmetic/{split}/{len(made)}", **row})
+    return made
+
+
+def problems(rng: random.Random, *, held_out: bool) -> Iterator[tuple[str, list[int]]]:
+    """Problems and their numbers, without end, none twice; those that are held out, or the others."""
+    seen: set[str] = set()
+    while True:
+        terms = _terms(rng, LEVELS[len(seen) % len(LEVELS)])
+        problem = _problem(terms)
+        if problem not in seen and is_held_out(problem) == held_out:
+            seen.add(problem)
+            yield problem, terms
 
 
 def _terms(rng: random.Random, operations: int) -> list[int]:
@@ -64,22 +72,23 @@ def _problem(terms: list[int]) -> str:
     return f"{terms[0]}" + "".join(f"{term:+d}" for term in terms[1:])
 
 
-def _is_held_out(problem: str) -> bool:
+def is_held_out(problem: str) -> bool:
     return hashlib.sha256(problem.encode()).digest()[0] % HELD_OUT == 0
 
 
-def _worked(rng: random.Random, terms: list[int]) -> str:
+def worked(rng: random.Random, terms: list[int], *, hasty: float, slip: float) -> str:
+    """A solution: hasty in a share `hasty` of cases, in a share `slip` careful with one step wrong, else right."""
     manner = rng.random()
-    if manner < HASTY:
-        return _written("", max(0, sum(terms) + rng.randint(-GUESS, GUESS)))
-    slip_at = rng.randrange(1, len(terms)) if manner < HASTY + SLIP else None
+    if manner < hasty:
+        return written("", max(0, sum(terms) + rng.randint(-GUESS, GUESS)))
+    slip_at = rng.randrange(1, len(terms)) if manner < hasty + slip else None
     total = terms[0]
     thoughts = f"{total}"
     for i, term in enumerate(terms[1:], start=1):
         total += term + (rng.choice((1, 2)) if i == slip_at else 0)  # upwards: totals stay positive
         thoughts += f"{term:+d}={total}"
-    return _written(thoughts, total)
+    return written(thoughts, total)
 
 
-def _written(thoughts: str, answer: int) -> str:
+def written(thoughts: str, answer: int) -> str:
     return f"<think>{thoughts}</think><answer>{answer}</answer>"

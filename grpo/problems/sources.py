@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from grpo.config import Data
 from grpo.errors import DataError, first_line
-from grpo.problems import arithmetic, functions
+from grpo.problems import arithmetic, functions, recipe
 from grpo.problems.code_sets import in_window
 from grpo.problems.files import is_file_name, read_file
 
@@ -30,6 +30,7 @@ Row = dict[str, Any]
 _GENERATED: Mapping[str, Callable[[str], list[Row]]] = {
     "arithmetic": arithmetic.rows,  # of a split
     "functions": functions.rows,
+    "recipe": recipe.rows,
 }
 
 
