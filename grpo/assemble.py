@@ -22,8 +22,10 @@ from grpo.learning.loading import (
     choose_dtype,
     context_length,
     load_tokenizer,
+    outline,
     vocabulary_size,
 )
+from grpo.learning.logprobs import check_float32_head
 from grpo.problems import load_problems, render_prompts
 from grpo.run.checkpoints import write_whole
 from grpo.sampling import Dtype, choose_backend
@@ -40,6 +42,7 @@ class Place:
 
     device: Literal["cpu", "cuda"]
     dtype: Dtype
+    float32_head: bool = False  # logits in float32, where the rest is in less
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,9 @@ class ModelFiles:
 
 def choose_place(model: Model) -> Place:
     device = choose_device(model)
-    return Place(cast(Literal["cpu", "cuda"], device), cast(Dtype, choose_dtype(model, device)))
+    dtype = choose_dtype(model, device)
+    float32_head = model.head_dtype == "float32" and dtype != "float32"
+    return Place(cast(Literal["cpu", "cuda"], device), cast(Dtype, dtype), float32_head)
 
 
 def resolved(config: Config) -> Config:
@@ -147,7 +152,17 @@ def _check_learners(config: Config, division: Division | None) -> None:
 
 
 def find_model(model: Model, made: Path, *, seed: int) -> ModelFiles:
-    """The model that the settings name.  A built-in one is made in the folder `made`, unless it stands there."""
+    """The model that the settings name.  A built-in one is made in the folder `made`, unless it stands there.
+
+    Refuses settings of [model] that it cannot have, before its weights are read.
+    """
+    files = _find_model(model, made, seed=seed)
+    if model.head_dtype == "float32" and (place := choose_place(model)).float32_head:
+        check_float32_head(files.name, outline(files.name, files.revision, dtype=place.dtype))
+    return files
+
+
+def _find_model(model: Model, made: Path, *, seed: int) -> ModelFiles:
     if not model.name.startswith(BUILT_IN):
         return open_model(model.name, model.revision)
     from grpo.learning.tiny_model import SIZES, make_tiny_model

@@ -1,7 +1,7 @@
 """Caps on attention scores, score → c tanh(score / c), as Gemma 2 has them.
 
 transformers' default attention leaves them out without a word, and vLLM does not: a policy would learn another model
-than the one that samples.  Only its eager attention has them.
+than the one that samples.  Only its eager attention has them, and that of shared prompts.
 """
 
 from __future__ import annotations

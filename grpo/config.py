@@ -82,6 +82,10 @@ class Model(_Settings):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the weights in forward and backward; the optimizer always keeps float32.  auto: bfloat16 on CUDA devices
     that have it, float32 elsewhere."""
+    head_dtype: Literal["model", "float32"] = "model"
+    """Of the logits as the output layer's product gives them, in the policy and in the sampler alike.  "model": as
+    model.dtype.  "float32": from weights that stay as they are, which brings the two closer together (MiniMax-M1, arXiv
+    2506.13585); docs/objectives.md has the gain and the price."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     gradient_checkpointing: SwitchOrAuto = "auto"
     """Recompute activations in the backward pass: a third more arithmetic for much less memory.  auto: where it does

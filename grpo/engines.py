@@ -94,6 +94,7 @@ def open_sampler(
         seed=seed,
         tensor_parallel=tensor_parallel,
         transfer=transfer,
+        float32_head=place.float32_head,
     )
 
 
@@ -147,7 +148,13 @@ def make_policy(files: ModelFiles, config: Config, *, temperature: float, adapte
     if config.model.lora_rank:
         lora.inject(model, config.model, files.name, files.revision)
         lora.read_adapter(model, adapter) if adapter else lora.initialise(model, config.run.seed)
-    return Policy(model, config.optim, temperature=temperature, gradient_checkpointing=config.model.checkpoints)
+    return Policy(
+        model,
+        config.optim,
+        temperature=temperature,
+        gradient_checkpointing=config.model.checkpoints,
+        float32_head=place.float32_head,
+    )
 
 
 def _reference(start: ModelFiles, config: Config, policy: Policy) -> Frozen:
@@ -156,8 +163,12 @@ def _reference(start: ModelFiles, config: Config, policy: Policy) -> Frozen:
         return lora.with_adapter_off(policy.model, policy.logprobs)
     place = choose_place(config.model)
     model = load_model(start.name, start.revision, dtype=place.dtype, device=place.device).requires_grad_(False)
-    tokens = policy.tokens_per_microbatch
-    return LanguageModel(model, temperature=policy.temperature, tokens_per_microbatch=tokens).logprobs
+    return LanguageModel(
+        model,
+        temperature=policy.temperature,
+        tokens_per_microbatch=policy.tokens_per_microbatch,
+        float32_head=place.float32_head,
+    ).logprobs
 
 
 # --- On a cluster -------------------------------------------------------------------------------------------------
@@ -190,6 +201,7 @@ def _open_shards(config: Config, files: ModelFiles, start: ModelFiles, checkpoin
         optim=config.optim,
         temperature=config.sampling.temperature,
         gradient_checkpointing=config.model.checkpoints,
+        float32_head=place.float32_head,
         prepare=inject if adapter else None,
     )
     if policy.model.num_parameters() < ONE_THREAD:
@@ -209,5 +221,6 @@ def _open_shards(config: Config, files: ModelFiles, start: ModelFiles, checkpoin
         device=place.device,
         optim=config.optim,
         temperature=config.sampling.temperature,
+        float32_head=place.float32_head,
     )
     return Models(policy, {"reference": reference.logprobs})

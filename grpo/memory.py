@@ -214,7 +214,7 @@ def _on_host(work: Work, learners: int) -> float:
 
 
 def _to_sample(work: Work, share: float, available: float) -> float:
-    """GiB, where learners are."""
+    """GiB, where learners are.  For a float32 head, samplers on CPUs copy it in every pass."""
     apart = work.on_gpu and work.cluster.learners and not work.cluster.colocate  # samplers have devices of their own
     if apart or work.backend is None:
         return 0.0
@@ -223,7 +223,9 @@ def _to_sample(work: Work, share: float, available: float) -> float:
         return share * available
     at_a_time = min(BATCH_TOKENS, work.completions * work.context)
     cache = share * CPU_CACHE if with_vllm else at_a_time * work.shape.keys_and_values / GIB
-    return (1 if work.on_gpu else max(1, int(work.cluster.samplers))) * (work.shape.weights / GIB + cache)
+    head = 4 * work.shape.vocabulary * work.shape.hidden if work.place.float32_head and not work.on_gpu else 0
+    samplers = 1 if work.on_gpu else max(1, int(work.cluster.samplers))
+    return samplers * ((work.shape.weights + head) / GIB + cache)
 
 
 def shape_of(files: ModelFiles, settings: Model) -> Shape:

@@ -44,6 +44,7 @@ _REFILL = "above 1: sample until sampling.problems_per_step groups carry a signa
 _OVERLONG = 'a reward of its own: use = "length", options = { max_tokens = …, cache = … }'
 _TRACKERS = 'a list, such as ["wandb"]; metrics.jsonl is always written'
 _KL_IN = '"loss" or "reward"; there is a penalty only where objective.kl_coef is above 0'
+_BOTH_HEADS = '"float32" is the head of the policy, of the reference and of the sampler alike'
 _ONE_MODEL = "the reference stays the model that the run starts from"
 
 Rows = Mapping[str, tuple[str | None, str]]
@@ -54,6 +55,7 @@ TRL: Rows = {
     "torch_dtype": ("model.dtype", "there is no float16"),
     "bf16": ("model.dtype", '"auto" takes bfloat16 on GPUs that have it'),
     "fp16": ("model.dtype", "there is no float16: bfloat16 needs no loss scaling"),
+    "cast_lm_head_to_fp32": ("model.head_dtype", _BOTH_HEADS),
     "gradient_checkpointing": ("model.gradient_checkpointing", '(true → "auto")'),
     "dataset_name": ("data.source", ""),
     "dataset_config": ("data.subset", ""),
@@ -385,6 +387,7 @@ PRIME_RL: Rows = {
     "trainer.model.ac": ("model.gradient_checkpointing", '(on → "auto")'),
     "trainer.model.optim_cpu_offload": ("optim.offload", '(true → "auto")'),
     "trainer.model.lora": ("model.lora_rank", _RANK),
+    "inference.enable_fp32_lm_head": ("model.head_dtype", _BOTH_HEADS),
     "inference.vllm.gpu_memory_utilization": ("sampling.gpu_memory_utilization", '(0.9 → "auto")'),
     "inference.vllm.max_model_len": (None, _FITTED),
     "deployment.num_train_gpus": ("cluster.learners", ""),

@@ -34,6 +34,7 @@ from grpo.problems import SolveRates
 from grpo.run import checkpoints
 from grpo.run.checkpoints import Progress
 from grpo.run.console import Console
+from grpo.sampling import precision
 from grpo.scoring import Scorer, check_rewards, declarations
 from grpo.sft import fine_tune, load_examples, open_learner
 from grpo.source import StepSource
@@ -166,7 +167,8 @@ def settle(
     """
     shape, place = shape_of(files, config.model), assemble.choose_place(config.model)
     learned = f", of which {_count(shape.learned)} in the adapter are learned" if shape.learned < shape.numbers else ""
-    console.note(f"policy: {_count(shape.numbers)} parameters{learned}, {place.dtype}")
+    how = precision(place.dtype, place.float32_head)
+    console.note(f"policy: {_count(shape.numbers)} parameters{learned}, {how}")
     work, machine = _work(config, shape, place, rendered), this_machine(place, int(config.cluster.learners))
     choice = sizes.choose(kept, work, machine)
     if choice.lack and kept != config:

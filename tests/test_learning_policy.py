@@ -110,7 +110,7 @@ def test_the_entropy_of_the_head_in_tiles_is_that_of_the_softmax(
     layer, states_ND = torch.nn.Linear(16, 51, bias=bias), 8 * torch.randn(9, 16)  # from nearly sure to undecided
     states_ND[0] = 0
     monkeypatch.setattr(head, "TILE", {"cpu": tile})
-    found_N = head.head_entropies(layer, states_ND, temperature)
+    found_N = head.head_entropies(layer, states_ND, head.Projection(temperature))
     with torch.no_grad():
         probs_NV = (layer.double()(states_ND.double()) / temperature).softmax(1)
     expected_N = -(probs_NV * probs_NV.log()).sum(1)
@@ -127,7 +127,9 @@ def test_entropies_stay_finite_however_large_the_logits_are() -> None:
         layer.weight.copy_(torch.tensor([[1.0], [1.0], [-1.0], [-2.0]]))
     states_ND = torch.tensor([[1e4], [-1e4]])  # two alike and the rest impossible; and one of which it is sure
     # float32 knows a logit of 10,000 to 0.001
-    assert head.head_entropies(layer, states_ND, 1.0).tolist() == pytest.approx([math.log(2), 0.0], abs=1e-3)
+    assert head.head_entropies(layer, states_ND, head.Projection()).tolist() == pytest.approx(
+        [math.log(2), 0.0], abs=1e-3
+    )
 
 
 def test_an_architecture_with_more_after_the_body_falls_back_to_its_own_logits() -> None:

@@ -55,6 +55,7 @@ class Case:
     dtype: str = "float32"
     checkpointing: bool = False
     adapter: bool = False
+    float32_head: bool = False
     optim: dict[str, Any] = field(default_factory=dict)
 
 
@@ -70,12 +71,18 @@ CASES = {
     "clipped and offloaded": Case(groups(4, 4), optim={"max_grad_norm": 0.01, "offload": True}),
     "half the width": Case(groups(4, 3, 4), dtype="bfloat16"),
     "adapter of half the width": Case(groups(4, 3, 4), dtype="bfloat16", adapter=True),
+    "half the width but for the head": Case(groups(4, 3, 4), dtype="bfloat16", float32_head=True),
 }
 DTYPES = ("float32", "bfloat16")
 
 
 def settings(case: Case) -> dict[str, Any]:
-    return {"optim": Optim(**case.optim), "temperature": TEMPERATURE, "gradient_checkpointing": case.checkpointing}
+    return {
+        "optim": Optim(**case.optim),
+        "temperature": TEMPERATURE,
+        "gradient_checkpointing": case.checkpointing,
+        "float32_head": case.float32_head,
+    }
 
 
 ADAPTER = Model(name="base", lora_rank=4)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from grpo.algorithm import policy_loss
+from grpo.caps import keep_caps
 from grpo.config import Objective, Optim
 from grpo.learning import attention, head
 from grpo.learning.attention import Layout, completion_by_completion
@@ -43,10 +44,13 @@ SIZES: dict[str, Any] = {
     "pad_token_id": 0,
 }
 
+CAPPED = {"head_dim": 16, "attn_logit_softcapping": 1.0, "final_logit_softcapping": 2.0}  # far into the bend
 SHARING = {
     "qwen2": {},
     "llama": {"attention_bias": True},
     "gemma": {"head_dim": 16},
+    "gemma2": {**CAPPED, "sliding_window": 7, "layer_types": ["sliding_attention", "full_attention"]},
+    "gemma2 with plain logits": {**CAPPED, "final_logit_softcapping": None},
     "qwen3": {"head_dim": 32},
     "gemma3_text": {"head_dim": 16, "sliding_window": 7, "layer_types": ["sliding_attention", "full_attention"]},
     "granite": {"logits_scaling": 3.0, "embedding_multiplier": 2.0},
@@ -56,17 +60,20 @@ SHARING = {
 }
 # Each with a word of how it is said.
 NOT_SHARING = {
-    "gemma2": ({"head_dim": 16}, "logits"),
-    "gemma2 with small weights": ({"head_dim": 16, "initializer_range": 0.02}, "logits"),
+    "recurrent_gemma": (
+        {"head_dim": 16, "lru_width": 64, "num_hidden_layers": 3, "attention_window_size": 8},
+        "logits",
+    ),
     "qwen2_moe": ({"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 0}, "mask alone"),
-    "gemma2 with plain logits": ({"head_dim": 16, "final_logit_softcapping": None}, "softcap"),
 }
 
 
 def build(kind: str, **options: Any) -> Any:
     torch.manual_seed(0)
     config = transformers.AutoConfig.for_model(kind.split()[0], **{**SIZES, **options})
-    return transformers.AutoModelForCausalLM.from_config(config).eval()
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    keep_caps(model)
+    return model
 
 
 def ragged(groups: int, size: int, seed: int = 0, longest: int = 12) -> Batch:
@@ -276,7 +283,7 @@ def test_the_head_in_tiles_is_the_log_softmax(
     monkeypatch.setattr(head, "TILE", {"cpu": tile})
     results = []
     for logprobs in (
-        lambda states: head.head_logprobs(layer, states, tokens_N, temperature),
+        lambda states: head.head_logprobs(layer, states, tokens_N, head.Projection(temperature)),
         lambda states: (layer(states) / temperature).log_softmax(1).gather(1, tokens_N[:, None])[:, 0],
     ):
         states = states_ND.clone().requires_grad_()
@@ -296,9 +303,13 @@ def test_a_temperature_divides_bfloat16_logits_in_float32(temperature: float) ->
     with torch.no_grad():
         logits_NV = torch.mm(states_ND, layer.weight.t()).float() / temperature
         expected_N = logits_NV.log_softmax(1).gather(1, tokens_N[:, None])[:, 0]
-        assert torch.allclose(head.head_logprobs(layer, states_ND, tokens_N, temperature), expected_N, atol=1e-5)
+        assert torch.allclose(
+            head.head_logprobs(layer, states_ND, tokens_N, head.Projection(temperature)), expected_N, atol=1e-5
+        )
         entropies_N = torch.distributions.Categorical(logits=logits_NV).entropy()
-        assert torch.allclose(head.head_entropies(layer, states_ND, temperature), entropies_N, atol=1e-5)
+        assert torch.allclose(
+            head.head_entropies(layer, states_ND, head.Projection(temperature)), entropies_N, atol=1e-5
+        )
 
 
 def test_no_logits_exist_for_more_than_a_tile(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,7 +331,7 @@ def test_no_logits_exist_for_more_than_a_tile(monkeypatch: pytest.MonkeyPatch) -
             return out
 
     with Largest() as largest:
-        head.head_logprobs(layer, states_ND.requires_grad_(), tokens_N, 1.0).sum().backward()
+        head.head_logprobs(layer, states_ND.requires_grad_(), tokens_N, head.Projection()).sum().backward()
     assert 64 * 40 <= largest.numbers < 64 * 5000 / 10
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from grpo.learning import attention, trial
 from grpo.learning.batch import Sequences
+from grpo.learning.head import Projection
 from grpo.learning.logprobs import decide
 from grpo.learning.packed import SharedPrompts
 from grpo.learning.padded import Padded, states_of
@@ -189,9 +190,9 @@ def scaled_head(model: Any) -> Iterator[None]:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_head_is_taken_apart_only_from_the_very_states_of_the_body(dtype: torch.dtype) -> None:
     model = build("qwen2").to(dtype)
-    assert trial.divisor_of_logits(model, CPU)
+    assert trial.projection_of(model, CPU) == Projection()
     with scaled_head(model):
-        assert not trial.divisor_of_logits(model, CPU)
+        assert trial.projection_of(model, CPU) is None
 
 
 def test_a_body_that_is_asked_for_more_is_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,4 +205,4 @@ def test_a_body_that_is_asked_for_more_is_not_taken_apart(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(model, "forward", with_positions)
     assert body is model.base_model
-    assert not trial.divisor_of_logits(model, CPU)
+    assert trial.projection_of(model, CPU) is None

@@ -199,6 +199,14 @@ def test_on_processors_all_ranks_and_samplers_lie_side_by_side() -> None:
     assert memory.sampling == pytest.approx(2 * (0.5 * CPU_CACHE + 4 * numbers(model) / GIB))
 
 
+@pytest.mark.parametrize("backend", ["vllm", "transformers"])
+def test_a_sampler_on_a_processor_copies_a_float32_head(backend: str) -> None:
+    model = make_model(tied=True).to(torch.bfloat16)
+    own, wide = (estimate(model, Place("cpu", "bfloat16", wide), backend=backend) for wide in (False, True))
+    assert wide.sampling - own.sampling == pytest.approx(4 * model.lm_head.weight.numel() / GIB)
+    assert (wide.always, wide.learning) == (own.always, own.learning)
+
+
 def test_an_adapter_on_ranks_has_float32_shards_beside_frozen_ones_of_the_models_width() -> None:
     model = with_adapter(make_model(tied=True).to(torch.bfloat16), 4)
     adapter = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)

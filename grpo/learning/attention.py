@@ -224,9 +224,16 @@ def _has_kernel(q_NHd: Tensor) -> bool:
 
 
 def completion_by_completion(
-    q_NHd: Tensor, k_NHd: Tensor, v_NHd: Tensor, layout: Layout, scale: float, window: int | None
+    q_NHd: Tensor,
+    k_NHd: Tensor,
+    v_NHd: Tensor,
+    layout: Layout,
+    scale: float,
+    window: int | None,
+    cap: float | None = None,
 ) -> Tensor:
-    """The same attention without a kernel for it: every device and type, and tokens that see only the `window` before.
+    """The same attention without a kernel for it: every device and type, tokens that see only the `window` before, and
+    scores that are capped: cap · tanh(score / cap).
 
     Slower, and copies a prompt's keys and values for each of its completions.
     """
@@ -236,6 +243,11 @@ def completion_by_completion(
         behind_qk = position_q - torch.arange(len(k), device=q.device)
         seen_qk = (behind_qk >= 0) & (behind_qk < (window or len(k)))
         q_Hqd, k_Hkd, v_Hkd = (x.transpose(0, 1) for x in (q, k, v))
+        if cap is not None:
+            # In float32, as a kernel keeps them: bfloat16 would know a score of 50 to an eighth.
+            scores_Hqk = cap * torch.tanh(q_Hqd.float() @ k_Hkd.float().transpose(1, 2) * (scale / cap))
+            probs_Hqk = scores_Hqk.masked_fill(~seen_qk, -torch.inf).softmax(-1)
+            return (probs_Hqk.to(v.dtype) @ v_Hkd).transpose(0, 1)
         return scaled_dot_product_attention(q_Hqd, k_Hkd, v_Hkd, attn_mask=seen_qk, scale=scale).transpose(0, 1)
 
     pieces = list(zip(*(x.split(layout.within.queries) for x in (q_NHd, k_NHd, v_NHd)), strict=True))
@@ -258,6 +270,7 @@ def shared_prompts(
     layout: Layout | None = None,
     scaling: float | None = None,
     sliding_window: int | None = None,
+    softcap: float | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
     """As transformers calls attention; `layout` comes through the model's own keyword arguments.
@@ -265,6 +278,8 @@ def shared_prompts(
     Without one this is the attention that transformers has by default.
     """
     if layout is None:
+        if softcap is not None:
+            raise Unsupported("its scores are capped, which transformers' default attention would leave out")
         options |= {"scaling": scaling, "sliding_window": sliding_window}
         return sdpa_attention_forward(module, q_1HNd, k_1HNd, v_1HNd, attention_mask, **options)
     window = getattr(module, "sliding_window", getattr(getattr(module, "config", None), "sliding_window", None))
@@ -275,13 +290,14 @@ def shared_prompts(
         raise Unsupported(f"its attention has {', '.join(more)}" if more else "its attention is not causal")
     q, k, v = (x.squeeze(0).transpose(0, 1) for x in (q_1HNd, k_1HNd, v_1HNd))
     scale = q.shape[-1] ** -0.5 if scaling is None else scaling
-    with_kernel = _has_kernel(q) and (sliding_window is None or layout.longest <= sliding_window)
+    in_window = sliding_window is None or layout.longest <= sliding_window
+    with_kernel = _has_kernel(q) and in_window and softcap is None
     if not (with_kernel and q.is_cuda):  # FlashAttention knows of several heads of queries to one of keys
         k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for x in (k, v))
     if with_kernel:
         out: Tensor = _Attention.apply(q, k, v, layout, scale)  # type: ignore[no-untyped-call]
     else:
-        out = completion_by_completion(q, k, v, layout, scale, sliding_window)
+        out = completion_by_completion(q, k, v, layout, scale, sliding_window, softcap)
     return out.unsqueeze(0), None
 
 

@@ -9,9 +9,9 @@ A third more arithmetic than keeping them, for a few times `TILE` bytes instead 
 16,384 tokens of 151,936 entries, three times over.  Tiles of the vocabulary rather than of the tokens, because then W
 is read once in each product and its gradient written once: nothing as large as W is added up over tiles.
 
-Logits come out of the product in the model's own type, and from there on everything is float32: as in samplers.  vLLM
-0.32 can keep the product's float32 (`head_dtype`; MiniMax-M1, arXiv 2506.13585); a policy may do so only together with
-its sampler, or the two are further apart than before.
+Logits come out of the product in the model's own type, and from there on everything is float32: as in samplers.  With
+`model.head_dtype = "float32"` they come out in float32 (MiniMax-M1, arXiv 2506.13585), and what goes back is not
+rounded either.  The sampler must do the same, or the two are further apart than before.
 
 Fused losses of other libraries do not fit here: Liger's GRPO loss is a loss of its own, and PyTorch's
 `linear_cross_entropy` (2.13) saves memory where it can make its gradients in the forward pass, when a policy loss has
@@ -21,30 +21,42 @@ not yet said what each token counts.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from grpo.products import float32_product
+
 # Bytes of float32 logits at a time.  What a CPU does to them should find them in its cache; a GPU wants large products.
 TILE = {"cpu": 16 * 2**20, "cuda": 512 * 2**20}
 
 
-def head_logprobs(layer: nn.Linear, states_ND: Tensor, tokens_N: Tensor, temperature: float) -> Tensor:
+@dataclass(frozen=True)
+class Projection:
+    """How the output layer's products p become logits: cap · tanh(p / cap) / divisor."""
+
+    divisor: float = 1.0  # a temperature, and what some architectures divide by besides
+    cap: float = 0.0  # 0: none, logits are p / divisor
+    float32: bool = False  # the products themselves, and not only what becomes of them
+
+
+def head_logprobs(layer: nn.Linear, states_ND: Tensor, tokens_N: Tensor, projection: Projection) -> Tensor:
     """log π of each token after its state: float32 [N], with gradient.
 
     N is padded to a multiple of 64: libraries keep compiled code for every number of rows that they meet.
     """
     N, padding = len(tokens_N), -len(tokens_N) % 64
     states_ND, tokens_N = pad(states_ND, (0, 0, 0, padding)), pad(tokens_N, (0, padding))
-    arguments = states_ND, layer.weight, layer.bias, tokens_N, temperature
+    arguments = states_ND, layer.weight, layer.bias, tokens_N, projection
     logprobs_N: Tensor = _HeadLogprobs.apply(*arguments)  # type: ignore[no-untyped-call]
     return logprobs_N[:N]
 
 
 @torch.no_grad()
-def head_entropies(layer: nn.Linear, states_ND: Tensor, temperature: float) -> Tensor:
+def head_entropies(layer: nn.Linear, states_ND: Tensor, projection: Projection) -> Tensor:
     """Entropy of the distribution that follows each state, in nats: float32 [N].
 
     With z = l - max l it is log Σ e^z - Σ e^z z / Σ e^z; both sums are taken tile by tile, and shrunk when a larger
@@ -52,7 +64,7 @@ def head_entropies(layer: nn.Linear, states_ND: Tensor, temperature: float) -> T
     """
     most_N = states_ND.new_full(states_ND.shape[:1], -torch.inf, dtype=torch.float32)
     total_N, weighted_N = torch.zeros_like(most_N), torch.zeros_like(most_N)  # Σ e^z and Σ e^z z
-    for _, logits_Nv in _tiles(states_ND, layer.weight, layer.bias, temperature):
+    for _, logits_Nv in _tiles(states_ND, layer.weight, layer.bias, projection):
         before_N, most_N = most_N, torch.maximum(most_N, logits_Nv.amax(dim=1))
         moved_N = torch.where(before_N == -torch.inf, 0.0, before_N - most_N)  # of every z so far
         z_Nv = logits_Nv.sub_(most_N.unsqueeze(1))
@@ -64,65 +76,78 @@ def head_entropies(layer: nn.Linear, states_ND: Tensor, temperature: float) -> T
 class _HeadLogprobs(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, states_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, tokens_N: Tensor, temperature: float
+        ctx: Any, states_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, tokens_N: Tensor, projection: Projection
     ) -> Tensor:
         lse_N = states_ND.new_full(tokens_N.shape, -torch.inf, dtype=torch.float32)
         picked_N = torch.zeros_like(lse_N)
-        for tile, logits_Nv in _tiles(states_ND, weight_VD, bias_V, temperature):
+        for tile, logits_Nv in _tiles(states_ND, weight_VD, bias_V, projection):
             column_N, inside_N = _columns(tokens_N, tile)
             picked_N += torch.where(inside_N, logits_Nv.gather(1, column_N.unsqueeze(1)).squeeze(1), 0.0)
             lse_N = torch.logaddexp(lse_N, logits_Nv.logsumexp(dim=1))
         ctx.save_for_backward(states_ND, weight_VD, bias_V, tokens_N, lse_N)
-        ctx.temperature = temperature
+        ctx.projection = projection
         return picked_N - lse_N
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         states_ND, weight_VD, bias_V, tokens_N, lse_N = ctx.saved_tensors
         of_states, of_weight, of_bias = ctx.needs_input_grad[:3]
-        grad_N1 = -grads[0].unsqueeze(1) / ctx.temperature
-        scaled_ND = (states_ND * grad_N1).to(states_ND.dtype)
+        projection: Projection = ctx.projection
+        grad_N1 = -grads[0].unsqueeze(1) / projection.divisor
+        scaled_ND = states_ND if projection.float32 else (states_ND * grad_N1).to(states_ND.dtype)
         grad_ND = torch.zeros_like(states_ND, dtype=torch.float32) if of_states else None
         grad_VD = torch.empty_like(weight_VD) if of_weight else None
         grad_V = torch.empty_like(bias_V) if of_bias else None
-        for tile, logits_Nv in _tiles(states_ND, weight_VD, bias_V, ctx.temperature):
-            probs_Nv = logits_Nv.sub_(lse_N.unsqueeze(1)).exp_()
-            column_N, inside_N = _columns(tokens_N, tile)
-            probs_Nv.scatter_add_(1, column_N.unsqueeze(1), -inside_N.float().unsqueeze(1))  # softmax - onehot
+        for tile, logits_Nv in _tiles(states_ND, weight_VD, bias_V, projection):
+            surplus_Nv = _surplus(logits_Nv, lse_N, *_columns(tokens_N, tile), projection)
             if grad_V is not None:
-                grad_V[tile] = (probs_Nv * grad_N1).sum(dim=0)
-            rounded_Nv = probs_Nv.to(weight_VD.dtype)
+                grad_V[tile] = (surplus_Nv * grad_N1).sum(dim=0)
+            if projection.float32:  # scaled here, the other factor of each product is as exact as it is in bfloat16
+                surplus_Nv.mul_(grad_N1)
+                halved = weight_VD.is_cuda and weight_VD.dtype != torch.float32
+                parts = _halves(surplus_Nv, weight_VD.dtype) if halved else [surplus_Nv]
+            else:
+                parts = [surplus_Nv.to(weight_VD.dtype)]
             if grad_ND is not None:
-                _add_product(grad_ND, rounded_Nv, weight_VD[tile])
+                for part_Nv in parts:
+                    _add_product(grad_ND, part_Nv, weight_VD[tile])
             if grad_VD is not None:
-                torch.mm(rounded_Nv.t(), scaled_ND, out=grad_VD[tile])
-        return grad_ND if grad_ND is None else grad_ND.mul_(grad_N1).to(states_ND.dtype), grad_VD, grad_V, None, None
+                _put_product(grad_VD[tile], parts, scaled_ND)
+        if grad_ND is not None:
+            grad_ND = (grad_ND if projection.float32 else grad_ND.mul_(grad_N1)).to(states_ND.dtype)
+        return grad_ND, grad_VD, grad_V, None, None
 
 
 def _tiles(
-    states_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, temperature: float
+    states_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, projection: Projection
 ) -> Iterator[tuple[slice, Tensor]]:
     """Rows of W, and the float32 logits [N, v] that they give: good until the next are asked for, for the caller to
     spoil.
 
     One buffer serves all, because a fresh one of this size costs as much as the product: the system clears its pages.
     """
-    N, V = len(states_ND), len(weight_VD)
-    width = min(V, max(1, TILE.get(states_ND.device.type, TILE["cpu"]) // (4 * N)))
-    products = states_ND.new_empty(N * width)
+    (N, D), V = states_ND.shape, len(weight_VD)
+    rows = N + D if projection.float32 else N  # on CPUs a float32 product takes a copy of its rows of W, too
+    width = min(V, max(1, TILE.get(states_ND.device.type, TILE["cpu"]) // (4 * rows)))
+    products = states_ND.new_empty(N * width, dtype=torch.float32 if projection.float32 else None)
     logits = products if products.dtype == torch.float32 else products.float()
     for start in range(0, V, width):
         tile = slice(start, min(V, start + width))
         products_Nv, logits_Nv = (x[: N * (tile.stop - start)].view(N, -1) for x in (products, logits))
-        torch.mm(states_ND, weight_VD[tile].t(), out=products_Nv)
+        if projection.float32:
+            float32_product(states_ND, weight_VD[tile].t(), out=products_Nv)
+        else:
+            torch.mm(states_ND, weight_VD[tile].t(), out=products_Nv)
         if bias_V is not None:
             products_Nv += bias_V[tile]
-        # As samplers do: the logits of the model's own type, and from there on in float32.  `torch.div` would divide in
-        # the type of its input, whatever it writes into.
+        if projection.cap:
+            products_Nv.div_(projection.cap).tanh_().mul_(projection.cap)
+        # As samplers do: products and cap in one type, and from there on in float32.  `torch.div` would divide in the
+        # type of its input, whatever it writes into.
         if logits is not products:
             logits_Nv.copy_(products_Nv)
-        if temperature != 1:
-            logits_Nv.div_(temperature)
+        if projection.divisor != 1:
+            logits_Nv.div_(projection.divisor)
         yield tile, logits_Nv
 
 
@@ -133,10 +158,37 @@ def _columns(tokens_N: Tensor, tile: slice) -> tuple[Tensor, Tensor]:
     return column_N.clamp(0, width - 1), (column_N >= 0) & (column_N < width)
 
 
+def _surplus(logits_Nv: Tensor, lse_N: Tensor, column_N: Tensor, inside_N: Tensor, projection: Projection) -> Tensor:
+    """∂(-log π)/∂p · divisor, which is softmax - onehot, where there is a cap times the slope of its tanh: in the place
+    of the logits."""
+    slope_Nv = 1 - (logits_Nv * (projection.divisor / projection.cap)).square_() if projection.cap else None
+    surplus_Nv = logits_Nv.sub_(lse_N.unsqueeze(1)).exp_()
+    surplus_Nv.scatter_add_(1, column_N.unsqueeze(1), -inside_N.float().unsqueeze(1))
+    return surplus_Nv if slope_Nv is None else surplus_Nv.mul_(slope_Nv)
+
+
+def _halves(values_Nv: Tensor, dtype: torch.dtype) -> list[Tensor]:
+    """Two of bfloat16 that add up to 16 of the 24 bits of float32 values, which are spoiled: GPUs multiply bfloat16 ten
+    times as fast."""
+    high_Nv = values_Nv.to(dtype)
+    return [high_Nv, values_Nv.sub_(high_Nv).to(dtype)]
+
+
+def _put_product(out_vD: Tensor, parts: list[Tensor], b_ND: Tensor) -> None:
+    """out = aᵀ b, where a [N, v] is the sum of the parts."""
+    if len(parts) == 1 and parts[0].dtype == b_ND.dtype:
+        torch.mm(parts[0].t(), b_ND, out=out_vD)
+        return
+    sum_vD = torch.zeros_like(out_vD, dtype=torch.float32)
+    for part_Nv in parts:
+        _add_product(sum_vD, part_Nv.t(), b_ND)
+    out_vD.copy_(sum_vD)
+
+
 def _add_product(sum_ND: Tensor, a_Nv: Tensor, b_vD: Tensor) -> None:
     """sum += a b, where the sum is float32 and the factors may be less."""
     if a_Nv.dtype == torch.float32:
-        sum_ND.addmm_(a_Nv, b_vD)
+        sum_ND.addmm_(a_Nv, b_vD.float())
     elif a_Nv.is_cuda:  # keeps the float32 in which the GPU adds up anyway
         torch.addmm(sum_ND, a_Nv, b_vD, out_dtype=torch.float32, out=sum_ND)
     else:

@@ -8,19 +8,21 @@ model is opened (`grpo.learning.trial`); what does not give the model's own numb
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from grpo.caps import keep_caps
+from grpo.errors import ModelError
 from grpo.learning.attention import Unsupported
 from grpo.learning.batch import Sequences
-from grpo.learning.head import head_entropies, head_logprobs
+from grpo.learning.head import Projection, head_entropies, head_logprobs
 from grpo.learning.packed import SharedPrompts
 from grpo.learning.padded import Padded, logits_of, states_of
-from grpo.learning.trial import divisor_of_logits, try_shared
+from grpo.learning.trial import projection_of, small_twin, try_shared
 
 
 class Body(Protocol):
@@ -67,24 +69,26 @@ class Computation:
 class Choice:
     """Of a computation: what was found out about an architecture, apart from any model of it."""
 
-    divisor: float  # of what the output layer makes of the body's states, to get logits; 0 where they are others
+    projection: Projection | None  # None: it has logits that come about in another way
     fallback: str  # why its prompts are not shared; "" where they are
 
 
-def choose_computation(model: Any) -> Computation:
-    """The leanest computation that gives the model's own numbers."""
-    return bind(decide(model), model, next(model.parameters()).device)
+def choose_computation(model: Any, *, float32_head: bool = False) -> Computation:
+    """The leanest computation that gives the model's own numbers; or, with a float32 head, those that it would have if
+    its output layer's products were not rounded."""
+    return bind(decide(model), model, next(model.parameters()).device, float32_head=float32_head)
 
 
 def decide(model: Any) -> Choice:
     """Tries the ways on `model`, which comes out with the attention that the choice needs."""
     device = next(model.parameters()).device
     # Some architectures do more after the body than apply the output layer.  Granite and Cohere scale their logits, and
-    # that is a temperature.  Gemma 2 caps them: then what goes for the body hands on the logits themselves, which is
-    # slower and always right.
-    divisor = divisor_of_logits(model, device)
-    if not divisor:
-        return Choice(0.0, "it does more to its logits than project and scale them")
+    # that is a temperature; Gemma 2 caps them.  Where it is anything else, what goes for the body hands on the logits
+    # themselves, which is slower and always right.
+    keep_caps(model)
+    projection = projection_of(model, device)
+    if projection is None:
+        return Choice(None, "it does more to its logits than project, cap and scale them")
     attention = model.config._attn_implementation
     try:
         try_shared(model, device)
@@ -93,23 +97,53 @@ def decide(model: Any) -> Choice:
     # From the architecture's own code, too, of which the trial takes a part.
     except (Unsupported, AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
         model.set_attn_implementation(attention)
-        return Choice(divisor, (str(error).strip() or type(error).__name__).splitlines()[0])
-    return Choice(divisor, "")
+        return Choice(projection, (str(error).strip() or type(error).__name__).splitlines()[0])
+    return Choice(projection, "")
 
 
-def bind(choice: Choice, model: Any, device: torch.device) -> Computation:
-    """What was chosen, on `model`, whose weights are on `device` when it computes."""
-    divisor = choice.divisor
-    if not divisor:
+def bind(choice: Choice, model: Any, device: torch.device, *, float32_head: bool = False) -> Computation:
+    """What was chosen, on `model`, whose weights are on `device` when it computes.
+
+    Raises `ModelError` for a float32 head where the model's logits come about in another way.
+    """
+    if choice.fallback:
+        keep_caps(model)
+    if choice.projection is None:
+        if float32_head:
+            raise no_float32_head(model.name_or_path or type(model).__name__, choice.fallback)
         own = Head(_logprobs_of_logits, _entropies_of_logits)
         return Computation(Padded(partial(logits_of, model)), own, device, choice.fallback)
     layer = model.get_output_embeddings()
     body = Padded(partial(states_of, model)) if choice.fallback else SharedPrompts(model)
+    projection = replace(choice.projection, float32=float32_head)
+
+    def at(temperature: float) -> Projection:
+        return replace(projection, divisor=projection.divisor * temperature)
+
     head = Head(
-        lambda states_ND, tokens_N, temperature: head_logprobs(layer, states_ND, tokens_N, divisor * temperature),
-        lambda states_ND, temperature: head_entropies(layer, states_ND, divisor * temperature),
+        lambda states_ND, tokens_N, temperature: head_logprobs(layer, states_ND, tokens_N, at(temperature)),
+        lambda states_ND, temperature: head_entropies(layer, states_ND, at(temperature)),
     )
     return Computation(body, head, device, choice.fallback)
+
+
+def no_float32_head(name: str, why: str) -> ModelError:
+    return ModelError(
+        f'{name}: cannot have model.head_dtype = "float32" ({why}); leave the setting out, or take model.dtype = '
+        '"float32", which is all of it'
+    )
+
+
+def check_float32_head(name: str, outline: Any) -> None:
+    """Refuse a float32 head to models that cannot have one, before their weights are read.  Raises `ModelError`.
+
+    One that comes in fewer bits may have packed its head as well, which vLLM would notice when it has started.
+    """
+    if getattr(outline.config, "quantization_config", None):
+        raise no_float32_head(name, "its weights are quantised")
+    twin = small_twin(outline, torch.device("cpu"), layers=1)
+    if projection_of(twin, twin.device) is None:
+        raise no_float32_head(name, decide(twin).fallback)
 
 
 def _logprobs_of_logits(logits_NV: Tensor, tokens_N: Tensor, temperature: float) -> Tensor:

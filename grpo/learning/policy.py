@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from grpo.caps import keep_caps
 from grpo.config import Optim
 from grpo.errors import OutOfMemory
 from grpo.learning import lora, tensor_files
@@ -30,19 +29,24 @@ from grpo.products import fast_products
 class LanguageModel:
     """What a model makes of sequences.  As it stands: a frozen reference or teacher; `Policy` is one that learns.
 
-    `temperature` is the one that completions are sampled with.  `ranks` are those that hold the model, if it is not
-    this process alone.
+    `temperature` is the one that completions are sampled with, and `float32_head` how: a sampler computes its logits
+    likewise.  `ranks` are those that hold the model, if it is not this process alone; they know of the head.
     """
 
     def __init__(
-        self, model: PreTrainedModel, *, temperature: float, tokens_per_microbatch: int, ranks: Ranks | None = None
+        self,
+        model: PreTrainedModel,
+        *,
+        temperature: float,
+        tokens_per_microbatch: int,
+        float32_head: bool = False,
+        ranks: Ranks | None = None,
     ) -> None:
         self.model = model
         self.temperature = temperature
         self.tokens_per_microbatch = tokens_per_microbatch
         without_dropout(model)
-        keep_caps(model)
-        self.ranks = ranks or Alone(model)
+        self.ranks = ranks or Alone(model, float32_head=float32_head)
         self.computation = self.ranks.computation
         self.device = self.computation.device
 
@@ -87,9 +91,13 @@ class Policy(LanguageModel):
         *,
         temperature: float,
         gradient_checkpointing: bool,
+        float32_head: bool = False,
         ranks: Ranks | None = None,
     ) -> None:
-        super().__init__(model, temperature=temperature, tokens_per_microbatch=optim.tokens, ranks=ranks)
+        tokens = optim.tokens
+        super().__init__(
+            model, temperature=temperature, tokens_per_microbatch=tokens, float32_head=float32_head, ranks=ranks
+        )
         self.optimizer = AdamW(model, optim, self.ranks.dtypes)
         self.offload = optim.on_host
         self.checkpointing = False

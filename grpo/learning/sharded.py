@@ -41,6 +41,7 @@ def open_sharded(
     optim: Optim,
     temperature: float,
     gradient_checkpointing: bool,
+    float32_head: bool = False,
     prepare: Callable[[PreTrainedModel], None] | None = None,
 ) -> Policy:
     """The policy, of which this rank holds its shard; no rank ever holds more of a model whose files can be streamed.
@@ -51,7 +52,7 @@ def open_sharded(
     model = on_meta(name, revision, dtype=dtype)
     if prepare is not None:
         prepare(model)
-    ranks = Shards(model, device, offload=optim.on_host)
+    ranks = Shards(model, device, offload=optim.on_host, float32_head=float32_head)
     fill(ranks, model, name, revision, dtype=dtype)
     # Offloaded shards are on the host themselves, and so are their gradients and the step.
     optim = optim.model_copy(update={"offload": False})
@@ -59,11 +60,18 @@ def open_sharded(
 
 
 def open_sharded_frozen(
-    name: str, revision: str | None, *, dtype: str, device: str, optim: Optim, temperature: float
+    name: str,
+    revision: str | None,
+    *,
+    dtype: str,
+    device: str,
+    optim: Optim,
+    temperature: float,
+    float32_head: bool = False,
 ) -> LanguageModel:
     """A model that does not learn: the reference of a KL penalty."""
     model = on_meta(name, revision, dtype=dtype).requires_grad_(False)
-    ranks = Shards(model, device, offload=optim.on_host)
+    ranks = Shards(model, device, offload=optim.on_host, float32_head=float32_head)
     fill(ranks, model, name, revision, dtype=dtype)
     return LanguageModel(model, temperature=temperature, tokens_per_microbatch=optim.tokens, ranks=ranks)
 
@@ -83,7 +91,7 @@ class _Root(nn.Module):
 class Shards:
     """`grpo.learning.shares.Ranks` over FSDP2: shards `model` in place, and is one rank of its group."""
 
-    def __init__(self, model: PreTrainedModel, device: str, *, offload: bool) -> None:
+    def __init__(self, model: PreTrainedModel, device: str, *, offload: bool, float32_head: bool = False) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self.device = torch.device(device, torch.cuda.current_device()) if device == "cuda" else torch.device(device)
         refuse_several_dtypes(model)
@@ -92,7 +100,7 @@ class Shards:
         self.home = torch.device("cpu") if offload else self.device
         choice = choose_on_twin(model, self.device)
         self.root = self._sharded(model)
-        self.computation = bind(choice, model, self.device)
+        self.computation = bind(choice, model, self.device, float32_head=float32_head)
 
     def _sharded(self, model: PreTrainedModel) -> nn.Module:
         dtype = model.dtype

@@ -57,8 +57,8 @@ class Alone:
 
     rank, size = 0, 1
 
-    def __init__(self, model: Any) -> None:
-        self.computation = choose_computation(model)
+    def __init__(self, model: Any, *, float32_head: bool = False) -> None:
+        self.computation = choose_computation(model, float32_head=float32_head)
         self.dtypes = {name: weight.dtype for name, weight in model.named_parameters()}
 
     def run(self, compute: Callable[..., T], *arguments: Any) -> T:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from copy import deepcopy
 from math import ceil
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +15,7 @@ from accelerate import init_empty_weights
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
-from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 from transformers.utils.hub import get_checkpoint_shard_files
 
 from grpo import hub
@@ -25,9 +24,7 @@ from grpo.learning import lora
 from grpo.learning.loading import build, check_place, load_model
 from grpo.learning.logprobs import Choice, decide
 from grpo.learning.policy import without_dropout
-from grpo.learning.trial import layers_of_every_kind
-
-VOCABULARY = 256  # tokens of a twin; its layers are what is tried
+from grpo.learning.trial import layers_of_every_kind, small_twin
 
 
 class Placed(Protocol):
@@ -57,18 +54,7 @@ def on_meta(name: str, revision: str | None, *, dtype: str) -> PreTrainedModel:
 def choose_on_twin(model: PreTrainedModel, device: torch.device) -> Choice:
     """How `model` can compute, tried on a smaller one: random weights, few tokens, and as many of the first layers as
     show every kind of layer."""
-    config = deepcopy(model.config)
-    text: Any = config.get_text_config()
-    layers = text.num_hidden_layers
-    kept = layers_of_every_kind(model, layers)
-    for key, value in list(vars(text).items()):
-        if isinstance(value, list) and len(value) == layers:  # what is said layer by layer, as in layer_types
-            setattr(text, key, value[:kept])
-    text.num_hidden_layers = kept
-    text.vocab_size, text.pad_token_id = min(text.vocab_size, VOCABULARY), None
-    with torch.random.fork_rng([device] if device.type == "cuda" else []), device:
-        torch.manual_seed(0)
-        twin: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=model.dtype).eval()
+    twin = small_twin(model, device, layers_of_every_kind(model, model.config.get_text_config().num_hidden_layers))
     without_dropout(twin)
     return decide(twin)
 

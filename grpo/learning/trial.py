@@ -21,15 +21,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from grpo.learning.attention import Layout, Unsupported, completion_by_completion, shared_prompts
 from grpo.learning.batch import Sequences
+from grpo.learning.head import Projection
 from grpo.learning.packed import SharedPrompts
 from grpo.learning.padded import Padded, logits_of, states_of
 
 # Every completion has tokens that nobody else has, so that what leaks can be told.
 TRIED = (((1, 2, 3), (4, 5, 6)), ((7, 8), (9,)), ((1, 2, 3), (10, 11, 12, 13)), ((7, 8), (14, 15)))
 IDS = 16  # the largest of them, and one more
+VOCABULARY = 256  # tokens of a twin; its layers are what is tried
 
 # |Δ| / |value|.  Through a layer or some, what is right is 1e-7 to 2e-6 apart; what has its completions one position
 # too far 2e-3 (weights of 0.02, 64 wide) to 0.4 (of 0.06, 1,536 wide).
@@ -38,15 +41,15 @@ NOISE = 3.0  # times the distance that plain attention has from the truth; anoth
 
 
 @torch.no_grad()
-def divisor_of_logits(model: Any, device: torch.device) -> float:
-    """What the model divides by that its output layer makes of its body's states, to get logits: mostly 1; 0 where that
-    is not how it gets them, of whatever size they are.
+def projection_of(model: Any, device: torch.device) -> Projection | None:
+    """What the model does to that which its output layer makes of its body's states, to get logits: mostly nothing.
+    None where it is more than to cap and to divide, whatever the size of the logits.
 
     So large ones are put in the place of the layer's: of a cap at 30, logits around 1 would show nothing.
     """
     layer = model.get_output_embeddings()
     if type(layer) is not nn.Linear:
-        return 0.0
+        return None
     ids_BL = torch.arange(1, 9, device=device).unsqueeze(0) % layer.out_features
     draws = torch.Generator().manual_seed(0)
     large = 100 * torch.randn(*ids_BL.shape, layer.out_features, generator=draws).to(device, layer.weight.dtype)
@@ -74,9 +77,12 @@ def divisor_of_logits(model: Any, device: torch.device) -> float:
     # The body is asked for nothing that the states by themselves would be without.
     alone = sum(value is not None and not isinstance(value, bool) for value in asked) == 1
     same = alone and len(inputs) == len(states) == 1 and states[0] is not None and torch.equal(inputs[0], states[0])
-    divisor = float(large.double().norm() / found.double().norm())
+    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None) or 0.0
+    expected = (cap * torch.tanh(large / cap) if cap else large).double()
+    divisor = float(expected.norm() / found.double().norm())
     rounding = torch.finfo(found.dtype).eps if divisor != 1 else 0.0
-    return divisor if same and torch.allclose(found.double() * divisor, large.double(), rounding, 0.0) else 0.0
+    right = same and torch.allclose(found.double() * divisor, expected, rounding, 0.0)
+    return Projection(divisor, cap) if right else None
 
 
 def try_shared(model: Any, device: torch.device) -> None:
@@ -140,6 +146,21 @@ def first_layers(model: Any) -> Any:
         if hasattr(module, "compute_dtype"):  # of weights in 4 bits, which `float` leaves as they are
             module.compute_dtype = torch.float32
     return copy
+
+
+def small_twin(model: Any, device: torch.device, layers: int) -> PreTrainedModel:
+    """A model like it, whose weights need not be there: random ones, few tokens, and its first layers."""
+    config = deepcopy(model.config)
+    text: Any = config.get_text_config()
+    for key, value in list(vars(text).items()):
+        if isinstance(value, list) and len(value) == text.num_hidden_layers:  # said layer by layer, as in layer_types
+            setattr(text, key, value[:layers])
+    text.num_hidden_layers = layers
+    text.vocab_size, text.pad_token_id = min(text.vocab_size, VOCABULARY), None
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), device:
+        torch.manual_seed(0)
+        twin: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=model.dtype).eval()
+    return twin
 
 
 def layer_list(model: Any) -> nn.ModuleList | None:

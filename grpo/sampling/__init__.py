@@ -92,6 +92,7 @@ def make_sampler(
     seed: int,
     tensor_parallel: int = 1,  # devices of this sampler; more than one: weights come by `RemoteSampler`'s verbs only
     transfer: Way | None = None,  # how weights come from other processes, if they do
+    float32_head: bool = False,  # logits in float32, as the policy's then must be
 ) -> RemoteSampler:
     # A directory of this machine: the model that the learner has, and nobody asks the network again.
     model, revision = hub.local(model, revision), None
@@ -108,10 +109,18 @@ def make_sampler(
             seed=seed,
             tensor_parallel=tensor_parallel,
             transfer=transfer,
+            float32_head=float32_head,
         )
     from grpo.sampling.hf import TransformersSampler
 
-    return TransformersSampler(model, revision=revision, dtype=dtype, device=device, context=context)
+    return TransformersSampler(
+        model, revision=revision, dtype=dtype, device=device, context=context, float32_head=float32_head
+    )
+
+
+def precision(dtype: Dtype, float32_head: bool) -> str:
+    """As a sampler's name says it."""
+    return f"{dtype} with a float32 head" if float32_head else dtype
 
 
 def choose_backend(wanted: Literal["auto", "vllm", "transformers"]) -> Literal["vllm", "transformers"]:

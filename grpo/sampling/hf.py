@@ -20,8 +20,8 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from grpo.caps import keep_caps
 from grpo.errors import ModelError, SamplerError, first_line
-from grpo.products import fast_products
-from grpo.sampling import Continuations, Dtype, Way, gloo
+from grpo.products import fast_products, float32_product
+from grpo.sampling import Continuations, Dtype, Way, gloo, precision
 from grpo.sampling.tokens import Vocabulary, not_numbers
 from grpo.sampling.turn import Turns
 from grpo.types import Completion, Finish, Group, Prompt, SamplingParams
@@ -81,8 +81,17 @@ class _Growing:
 
 
 class TransformersSampler:
-    def __init__(self, model: str, *, revision: str | None, dtype: Dtype, device: str, context: int) -> None:
-        self.name = f"transformers {transformers.__version__} on {device}, {dtype}"
+    def __init__(
+        self,
+        model: str,
+        *,
+        revision: str | None,
+        dtype: Dtype,
+        device: str,
+        context: int,
+        float32_head: bool = False,
+    ) -> None:
+        self.name = f"transformers {transformers.__version__} on {device}, {precision(dtype, float32_head)}"
         self._vocabulary = Vocabulary(model, revision, context)
         self._step = 0
         self._turns = Turns()
@@ -98,6 +107,8 @@ class TransformersSampler:
             raise ModelError(f"{model}: has no weights for {min(report['missing_keys'])}; the model is incomplete")
         self._model: Any = loaded.to(device).eval()
         keep_caps(self._model)
+        if float32_head:
+            _widen_head(self._model.get_output_embeddings())
 
     def sample(self, prompts: Sequence[Prompt], n: int, params: SamplingParams) -> Iterator[tuple[int, Group]]:
         self._vocabulary.check_room(prompts, params.max_tokens)
@@ -267,6 +278,18 @@ class TransformersSampler:
         self._model = None
         if self._group is not None:
             self._group.close()
+
+
+def _widen_head(layer: Any) -> None:
+    """From now on its products are float32, from weights that stay as they are."""
+
+    def forward(states_BTD: torch.Tensor) -> torch.Tensor:
+        products_NV = float32_product(states_BTD.flatten(0, -2), layer.weight.t())
+        if layer.bias is not None:
+            products_NV += layer.bias
+        return products_NV.view(*states_BTD.shape[:-1], -1)
+
+    layer.forward = forward
 
 
 def _batches(prompt_lengths: Sequence[int], n: int, max_tokens: int) -> Iterator[list[int]]:

@@ -35,7 +35,7 @@ import torch
 
 from grpo import config
 from grpo.errors import GrpoError, SamplerError
-from grpo.sampling import Continuations, Dtype, Way, vllm_versions
+from grpo.sampling import Continuations, Dtype, Way, precision, vllm_versions
 from grpo.sampling.guest import host_unchanged, num_threads, quiet_unless_it_fails
 from grpo.sampling.spans import Spans
 from grpo.sampling.tokens import Vocabulary, not_numbers
@@ -60,6 +60,7 @@ class VllmSampler:
         seed: int,
         tensor_parallel: int = 1,
         transfer: Way | None = None,
+        float32_head: bool = False,
     ) -> None:
         self._vocabulary = Vocabulary(model, revision, context)
         self._vocabulary.refuse_indivisible_heads(tensor_parallel)
@@ -82,6 +83,8 @@ class VllmSampler:
             "seed": seed,
             "logprobs_mode": "processed_logprobs",  # of the distribution drawn from, after temperature
             "generation_config": "vllm",  # none of the model's own sampling defaults: ours are complete
+            # Always said: the model's config.json may have one, which would be the sampler's alone.
+            "hf_overrides": {"head_dtype": "float32" if float32_head else "model"},
             # Never left to vLLM, which would take Ray's in one of its placement groups.
             "distributed_executor_backend": "uni" if tensor_parallel == 1 else "mp",
             "tensor_parallel_size": tensor_parallel,
@@ -100,7 +103,7 @@ class VllmSampler:
             arguments |= {"max_num_seqs": 512}  # 12,500 tokens/s instead of 8,300 with its own 256 (4 layers × 128)
         self.name = "vllm"  # until its version is known
         version = self._start(arguments)
-        self.name = f"vllm {version} on {device}, {dtype}"
+        self.name = f"vllm {version} on {device}, {precision(dtype, float32_head)}"
 
     def _start(self, arguments: dict[str, Any]) -> str:
         with self._border("could not start"), host_unchanged(), quiet_unless_it_fails(), classes_shared():
