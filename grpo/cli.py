@@ -16,7 +16,7 @@ import typer
 
 from grpo import DISTRIBUTION, commands
 from grpo.commands_eval import EvalOptions
-from grpo.config_file import recipes
+from grpo.config_file import pipelines, recipes
 from grpo.errors import GrpoError
 
 app = typer.Typer(
@@ -94,6 +94,33 @@ def sft(
 ) -> None:
     """Fine-tune a model on worked examples, as the recipe's sft table says: a cold start on its own."""
     commands.sft(recipe, model, data, changes or [], out)
+
+
+@app.command()
+def pipeline(
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE_OR_TOML", help=f"A .toml file with [[stage]] tables, or one of {', '.join(pipelines())}."
+        ),
+    ],
+    changes: Set = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where the stages' folders go.  Default: runs/<recipe>.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="STAGE", help="Those before it must be finished.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")] = None,
+    redo: Annotated[
+        str | None, typer.Option("--redo", metavar="STAGE", help="Move this stage and all after it aside first.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run, what it needs, and how many tokens; run nothing.")
+    ] = False,
+) -> None:
+    """Run a list of stages, each one of the other commands: skip what is finished, go on with what was cut."""
+    commands.pipeline(recipe, changes or [], out, start=start, until=until, redo=redo, dry_run=dry_run)
 
 
 @app.command(name="eval")

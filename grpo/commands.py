@@ -44,6 +44,30 @@ def sft(recipe: str, model: str | None, data: str | None, changes: Sequence[str]
     sft(config, target, say=say)
 
 
+def pipeline(
+    recipe: str,
+    changes: Sequence[str],
+    out: Path | None,
+    *,
+    start: str | None,
+    until: str | None,
+    redo: str | None,
+    dry_run: bool,
+) -> None:
+    from grpo.pipeline.estimate import dry_run as lines
+    from grpo.pipeline.plan import load_plan
+    from grpo.pipeline.runner import Choice, run_pipeline
+
+    stages, folder, choice = load_plan(recipe, changes), _run_folder(recipe, out), Choice(start, until, redo)
+    if dry_run and redo:
+        raise ConfigError("--redo and --dry-run: a dry run moves nothing; leave one of them out")
+    if not dry_run:
+        run_pipeline(stages, folder, say, choice)
+        return
+    for line in lines(stages, folder, say, choice):
+        say(line)
+
+
 def evaluate(places: Sequence[str], options: commands_eval.EvalOptions) -> None:
     commands_eval.evaluate(places, options, say)
 

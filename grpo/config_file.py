@@ -24,8 +24,21 @@ Settings = TypeVar("Settings", bound=JudgeConfig)
 
 def recipes() -> dict[str, Path]:
     """The shipped configurations by name."""
+    return {name: path for name, path in _shipped().items() if not _has_stages(path)}
+
+
+def pipelines() -> dict[str, Path]:
+    """The shipped lists of stages by name: what `grpo pipeline` runs."""
+    return {name: path for name, path in _shipped().items() if _has_stages(path)}
+
+
+def _shipped() -> dict[str, Path]:
     folder = Path(str(resources.files("grpo") / "recipes"))
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def _has_stages(path: Path) -> bool:
+    return "\n[[stage]]" in path.read_text(encoding="utf-8")
 
 
 def load_config(
@@ -36,8 +49,9 @@ def load_config(
     `data`, where given, replaces data.source, and with it what was said of that source: subset, split and columns.
     `rewards`, where given, replace the file's `[[reward]]` tables.  Raises `ConfigError`.
     """
-    path = _find(source)
-    tree = _read(path)
+    path, tree = read_tree(source, recipes())
+    if "stage" in tree:
+        raise ConfigError(f"{source}: is a list of stages; run it with grpo pipeline {source}")
     for given in (data or "", *rewards):
         _refuse_bytes(given, given)
     if data is not None and isinstance(tree.setdefault("data", {}), dict):
@@ -49,10 +63,16 @@ def load_config(
     return validate(apply_changes(tree, changes), place=path.name, changes=changes)
 
 
+def read_tree(source: str, shipped: Mapping[str, Path]) -> tuple[Path, dict[str, Any]]:
+    """The settings in `source`, a TOML file or one of `shipped` by its name, as they stand there."""
+    path = _find(source, shipped)
+    return path, _read(path)
+
+
 # A run's own config.toml has every part of its objective written out.  Whoever names another objective, or another
 # correction, means that one's parts and bounds.
 _BOUNDS = ("correction_min", "correction_max")
-_PARTS_OF = {
+PARTS_OF = {
     "objective.name": ("advantages", "weights", "surrogate", "ratio", "clip_low", "clip_high", "correction", *_BOUNDS),
     "objective.correction": _BOUNDS,
 }
@@ -60,9 +80,9 @@ _PARTS_OF = {
 
 def _forget_parts(tree: dict[str, Any], changes: Sequence[str]) -> None:
     objective = tree.get("objective")
-    for key in {change.partition("=")[0].strip() for change in changes} & _PARTS_OF.keys():
+    for key in {change.partition("=")[0].strip() for change in changes} & PARTS_OF.keys():
         if isinstance(objective, dict):
-            tree["objective"] = objective = {k: v for k, v in objective.items() if k not in _PARTS_OF[key]}
+            tree["objective"] = objective = {k: v for k, v in objective.items() if k not in PARTS_OF[key]}
 
 
 def change(key: str, value: Any) -> str:
@@ -108,15 +128,16 @@ def _blamed(sentence: str, changes: Sequence[str], place: str) -> str:
     return place
 
 
-def _find(source: str) -> Path:
+def _find(source: str, shipped: Mapping[str, Path]) -> Path:
     path = Path(source)
     if os.path.isfile(path):  # unlike Path.is_file it is not surprised by any name
         return path
-    shipped = recipes()
     if source in shipped:
         return shipped[source]
     if path.suffix == ".toml" or "/" in source:
         raise ConfigError(f"{source}: no such file; the shipped recipes are {', '.join(shipped)}")
+    if source in pipelines():
+        raise ConfigError(f"{source}: is a list of stages; run it with grpo pipeline {source}")
     close = difflib.get_close_matches(source, shipped, n=1, cutoff=0.5)
     advice = f"did you mean {close[0]}?" if close else f"the shipped recipes are {', '.join(shipped)}"
     raise ConfigError(f"{source} is neither a file nor a recipe; {advice}")

@@ -47,24 +47,30 @@ def write_report(folder: Path) -> Path:
             _settings(folder / "config.toml"),
         ]
     )
-    path = folder / "report.html"
-    fresh = path.with_name("report.html.new")
+    return write_html(
+        folder / "report.html", folder.name, body, "metrics.jsonl, samples.jsonl and eval/ in this folder"
+    )
+
+
+def write_html(path: Path, title: str, body: str, source: str) -> Path:
+    """A whole page in the house's style, without script and requests; its foot says what it was made from."""
+    fresh = path.with_name(path.name + ".new")
     try:
-        fresh.write_bytes(_page(folder.name, body).encode("utf-8", errors="replace"))
+        fresh.write_bytes(_page(title, body, source).encode("utf-8", errors="replace"))
         fresh.replace(path)
     except OSError as error:
         raise CheckpointError(f"{path}: could not be written ({error.strerror}); the run itself is complete") from error
     return path
 
 
-def _page(title: str, body: str) -> str:
+def _page(title: str, body: str, source: str) -> str:
     style = resources.files("grpo.run").joinpath("report.css").read_text(encoding="utf-8")
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">"""
         f"<title>{as_html(title, REASON)} – grpo</title><style>{style}</style></head><body><main>{body}"
-        "<footer>Made by grpo from metrics.jsonl, samples.jsonl and eval/ in this folder.</footer></main></body></html>"
+        f"<footer>Made by grpo from {source}.</footer></main></body></html>"
     )
 
 
