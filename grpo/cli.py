@@ -97,6 +97,26 @@ def sft(
 
 
 @app.command()
+def select(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SOURCE]...", help="Folders of `grpo collect`, and data that is trusted as it is: files, Hub ids."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Where the rows go: a .jsonl or .parquet file.")
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option("--recipe", metavar="TOML", help="A file with a [select] table, and more sources.")
+    ] = None,
+    changes: Set = None,
+) -> None:
+    """Choose rows for fine-tuning: right completions, without what must not be learned, in a mix of sources."""
+    commands.select(sources or [], out, recipe, changes or [])
+
+
+@app.command()
 def pipeline(
     recipe: Annotated[
         str,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from grpo import commands_eval
 from grpo.config import JudgeConfig
-from grpo.config_file import apply_changes, change, load_config, validate
+from grpo.config_file import apply_changes, change, load_config, load_select, validate
 from grpo.errors import ConfigError, DataError
 
 PIPE_WIDTH = 160  # characters of a table that goes to a file or another program
@@ -42,6 +42,15 @@ def sft(recipe: str, model: str | None, data: str | None, changes: Sequence[str]
     from grpo.sft import sft
 
     sft(config, target, say=say)
+
+
+def select(sources: Sequence[str], out: Path | None, recipe: Path | None, changes: Sequence[str]) -> None:
+    if out is None:
+        raise ConfigError("grpo select: needs --out FILE, where the rows go; it ends in .jsonl or .parquet")
+    config = load_select(recipe, sources, changes)
+    from grpo.selection import select
+
+    select(config, out, say)
 
 
 def pipeline(

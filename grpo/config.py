@@ -316,6 +316,66 @@ class Sft(_Settings):
     """Peak; warmed up over a tenth of the steps, then falling to a tenth as a cosine."""
 
 
+def _as_place(given: Any) -> Any:
+    return {"use": given} if isinstance(given, str) else given
+
+
+class Place(_Settings):
+    """Where rows are: `"test.jsonl"` alone, or `{use = "openai/gsm8k", subset = "main"}`."""
+
+    use: Text
+    """A folder of `grpo collect`, or anything that data.source may be."""
+    subset: str | None = None
+    split: str | None = None
+    """Default: "train", and "test" of what is held out."""
+
+
+class Source(Place):
+    """One `[[select.source]]`."""
+
+    weight: Positive | None = None
+    """Part of the rows written that comes from here: 3 beside another's 1 is three quarters.  Default: all it has."""
+    repeat: Count = 1
+    """How often a row may be written to reach the weight."""
+
+
+class Select(_Settings):
+    """Rows for fine-tuning, from collected completions (rejection sampling) and from data that is trusted as it is."""
+
+    source: tuple[Annotated[Source, BeforeValidator(_as_place)], ...] = ()
+    """What `grpo select` reads, besides the places on its command line."""
+    min_reward: Annotated[float, Field(allow_inf_nan=False, strict=True)] | None = None
+    """Keep completions with at least this reward.  Default: those that the first reward calls right, with 1."""
+    solved: tuple[ShareOrNone, ShareOrNone] | None = None
+    """Keep problems whose share of right completions lies strictly between: `[0.1, 0.9]` is open-r1's band, and
+    `[0.0, 1.0]` drops what was solved never or always.  Default: all problems."""
+    layout: Literal["any", "think", "think_answer"] = "any"
+    """"think": one `<think>…</think>` and then an answer; "think_answer": all that the reward "layout" asks."""
+    drop_looping: bool = True
+    """Drop completions that say the same over and over (the counts of Tulu 3, arXiv 2411.15124)."""
+    language: Text | None = None
+    """The language that completions must be in, such as "en".  Default: any, and any mixture."""
+    min_language_share: Share = 0.95
+    """Of a completion's words that are in it; formulas, code and names do not count."""
+    max_tokens: Count | None = None
+    """Drop longer ones.  Of general data the length is known only with `tokenizer`."""
+    decontaminate: tuple[Annotated[Place, BeforeValidator(_as_place)], ...] = ()
+    """Sets to evaluate on: rows that hold one of their problems, or its worked solution, go."""
+    ngram: Annotated[int, Field(ge=2, strict=True)] = 8
+    """Words in a row that must be shared: 8 in Tulu 3, 10 in DeepSeek-R1, 13 in GPT-3."""
+    max_similarity: Share = 0.95
+    """Drop a completion that shares more than this with another of its problem: 1 − edit distance of their words /
+    the words of both.  1: only equal ones go."""
+    max_per_problem: CountOrOff = 4
+    """Completions of one problem at most, of one source.  0: all."""
+    choose: Literal["different", "shortest", "random"] = "different"
+    """Which: greedily the least similar (RFT, arXiv 2308.01825), those of the fewest tokens, or any."""
+    rows: Count | None = None
+    """Rows to write, of all sources together.  Default: all that the weights allow."""
+    tokenizer: Text | None = None
+    """Model whose tokens general data is counted in.  Default: words are counted, and said to be words."""
+
+
 class Cluster(_Settings):
     """Several processes, devices and machines: Ray places them, FSDP2 shards the learner, any number of engines sample.
     docs/cluster.md says how to start one and what to choose."""
@@ -366,6 +426,13 @@ class JudgeConfig(_Settings):
 
     data: Data
     reward: Annotated[tuple[Reward, ...], Field(min_length=1)] = (Reward(use="math"),)
+    run: Run = Run()
+
+
+class SelectConfig(_Settings):
+    """What it takes to choose among completions: `grpo select`."""
+
+    select: Select = Select()
     run: Run = Run()
 
 

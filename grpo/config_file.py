@@ -16,10 +16,10 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from grpo import migration
-from grpo.config import GROUPS, Config, JudgeConfig
+from grpo.config import GROUPS, Config, JudgeConfig, SelectConfig
 from grpo.errors import ConfigError
 
-Settings = TypeVar("Settings", bound=JudgeConfig)
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 def recipes() -> dict[str, Path]:
@@ -49,7 +49,7 @@ def load_config(
     `data`, where given, replaces data.source, and with it what was said of that source: subset, split and columns.
     `rewards`, where given, replace the file's `[[reward]]` tables.  Raises `ConfigError`.
     """
-    path, tree = read_tree(source, recipes())
+    path, tree = read_tree(source)
     if "stage" in tree:
         raise ConfigError(f"{source}: is a list of stages; run it with grpo pipeline {source}")
     for given in (data or "", *rewards):
@@ -63,8 +63,20 @@ def load_config(
     return validate(apply_changes(tree, changes), place=path.name, changes=changes)
 
 
-def read_tree(source: str, shipped: Mapping[str, Path]) -> tuple[Path, dict[str, Any]]:
-    """The settings in `source`, a TOML file or one of `shipped` by its name, as they stand there."""
+def load_select(recipe: Path | None, sources: Sequence[str], changes: Sequence[str]) -> SelectConfig:
+    """The settings of `grpo select`: a file's, with the sources of the command line before its own."""
+    tree = _read(_find(str(recipe))) if recipe else {}
+    for given in sources:
+        _refuse_bytes(given, given)
+    table = apply_changes(tree, changes).setdefault("select", {})
+    if sources and isinstance(table, dict) and isinstance(table.setdefault("source", []), list):
+        table["source"] = [*sources, *table["source"]]
+    place = recipe.name if recipe else "grpo select"
+    return validate(tree, place=place, kind=SelectConfig, changes=changes)
+
+
+def read_tree(source: str, shipped: Mapping[str, Path] | None = None) -> tuple[Path, dict[str, Any]]:
+    """The settings in `source`, a TOML file or one of `shipped` (the recipes) by its name, as they stand there."""
     path = _find(source, shipped)
     return path, _read(path)
 
@@ -112,7 +124,7 @@ def validate(
     except ValidationError as error:
         sentence = _in_words(error, kind)
         raise ConfigError(f"{_blamed(sentence, changes, place)}: {sentence}") from None
-    for sentence in _nonsense(settings):
+    for sentence in _nonsense(settings) if isinstance(settings, JudgeConfig) else ():
         raise ConfigError(f"{_blamed(sentence, changes, place)}: {sentence}")
     return settings
 
@@ -128,7 +140,8 @@ def _blamed(sentence: str, changes: Sequence[str], place: str) -> str:
     return place
 
 
-def _find(source: str, shipped: Mapping[str, Path]) -> Path:
+def _find(source: str, shipped: Mapping[str, Path] | None = None) -> Path:
+    shipped = recipes() if shipped is None else shipped
     path = Path(source)
     if os.path.isfile(path):  # unlike Path.is_file it is not surprised by any name
         return path

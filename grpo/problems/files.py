@@ -20,6 +20,8 @@ from grpo.errors import DataError
 
 Row = dict[str, Any]
 
+BATCH = 1024  # rows of a Parquet file that are decoded at a time
+
 
 def is_file_name(source: str) -> bool:
     """Whether `source` has the ending of a file that can be read, whether or not there is one."""
@@ -28,7 +30,12 @@ def is_file_name(source: str) -> bool:
 
 def read_file(path: Path) -> list[Row]:
     """All rows of a .jsonl, .json, .csv or .parquet file; the three texts also as .gz."""
-    return [row for _, row in _read(path)]
+    return list(stream_file(path))
+
+
+def stream_file(path: Path) -> Iterator[Row]:
+    """… one after another: of all but a .json list no more than a few are in memory at a time."""
+    return (row for _, row in _read(path))
 
 
 def place_of(source: str, index: int) -> str | None:
@@ -42,7 +49,7 @@ def place_of(source: str, index: int) -> str | None:
     return next(place for place, _ in islice(_read(path), index, None))
 
 
-def _read(path: Path) -> list[tuple[str, Row]]:
+def _read(path: Path) -> Iterator[tuple[str, Row]]:
     """The rows, each with its place."""
     read = _READERS.get(_ending(path.name))
     if read is None:
@@ -52,7 +59,7 @@ def _read(path: Path) -> list[tuple[str, Row]]:
     if not path.is_file():
         raise DataError(f"{path}: no such file (looked in {path.absolute().parent})")
     try:
-        return list(read(path))
+        yield from read(path)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
     except (OSError, EOFError, zlib.error) as error:  # unreadable, or a .gz that is none or is cut off
@@ -120,7 +127,9 @@ def _parquet(path: Path) -> Iterator[tuple[str, Row]]:
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
     try:
-        yield from ((f"row {number}", row) for number, row in enumerate(pq.read_table(path).to_pylist(), start=1))
+        with pq.ParquetFile(path) as file:
+            rows = (row for batch in file.iter_batches(batch_size=BATCH) for row in batch.to_pylist())
+            yield from ((f"row {number}", row) for number, row in enumerate(rows, start=1))
     except pa.ArrowInvalid as error:
         raise DataError(f"{path}: not a Parquet file ({error})") from error
 

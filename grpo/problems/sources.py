@@ -11,8 +11,9 @@ Rows keep the source's order, columns and types.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,7 +21,7 @@ from grpo.config import Data
 from grpo.errors import DataError, first_line
 from grpo.problems import arithmetic, functions
 from grpo.problems.code_sets import in_window
-from grpo.problems.files import is_file_name, read_file
+from grpo.problems.files import is_file_name, stream_file
 
 if TYPE_CHECKING:  # its import takes seconds, and generated tasks and text files do without
     from datasets import Dataset, DatasetDict
@@ -35,19 +36,26 @@ _GENERATED: Mapping[str, Callable[[str], list[Row]]] = {
 
 def read_rows(data: Data) -> list[Row]:
     """The first `data.limit` rows of `data.source`, in its order; at least one."""
-    split = data.split or "train"
-    path = Path(data.source).expanduser()
-    if data.source.startswith("builtin:"):
-        rows = _generated(data.source.removeprefix("builtin:"), split)[: data.limit]
-    elif path.is_file() or (is_file_name(data.source) and not path.is_dir()):  # Spark writes x.parquet/ directories
-        rows = in_window(read_file(path), data.subset, data.source)[: data.limit]
-    else:
-        saved = path.is_dir() and _is_saved(path)
-        table = _saved(path, split) if saved else _hub(data.source, path, data.subset, split)
-        rows = (table.select(range(min(data.limit, len(table)))) if data.limit else table).to_list()
+    rows = list(stream_rows(data))
     if not rows:
         raise DataError(f"{data.source}: has no rows; there must be at least one problem")
     return rows
+
+
+def stream_rows(data: Data) -> Iterator[Row]:
+    """… one after another, and perhaps none: of files and the Hub's data sets no more than a few are in memory."""
+    split = data.split or "train"
+    path = Path(data.source).expanduser()
+    rows: Iterable[Row]
+    if data.source.startswith("builtin:"):
+        rows = _generated(data.source.removeprefix("builtin:"), split)
+    elif path.is_file() or (is_file_name(data.source) and not path.is_dir()):  # Spark writes x.parquet/ directories
+        rows = stream_file(path)
+        rows = in_window(list(rows), data.subset, data.source) if data.subset else rows
+    else:
+        saved = path.is_dir() and _is_saved(path)
+        rows = _saved(path, split) if saved else _hub(data.source, path, data.subset, split)
+    return islice(rows, data.limit)
 
 
 def stem(source: str) -> str:

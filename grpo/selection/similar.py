@@ -1,0 +1,61 @@
+"""How alike are completions of one problem, and which few of them are the least alike?
+
+The similarity of two texts is 1 − edit distance / their words together, where a word may be put in or taken out: the
+share of words in their longest common subsequence (Indel, as in rapidfuzz).  Words, not characters: a trace of ten
+thousand words takes a millisecond, and what differs is what was said, not how it was spelled.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+
+from rapidfuzz.distance import Indel
+
+from grpo.selection.candidates import Candidate, Group
+
+Choose = Callable[[Group, int, int], list[Candidate]]
+
+
+def similarity(a: Sequence[str], b: Sequence[str], *, at_least: float = 0.0) -> float:
+    """Of two lists of words; 0 where it is below `at_least`, which is found out sooner."""
+    return Indel.normalized_similarity(a, b, score_cutoff=at_least)
+
+
+def without_near_duplicates(rows: Group, most: float) -> list[Candidate]:
+    """Each row that shares at most `most` with each one kept before it."""
+    kept: list[Candidate] = []
+    words: list[list[str]] = []
+    for row in rows:
+        mine = row.text.split()
+        if not any(similarity(mine, other, at_least=most) > most for other in words):
+            kept.append(row)
+            words.append(mine)
+    return kept
+
+
+# --- At most k of a problem -----------------------------------------------------------------------------------------
+
+
+def different(rows: Group, k: int, seed: int) -> list[Candidate]:
+    """The shortest, then again and again the one whose nearest among those taken is the farthest from it."""
+    words = [row.text.split() for row in rows]
+    taken = [min(range(len(rows)), key=lambda i: (rows[i].tokens or 0, i))]
+    nearest = [0.0] * len(rows)  # similarity to the most similar that was taken
+    while len(taken) < k:
+        nearest = [max(near, similarity(own, words[taken[-1]])) for near, own in zip(nearest, words, strict=True)]
+        taken.append(min((i for i in range(len(rows)) if i not in taken), key=lambda i: (nearest[i], i)))
+    return [rows[i] for i in sorted(taken)]
+
+
+def shortest(rows: Group, k: int, seed: int) -> list[Candidate]:
+    order = sorted(range(len(rows)), key=lambda i: (rows[i].tokens or 0, i))
+    return [rows[i] for i in sorted(order[:k])]
+
+
+def at_random(rows: Group, k: int, seed: int) -> list[Candidate]:
+    draw = random.Random(f"{seed}/select/{rows[0].source}/{rows[0].problem}")
+    return [rows[i] for i in sorted(draw.sample(range(len(rows)), k))]
+
+
+CHOICES: Mapping[str, Choose] = {"different": different, "shortest": shortest, "random": at_random}
