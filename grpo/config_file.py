@@ -75,9 +75,9 @@ def load_select(recipe: Path | None, sources: Sequence[str], changes: Sequence[s
     return validate(tree, place=place, kind=SelectConfig, changes=changes)
 
 
-def read_tree(source: str, shipped: Mapping[str, Path] | None = None) -> tuple[Path, dict[str, Any]]:
-    """The settings in `source`, a TOML file or one of `shipped` (the recipes) by its name, as they stand there."""
-    path = _find(source, shipped)
+def read_tree(source: str) -> tuple[Path, dict[str, Any]]:
+    """The settings in `source`, a TOML file or one that is shipped by its name, as they stand there."""
+    path = _find(source)
     return path, _read(path)
 
 
@@ -140,17 +140,15 @@ def _blamed(sentence: str, changes: Sequence[str], place: str) -> str:
     return place
 
 
-def _find(source: str, shipped: Mapping[str, Path] | None = None) -> Path:
-    shipped = recipes() if shipped is None else shipped
+def _find(source: str) -> Path:
     path = Path(source)
     if os.path.isfile(path):  # unlike Path.is_file it is not surprised by any name
         return path
+    shipped = _shipped()
     if source in shipped:
         return shipped[source]
     if path.suffix == ".toml" or "/" in source:
         raise ConfigError(f"{source}: no such file; the shipped recipes are {', '.join(shipped)}")
-    if source in pipelines():
-        raise ConfigError(f"{source}: is a list of stages; run it with grpo pipeline {source}")
     close = difflib.get_close_matches(source, shipped, n=1, cutoff=0.5)
     advice = f"did you mean {close[0]}?" if close else f"the shipped recipes are {', '.join(shipped)}"
     raise ConfigError(f"{source} is neither a file nor a recipe; {advice}")

@@ -13,13 +13,13 @@ from grpo.run.samples_page import rows_of
 BATCH = 65_536  # rows of one column at a time
 
 
-def figures(run: str, folder: Path, output: Path) -> dict[str, float]:
-    """By name: tokens/sample and tokens/update as in metrics.jsonl but of the whole stage, samples, and of a selection
-    what it took and kept."""
-    if run == "collect":
+def figures(command: str, folder: Path, output: Path) -> dict[str, float]:
+    """By name: tokens/sample and tokens/update as in metrics.jsonl but of the whole stage, samples drawn, and of a
+    selection the samples seen and kept."""
+    if command == "collect":
         sizes = list(_column(output / "completions.parquet", "tokens"))
         return {"samples": sum(count for count, _ in sizes), "tokens/sample": sum(tokens for _, tokens in sizes)}
-    if run == "select":
+    if command == "select":
         return _of_selection(output)
     found: dict[str, float] = {}
     for row in rows_of(folder / "metrics.jsonl"):
@@ -31,11 +31,19 @@ def figures(run: str, folder: Path, output: Path) -> dict[str, float]:
 
 
 def _of_selection(file: Path) -> dict[str, float]:
-    kept = tokens = 0
-    with file.open(encoding="utf-8") as lines:
-        for line in lines:
-            kept, tokens = kept + 1, tokens + (json.loads(line).get("tokens") or 0)
-    return {"kept": kept, "tokens/kept": tokens}
+    card = selection_card(file) or {}
+    sources = card.get("sources", [])
+    written = {card["unit"]: sum(source[card["unit"]] for source in sources)} if sources else {}
+    return {"seen": sum(source["rows"] for source in sources), "kept": card["file"]["rows"], **written} if card else {}
+
+
+def selection_card(file: Path) -> Mapping[str, Any] | None:
+    """What `grpo select` wrote beside its rows; None: nothing that can be read."""
+    try:
+        card: dict[str, Any] = json.loads(file.with_name(f"{file.name}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return card
 
 
 def _column(file: Path, name: str) -> Iterator[tuple[int, int]]:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grpo.config import Config, EvalConfig, JudgeConfig
+from pydantic import BaseModel
+
+from grpo.config import Config, EvalConfig, SelectConfig
 from grpo.run import checkpoints
 
 Tree = Mapping[str, Any]  # settings by group, as in TOML
@@ -18,7 +20,7 @@ Tree = Mapping[str, Any]  # settings by group, as in TOML
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    settings: type[JudgeConfig]
+    settings: type[BaseModel]
     command: Callable[[Tree, str, str], list[str]]
     """From the settings, their .toml and the stage's folder to what follows `grpo`."""
     output: Callable[[Path], Path | None]
@@ -94,7 +96,7 @@ KINDS: Mapping[str, Kind] = {
     "sft": Kind(Config, _with_recipe("sft"), _newest_checkpoint, "*", True, ("sft.source",), ("eval", "reward")),
     "train": Kind(Config, _with_recipe("train"), _newest_checkpoint, "*", True, measures=("eval",)),
     "collect": Kind(EvalConfig, _collect, _of_file("completions.parquet", itself=False), "completions.parquet", True),
-    "select": Kind(EvalConfig, _select, _of_file(SELECTED, itself=True), "*", False),
+    "select": Kind(SelectConfig, _select, _of_file(SELECTED, itself=True), "*", False, ("select.source",)),
     "distill": Kind(Config, _with_recipe("distill"), _newest_checkpoint, "*", True, measures=("eval",)),
     "eval": Kind(EvalConfig, _eval, _of_file("results.json", itself=False), "*", False, ("eval.source",)),
     "export": Kind(EvalConfig, _export, _folder_of_a_model, "*", False),

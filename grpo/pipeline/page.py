@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from grpo.estimates import Difference, paired_difference
-from grpo.pipeline.figures import Score, score
+from grpo.pipeline.figures import Score, score, selection_card
+from grpo.pipeline.kinds import SELECTED
 from grpo.pipeline.plan import Stage
 from grpo.pipeline.records import Record
 from grpo.run.charts import Dot, interval_strip
@@ -226,7 +228,7 @@ def _samples(column: Column) -> str:
     """Of a collection what was drawn, of a selection what is left."""
     figures = column.record.figures if column.record else {}
     if "kept" in figures:
-        return f"{count(figures['kept'])} kept"
+        return f"{count(figures['kept'])} of {count(figures['seen'])}"
     return count(figures["samples"]) if "samples" in figures else "–"
 
 
@@ -251,7 +253,29 @@ _ROWS: tuple[tuple[str, Callable[[Column], str]], ...] = (
 
 
 def _funnels(shown: Sequence[Shown]) -> str:
-    return ""
+    """What each selection dropped, filter by filter, of each of its sources."""
+    return "".join(
+        _funnel(one.stage.name, source)
+        for one in shown
+        if one.record and one.stage.command == "select"
+        for source in (selection_card(one.folder / SELECTED) or {}).get("sources", [])
+    )
+
+
+def _funnel(stage: str, source: Mapping[str, Any]) -> str:
+    left, rows = source["rows"], []
+    for name, dropped in source["dropped"].items():
+        left -= dropped
+        rows.append((str(name), f"−{dropped:,}", f"{left:,}", left))
+    lines = [("seen", "", f"{source['rows']:,}", source["rows"]), *rows]
+    body = "".join(
+        f"<tr><th>{as_html(name, 60)}</th><td>{lost}</td><td>{rest}</td>"
+        f'<td class="bar"><i class="c1" style="width:{100 * share / max(1, source["rows"]):.1f}%"></i></td></tr>'
+        for name, lost, rest, share in lines
+    )
+    title = f"<h2>What {as_html(stage, 40)} kept <small>of {as_html(str(source['name']), 60)}</small></h2>"
+    head = "<tr><th>filter</th><th>dropped</th><th>left</th><th></th></tr>"
+    return f'{title}<div class="card scroll"><table>{head}{body}</table></div>'
 
 
 def _commands(shown: Sequence[Shown]) -> str:

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from grpo.config_file import PARTS_OF, apply_changes, pipelines, read_tree, validate
+from grpo.config_file import PARTS_OF, apply_changes, read_tree, validate
 from grpo.errors import ConfigError
 from grpo.pipeline.kinds import KINDS, Kind
 
@@ -70,7 +70,7 @@ class Stage:
 
 def load_plan(source: str, changes: Sequence[str] = ()) -> tuple[Stage, ...]:
     """The stages in `source`, a TOML file or the name of a shipped pipeline.  Raises `ConfigError`."""
-    path, tree = read_tree(source, pipelines())
+    path, tree = read_tree(source)
     if "stage" not in tree:
         raise ConfigError(f"{source}: has no [[stage]] table, so it is no pipeline; run it with grpo train {source}")
     return make_plan(tree, place=path.name, changes=changes)
