@@ -18,7 +18,9 @@ from __future__ import annotations
 import base64
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -143,6 +145,28 @@ def _unicode(text: str) -> str:
 # --- Writing --------------------------------------------------------------------------------------------------------
 
 
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A place to write to; what lies there in the end takes that of `path`, on the disk and in one rename."""
+    fresh = path.with_name(f".{path.name}.writing")
+    try:
+        yield fresh
+        _flush(fresh)
+        fresh.replace(path)
+        _flush(path.parent)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+
+
+def _flush(place: Path) -> None:
+    descriptor = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class Writer:
     """Writes problems one after another into `path`.  Use it as a context; the file is whole once that is left.
 
@@ -151,15 +175,15 @@ class Writer:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = pq.ParquetWriter(path, SCHEMA, compression="zstd")
-        self._rows: list[pa.RecordBatch] = []
+        self._file = pq.ParquetWriter(path, SCHEMA, compression="zstd", write_page_checksum=True)
+        self._rows: list[pa.Table] = []
         self._bytes = 0
 
     def add(self, group: CollectedGroup) -> None:
-        self.add_rows(pa.RecordBatch.from_pylist(list(_rows(group)), schema=SCHEMA))
+        self.add_rows(pa.Table.from_pylist(list(_rows(group)), schema=SCHEMA))
 
-    def add_rows(self, rows: pa.RecordBatch) -> None:
-        """Rows that are in the table's form already: whole problems."""
+    def add_rows(self, rows: pa.Table) -> None:
+        """Whole problems in the table's form."""
         self._rows.append(rows)
         self._bytes += rows.nbytes
         if self._bytes >= ROW_GROUP:
@@ -167,7 +191,7 @@ class Writer:
 
     def _flush(self) -> None:
         if self._rows:
-            table = pa.Table.from_batches(self._rows)
+            table = pa.concat_tables(self._rows)
             self._file.write_table(table, row_group_size=len(table))
             self._rows, self._bytes = [], 0
 
@@ -221,7 +245,7 @@ def groups(place: Path) -> Iterator[CollectedGroup]:
 
     Raises `DataError` for what is no such table, or a damaged one, when it comes to it.
     """
-    for _, rows in itertools.groupby(_read(table_in(place)), key=lambda row: str(row["problem_id"])):
+    for _, rows in itertools.groupby(_rows_in(table_in(place)), key=lambda row: str(row["problem_id"])):
         yield _group(list(rows))
 
 
@@ -243,27 +267,24 @@ def table_in(place: Path) -> Path:
     return place / COMPLETIONS
 
 
-def batches(path: Path) -> Iterator[pa.RecordBatch]:
-    """The rows of one table as they lie in it, some at a time.  Raises `DataError`."""
-    with _open(path) as file:
-        try:
-            yield from file.iter_batches(batch_size=BATCH)
-        except (pa.ArrowException, OSError) as error:
-            raise _damaged(path, error) from None
+def row_groups(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """The rows of one table as they lie in it, whole problems at a time.  Raises `DataError`."""
+    with _open(path) as file, _said_to_be_damaged(path):
+        for index in range(file.num_row_groups):
+            yield file.read_row_group(index, columns)
 
 
-def _read(path: Path) -> Iterable[dict[str, Any]]:
-    for batch in batches(path):
-        yield from batch.to_pylist()
+def _rows_in(path: Path) -> Iterator[dict[str, Any]]:
+    with _open(path) as file, _said_to_be_damaged(path):
+        for batch in file.iter_batches(batch_size=BATCH):
+            yield from batch.to_pylist()
 
 
 def _open(path: Path) -> pq.ParquetFile:
-    try:
-        file = pq.ParquetFile(path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; give a folder of grpo collect") from None
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from None
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; give a folder of grpo collect")
+    with _said_to_be_damaged(path):
+        file = pq.ParquetFile(path, page_checksum_verification=True)
     if not file.schema_arrow.equals(SCHEMA):
         file.close()
         raise DataError(
@@ -273,8 +294,12 @@ def _open(path: Path) -> pq.ParquetFile:
     return file
 
 
-def _damaged(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path}: is damaged or cut off ({first_line(error)}); copy or collect it again")
+@contextmanager
+def _said_to_be_damaged(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: is damaged or cut off ({first_line(error)}); copy or collect it again") from None
 
 
 def _group(rows: list[dict[str, Any]]) -> CollectedGroup:

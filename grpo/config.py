@@ -428,6 +428,27 @@ class JudgeConfig(_Settings):
     reward: Annotated[tuple[Reward, ...], Field(min_length=1)] = (Reward(use="math"),)
     run: Run = Run()
 
+    def to_toml(self) -> str:
+        tree = self.model_dump(exclude_none=True, mode="json")
+        return tomli_w.dumps({group: tree[group] for group in GROUPS if group in tree})
+
+
+class CollectSampling(Sampling):
+    """… of `grpo collect`, where nobody learns from a group's differences."""
+
+    problems_per_step: Count = 128
+    """Problems that are sampled, and kept, as a whole: what a stop loses at most of each that is under way.  More keep
+    a large GPU busier."""
+    group_size: Count = 8
+    """Completions per problem."""
+
+
+class CollectConfig(JudgeConfig):
+    """… and to sample them for a data set: `grpo collect`."""
+
+    model: Model
+    sampling: CollectSampling = CollectSampling()
+
 
 class SelectConfig(_Settings):
     """What it takes to choose among completions: `grpo select`."""
@@ -452,10 +473,6 @@ class Config(EvalConfig):
     optim: Optim = Optim()
     sft: Sft = Sft()
     cluster: Cluster = Cluster()
-
-    def to_toml(self) -> str:
-        tree = self.model_dump(exclude_none=True, mode="json")
-        return tomli_w.dumps({group: tree[group] for group in GROUPS})
 
     def with_changes(self, **groups: Mapping[str, Any]) -> Config:
         """A copy in which the named settings differ: `config.with_changes(run={"steps": 3})`."""

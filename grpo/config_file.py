@@ -49,9 +49,22 @@ def load_config(
     `data`, where given, replaces data.source, and with it what was said of that source: subset, split and columns.
     `rewards`, where given, replace the file's `[[reward]]` tables.  Raises `ConfigError`.
     """
-    path, tree = read_tree(source)
-    if "stage" in tree:
+    return load_settings(source, changes, kind=Config, data=data, rewards=rewards)
+
+
+def load_settings(
+    source: str,
+    changes: Sequence[str],
+    *,
+    kind: type[Settings],
+    data: str | None = None,
+    rewards: Sequence[str] = (),
+) -> Settings:
+    """`load_config`, for a command that reads fewer groups: the file's others are not for it."""
+    path, everything = read_tree(source)
+    if "stage" in everything:
         raise ConfigError(f"{source}: is a list of stages; run it with grpo pipeline {source}")
+    tree = {name: group for name, group in everything.items() if name in kind.model_fields or name not in GROUPS}
     for given in (data or "", *rewards):
         _refuse_bytes(given, given)
     if data is not None and isinstance(tree.setdefault("data", {}), dict):
@@ -60,7 +73,7 @@ def load_config(
     if rewards:
         tree["reward"] = [{"use": use} for use in rewards]
     _forget_parts(tree, changes)
-    return validate(apply_changes(tree, changes), place=path.name, changes=changes)
+    return validate(apply_changes(tree, changes), place=path.name, kind=kind, changes=changes)
 
 
 def load_select(recipe: Path | None, sources: Sequence[str], changes: Sequence[str]) -> SelectConfig:

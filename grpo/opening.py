@@ -24,7 +24,7 @@ import torch
 from grpo import assemble, objectives, preflight, sizes
 from grpo.algorithm import Clock, Trainer
 from grpo.assemble import ModelFiles, Place
-from grpo.config import Config, Eval, Sampling
+from grpo.config import Config, Eval, JudgeConfig, Sampling
 from grpo.engine import Engine
 from grpo.interrupt import StopRequest
 from grpo.learning.adapter_files import is_adapter
@@ -38,6 +38,7 @@ from grpo.scoring import Scorer, check_rewards, declarations
 from grpo.sft import fine_tune, load_examples, open_learner
 from grpo.source import StepSource
 from grpo.types import Problem, Prompt, SamplingParams
+from rewards import Declaration
 
 Say = Callable[[str], None]
 
@@ -54,12 +55,19 @@ def inputs(config: Config, console: Console) -> Inputs:
     of_eval = assemble.held_out(config.data, config.eval)
     held_out = assemble.load_judgeable(of_eval, config.reward, declared, console.warn) if of_eval else []
     console.note(f"problems: {len(problems)} from {config.data.source}, {len(held_out)} held out")
+    look_at_rewards(config, declared, problems, console)
+    return Inputs(problems, held_out)
+
+
+def look_at_rewards(
+    config: JudgeConfig, declared: Sequence[Declaration], problems: Sequence[Problem], console: Console
+) -> None:
+    """What the rewards say of gold answers is shown; golds that the first of them rejects are settled."""
     for check in check_rewards(config.reward, problems[0], chat=config.data.chat):
         gold, empty = ("-" if score.value is None else f"{score.value:g}" for score in (check.gold, check.empty))
         console.note(f'reward: {check.name} gives the gold answer of {problems[0].id} {gold}, "" {empty}')
     findings = preflight.check_rejected_golds(config.reward[0], declared[0], problems, chat=config.data.chat)
     preflight.settle(findings, config.run, console.warn)
-    return Inputs(problems, held_out)
 
 
 def starting_model(config: Config, folder: Path, console: Console, stop: StopRequest) -> ModelFiles:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from grpo.pipeline.plan import Stage, make_plan, texts
-from grpo.pipeline.records import files_of, place_of_input
+from grpo.pipeline.records import files_of
 
 
 class Killed(BaseException):
@@ -58,11 +58,13 @@ class FakeCommands:
         made_from = _inputs(toml)
         self._write(out / "config.toml", toml.read_text())
         for step in (1, 2):
-            weights = out / f"checkpoints/step-{step}/model.safetensors"
+            checkpoint = out / f"checkpoints/step-{step}"
             before = _sum_of(out / "checkpoints/step-1") if step == 2 else ""
-            if not weights.exists():
-                self._write(weights, hashlib.sha256(f"{made_from}{before}".encode()).hexdigest())
-                self._write(out / f"checkpoints/step-{step}/config.json", "{}")
+            if not checkpoint.exists():
+                weights = hashlib.sha256(f"{made_from}{before}".encode()).hexdigest()
+                self._write(out / "checkpoints/.writing/model.safetensors", weights)
+                self._tick()
+                (out / "checkpoints/.writing").rename(checkpoint)
         rows = [{"step": step, "tokens/sample": 10, "tokens/update": 20} for step in (1, 2)]
         self._write(out / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         for label, share in (("before", 0.25), ("after", 0.5)):
@@ -106,11 +108,10 @@ def results(share: float, problems: int = 4) -> dict[str, Any]:
 
 def _inputs(toml: Path) -> str:
     """One sum over the texts among the settings, but for paths, and over every file that they name."""
-    tree = tomllib.loads(toml.read_text())
     parts = []
-    for key, text in texts(tree):
-        place = place_of_input(key, text)
-        parts.append(f"{key}={_sum_of(place) if place and place.exists() else text}")
+    for key, text in texts(tomllib.loads(toml.read_text())):
+        place = Path(text.partition(":")[0])
+        parts.append(f"{key}={_sum_of(place) if place.exists() else text}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

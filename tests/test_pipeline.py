@@ -37,15 +37,15 @@ def record(stage, out="out"):
 
 
 def bytes_of(out):
-    """All that the stages' commands wrote, and their records but for the time they took."""
-    found = {str(path.relative_to(out)): path.read_bytes() for path in Path(out).rglob("*") if path.is_file()}
-    for name in [name for name in found if name.endswith("stage.json")]:
-        found[name] = {**json.loads(found[name]), "seconds": 0}
-    return {name: content for name, content in found.items() if name != "report.html" and "/." not in f"/{name}"}
-
-
-def names_of(lines):
-    return [line.split("out/")[-1].split(" ")[0].split("/")[0] for line in lines]
+    """All that the stages' commands wrote, and their records but for the time they took; of a folder in its place."""
+    found = {}
+    for path in Path(out).rglob("*"):
+        name = str(path.relative_to(out))
+        if path.is_file() and name != "report.html" and "/." not in f"/{name}":
+            found[name] = path.read_bytes().replace(f"{out}/".encode(), b"OUT/")
+            if path.name == "stage.json":
+                found[name] = {**json.loads(found[name]), "seconds": 0}
+    return found
 
 
 def test_stages_run_in_order_as_the_commands_that_are_printed(run):
@@ -70,7 +70,9 @@ def test_the_second_fine_tuning_starts_from_the_base(run):
     run()
     base = {"model.safetensors": hashlib.sha256(Path("base/model.safetensors").read_bytes()).hexdigest()}
     assert (
-        record("mix")["start"] == record("cold-start")["start"] == records.start_of({"model": {"name": "base"}}, Path())
+        record("mix")["start"]
+        == record("cold-start")["start"]
+        == records.start_of({"model": {"name": "base"}}, Path("out"))
     )
     assert record("mix")["start"]["weights"] == hashlib.sha256(json.dumps(base).encode()).hexdigest()
     assert record("rl")["start"]["weights"] != record("mix")["start"]["weights"]
@@ -104,15 +106,14 @@ def test_a_finished_pipeline_may_be_moved(run):
     assert run(out="elsewhere")[0] == []
 
 
-@pytest.mark.parametrize("dies", range(0, 40, 3))
+@pytest.mark.parametrize("dies", range(0, 29, 2))
 def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_bytes(run, dies):
     run(out="whole")
     with pytest.raises(Killed):
         run(FakeCommands(dies=dies))
     assert not list(Path("out").glob("6-*/stage.json"))
     run()
-    whole = {name.replace("whole", "out"): content for name, content in bytes_of("whole").items()}
-    assert str(bytes_of("out")) == str(whole).replace("whole", "out")
+    assert bytes_of("out") == bytes_of("whole")
 
 
 @pytest.mark.parametrize("name", ["stage.json", "begun.json"])
@@ -130,7 +131,7 @@ def test_killed_around_the_writing_of_a_record_it_ends_with_the_same_bytes(run, 
         with pytest.raises(Killed):
             run()
     run()
-    assert str(bytes_of("out")) == str(bytes_of("whole")).replace("whole", "out")
+    assert bytes_of("out") == bytes_of("whole")
 
 
 def test_a_stage_that_was_cut_goes_on_and_one_that_cannot_starts_anew(run):

@@ -4,14 +4,13 @@ problems are trained on."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from grpo.config import Data
 from grpo.errors import DataError, GrpoError
-from grpo.pipeline.plan import Stage, reference, texts
-from grpo.pipeline.records import place_of_input
+from grpo.pipeline.plan import Stage, reference
+from grpo.pipeline.records import places
 from grpo.problems import load_problems
 from grpo.problems.files import is_file_name
 from grpo.problems.sources import read_rows
@@ -22,13 +21,12 @@ CHEAP = 64 * 2**20  # bytes of a file that is read twice without a second though
 
 def missing(stage: Stage) -> Iterator[str]:
     """Inputs of `stage` that must lie on this machine and do not: "data.source = train.jsonl"."""
-    for key, text in texts(stage.settings):
-        place = place_of_input(key, text)
-        if place is None or reference(text) is not None or place.exists():
+    for key, text, place in places(stage):
+        if place is None or place.exists():
             continue
-        if is_file_name(text) or text.startswith((".", "/", "~")) or (key.endswith(".use") and ".py:" in text):
+        if is_file_name(text) or text.startswith((".", "/", "~")) or ".py:" in text:
             yield f"{key} = {text}"
-        elif key == "model.name" or key.endswith("teacher"):
+        elif key in ("model.name", "distill.teacher"):
             from grpo import hub
 
             if not hub.may_be_an_id(text):
@@ -101,7 +99,6 @@ def _is_cheap(source: str) -> bool:
     return source.startswith("builtin:") or (path.is_file() and path.stat().st_size <= CHEAP)
 
 
-@cache
 def _questions(key: _Key) -> frozenset[str]:
     """The problems as plain words; nothing where the rows are none that we can read, of which the stage will speak."""
     source, subset, split, problem, limit = key

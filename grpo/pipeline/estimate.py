@@ -9,8 +9,8 @@ from typing import Any
 
 from grpo.config import Eval, Sampling
 from grpo.pipeline import checks
-from grpo.pipeline.plan import Stage, reference, texts
-from grpo.pipeline.records import BUILTIN, place_of_input
+from grpo.pipeline.plan import Stage, reference
+from grpo.pipeline.records import places
 from grpo.pipeline.runner import Choice, Pipeline
 from grpo.run.wording import count, plural
 
@@ -40,16 +40,16 @@ def _is_known(pipeline: Pipeline, stage: Stage) -> bool:
 def needs(pipeline: Pipeline, stage: Stage) -> Iterator[str]:
     """Models, data and rewards with where they are."""
     absent = set(checks.missing(stage))
-    for key, text in texts(stage.settings):
+    for key, text, place in places(stage):
         name = reference(text)
         if name is not None:
             there = pipeline.outputs.get(name)
-            yield f"{text} for {key} ({there.place if there else 'not made yet'})"
-        elif (place := place_of_input(key, text)) is not None:
+            where = str(there.place) if there else "not made yet"
+        elif place is None:
+            where = "made on the spot"
+        else:
             where = "MISSING" if f"{key} = {text}" in absent else "here" if place.exists() else "on the Hub"
-            yield f"{text} for {key} ({where})"
-        elif text.startswith(BUILTIN):
-            yield f"{text} for {key} (made on the spot)"
+        yield f"{text} for {key} ({where})"
 
 
 def sampled_tokens(settings: Mapping[str, Any], run: str) -> float | None:

@@ -10,12 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
-from grpo.config import Config, EvalConfig, SelectConfig
+from grpo.config import CollectConfig, Config, EvalConfig, Model, SelectConfig
 from grpo.run import checkpoints
 
 Tree = Mapping[str, Any]  # settings by group, as in TOML
+
+
+class ExportConfig(BaseModel):
+    """What `grpo export` reads of a stage's settings."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    model: Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +39,8 @@ class Kind:
     """Whether the command goes on with a half-done folder, by --resume."""
     needs: tuple[str, ...] = ()
     """Settings without a default."""
+    unread: str = ""
+    """A setting whose file it does not open, though it reads the others of its group."""
     measures: tuple[str, ...] = ()
     """Groups that only its evaluation reads, so that another value makes no other model."""
 
@@ -91,13 +101,41 @@ def _export(tree: Tree, toml: str, out: str) -> list[str]:
 
 
 SELECTED = "selected.jsonl"
+COMPLETIONS = "completions.parquet"
+
+_sft = Kind(
+    settings=Config,
+    command=_with_recipe("sft"),
+    output=_newest_checkpoint,
+    kept="*",
+    resumes=True,
+    needs=("sft.source",),
+    unread="data.source",
+    measures=("eval", "reward"),
+)
+_train = Kind(Config, _with_recipe("train"), _newest_checkpoint, kept="*", resumes=True, measures=("eval",))
+_collects = Kind(CollectConfig, _collect, _of_file(COMPLETIONS, itself=False), kept=COMPLETIONS, resumes=True)
+_selects = Kind(
+    SelectConfig, _select, _of_file(SELECTED, itself=True), kept="*", resumes=False, needs=("select.source",)
+)
+_distill = Kind(Config, _with_recipe("distill"), _newest_checkpoint, kept="*", resumes=True, measures=("eval",))
+_evaluates = Kind(
+    settings=EvalConfig,
+    command=_eval,
+    output=_of_file("results.json", itself=False),
+    kept="*",
+    resumes=False,
+    needs=("eval.source",),
+    unread="data.source",
+)
+_exports = Kind(ExportConfig, _export, _folder_of_a_model, kept="*", resumes=False)
 
 KINDS: Mapping[str, Kind] = {
-    "sft": Kind(Config, _with_recipe("sft"), _newest_checkpoint, "*", True, ("sft.source",), ("eval", "reward")),
-    "train": Kind(Config, _with_recipe("train"), _newest_checkpoint, "*", True, measures=("eval",)),
-    "collect": Kind(EvalConfig, _collect, _of_file("completions.parquet", itself=False), "completions.parquet", True),
-    "select": Kind(SelectConfig, _select, _of_file(SELECTED, itself=True), "*", False, ("select.source",)),
-    "distill": Kind(Config, _with_recipe("distill"), _newest_checkpoint, "*", True, measures=("eval",)),
-    "eval": Kind(EvalConfig, _eval, _of_file("results.json", itself=False), "*", False, ("eval.source",)),
-    "export": Kind(EvalConfig, _export, _folder_of_a_model, "*", False),
+    "sft": _sft,
+    "train": _train,
+    "collect": _collects,
+    "select": _selects,
+    "distill": _distill,
+    "eval": _evaluates,
+    "export": _exports,
 }

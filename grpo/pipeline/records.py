@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -29,6 +29,7 @@ BUILTIN = "builtin:"
 _PLACE = re.compile(
     r"model\.name|(data|eval|sft)\.source|distill\.teacher|select\.tokenizer|select\.(source|decontaminate)\.\d+(\.use)?"
 )  # settings that name a file, a folder, or what is on the Hub
+_REWARD = re.compile(r"reward\.\d+\.use")
 _WEIGHTS = (".safetensors", ".bin")
 
 # A finished stage with more steps asked of it is not finished.
@@ -129,25 +130,30 @@ def commit_of_model(stage: Stage, known: Sums) -> dict[str, str]:
 def inputs_of(stage: Stage, outputs: Mapping[str, Output]) -> dict[str, dict[str, Path]]:
     """By setting the files that it stands for: by name, an earlier stage's under "@NAME/…"."""
     found = {}
-    for key, text in texts(stage.settings):
+    for key, text, path in places(stage):
         name = reference(text)
         if name is not None:
-            found[key] = {f"@{name}/{part}": path for part, path in outputs[name].files.items()}
-        elif (path := place_of_input(key, text)) is not None and path.exists():
-            found[key] = {str(Path(text, part)): file for part, file in files_of(path).items()}
+            found[key] = {f"@{name}/{part}": file for part, file in outputs[name].files.items()}
+        elif path is not None and path.exists():
+            found[key] = {str(path / part): file for part, file in files_of(path).items()}
     return found
 
 
-def place_of_input(key: str, text: str) -> Path | None:
-    """Where the file or folder of a setting would lie; None: its text is none."""
-    if _PLACE.fullmatch(key):
-        return None if text.startswith(BUILTIN) else Path(text).expanduser()
-    if key.startswith("reward.") and key.endswith(".use"):
-        place = text.rpartition(":")[0]
-        if place.endswith(".py"):
-            return Path(place).expanduser()
-        return Path(*place.split(".")).with_suffix(".py") if place else None
-    return None
+def places(stage: Stage) -> Iterator[tuple[str, str, Path | None]]:
+    """Every setting that stands for files, its text, and where they would lie on this machine; None: an earlier stage's
+    output, or made on the spot."""
+    for key, text in texts(stage.settings):
+        if reference(text) is not None or (_PLACE.fullmatch(key) and key != stage.kind.unread):
+            elsewhere = reference(text) is not None or text.startswith(BUILTIN)
+            yield key, text, None if elsewhere else Path(text).expanduser()
+        elif _REWARD.fullmatch(key) and ":" in text:
+            yield key, text, _source_of(text.rpartition(":")[0])
+
+
+def _source_of(module: str) -> Path:
+    """The file of "rewards.py" or of "package.module", which is looked for from the working directory only: what is
+    installed changes with its version."""
+    return Path(module).expanduser() if module.endswith(".py") else Path(*module.split(".")).with_suffix(".py")
 
 
 def files_of(place: Path) -> dict[str, Path]:
@@ -185,9 +191,8 @@ def start_of(tree: Mapping[str, Any], folder: Path) -> dict[str, str]:
     name = tree.get("model", {}).get("name")
     if name is None:
         return {}
-    made = [folder / "model", folder.with_name(f"{folder.name}-start")]  # of a "builtin:" model
-    place = next((path for path in [Path(name), *made] if path.is_dir()), None)
-    weights = {part: sum_of(path) for part, path in files_of(place).items() if path.suffix in _WEIGHTS} if place else {}
+    place = folder / "model" if name.startswith(BUILTIN) else Path(name)  # made there, where it is made on the spot
+    weights = {part: sum_of(path) for part, path in files_of(place).items() if path.suffix in _WEIGHTS}
     whole = hashlib.sha256(json.dumps(weights, sort_keys=True).encode()).hexdigest() if weights else ""
     return {"model": str(name), "weights": whole}
 

@@ -155,8 +155,9 @@ class RunFolder:
 
     def _holds_progress(self) -> bool:
         """Whether anything would be lost.  A run that was stopped by its own preflight may simply be started again."""
-        files = (self.metrics, self.samples)
-        saved = self.checkpoints.is_dir() and any(self.checkpoints.iterdir())
+        files = (self.metrics, self.samples, self.path / "completions.parquet")
+        folders = (self.checkpoints, self.path / "parts")
+        saved = any(folder.is_dir() and any(folder.iterdir()) for folder in folders)
         return saved or any(file.exists() and file.stat().st_size > 0 for file in files)
 
 
@@ -221,8 +222,7 @@ def _check_same_mathematics(stored: Path, given_toml: str) -> None:
     if changed:
         raise CheckpointError(
             f"{stored.parent}: was made with other settings ({'; '.join(changed)}); "
-            f"resume with the run's own (grpo train {stored} --resume --out {stored.parent}), or start another run"
-            " with --out",
+            f"resume with the run's own, which are in {stored}, or start another run with --out",
             exit_code=2,
         )
 
