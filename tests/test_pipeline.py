@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from grpo import estimates
 from grpo.errors import CheckpointError, ConfigError, DataError, Interrupted, StageError
 from grpo.pipeline import records
 from grpo.pipeline.estimate import dry_run
@@ -22,6 +23,7 @@ ALL = ["cold-start", "rl", "drawn", "chosen", "mix", "check"]
 def run(tmp_path, monkeypatch):
     """Runs the six stages in out/; returns the command lines and what was said."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(estimates, "FLIPS", 1)  # the p-value of a difference is not on the page, and takes its time
     stages = r1(Path("."))
 
     def run(commands=None, stages=stages, out="out", **choice):
@@ -106,7 +108,7 @@ def test_a_finished_pipeline_may_be_moved(run):
     assert run(out="elsewhere")[0] == []
 
 
-@pytest.mark.parametrize("dies", range(0, 29, 2))
+@pytest.mark.parametrize("dies", [0, 1, 3, 7, 11, 15, 18, 20, 21, 26])
 def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_bytes(run, dies):
     run(out="whole")
     with pytest.raises(Killed):

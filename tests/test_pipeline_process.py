@@ -1,4 +1,4 @@
-"""A stage's command in a process of its own: exit codes, signals, and what happens when the pipeline itself is killed."""
+"""A command in a process of its own: exit codes, signals, and what happens when the pipeline itself is killed."""
 
 from __future__ import annotations
 
