@@ -29,20 +29,30 @@ def recipes() -> dict[str, Path]:
 
 
 def load_config(
-    source: str, changes: Sequence[str] = (), *, data: str | None = None, rewards: Sequence[str] = ()
+    source: str,
+    changes: Sequence[str] = (),
+    *,
+    data: str | None = None,
+    examples: str | None = None,
+    rewards: Sequence[str] = (),
 ) -> Config:
     """The configuration in `source`, a TOML file or the name of a recipe, with `group.key=value` changes.
 
-    `data`, where given, replaces data.source, and with it what was said of that source: subset, split and columns.
+    `data`, where given, replaces data.source, and with it what was said of that source: subset, split and columns;
+    `examples` likewise replaces sft.source, and is data.source where none is named.
     `rewards`, where given, replace the file's `[[reward]]` tables.  Raises `ConfigError`.
     """
     path = _find(source)
     tree = _read(path)
-    for given in (data or "", *rewards):
+    for given in (data or "", examples or "", *rewards):
         _refuse_bytes(given, given)
-    if data is not None and isinstance(tree.setdefault("data", {}), dict):
-        of_the_old = ("subset", "split", "problem", "answer", "limit")
-        tree["data"] = {key: value for key, value in tree["data"].items() if key not in of_the_old} | {"source": data}
+    for group, other in (("data", data), ("sft", examples)):
+        if other is not None and isinstance(tree.setdefault(group, {}), dict):
+            of_the_old = ("subset", "split", "problem", "answer", "limit")
+            kept = {key: value for key, value in tree[group].items() if key not in of_the_old}
+            tree[group] = kept | {"source": other}
+    if examples is not None and isinstance(tree.setdefault("data", {}), dict):
+        tree["data"].setdefault("source", examples)
     if rewards:
         tree["reward"] = [{"use": use} for use in rewards]
     _forget_parts(tree, changes)
@@ -306,8 +316,12 @@ def _nonsense(settings: JudgeConfig) -> Iterator[str]:
     if settings.eval.n > 1 and settings.eval.temperature == 0:
         n = settings.eval.n
         yield f"eval.n = {n} with eval.temperature = 0 is {n} times the same; set one of them"
-    if settings.sft.steps and settings.sft.source is None:
-        yield f"sft.steps = {settings.sft.steps} but sft.source is not set; name the worked examples"
+    if settings.sft.steps and settings.sft.epochs:
+        given = f"sft.steps = {settings.sft.steps} and sft.epochs = {settings.sft.epochs}"
+        yield f"{given} say the same thing twice; leave sft.epochs out, or set sft.steps = 0"
+    if settings.sft.is_on and settings.sft.source is None:
+        given = f"sft.steps = {settings.sft.steps}" if settings.sft.steps else f"sft.epochs = {settings.sft.epochs}"
+        yield f"{given} but sft.source is not set; name the worked examples"
     if (curriculum.easy is None) != (curriculum.hard is None):
         yield "curriculum.easy and curriculum.hard belong together; set both or none of them"
     if (curriculum.easy or 0.0) + (curriculum.hard or 0.0) > 1:

@@ -20,7 +20,7 @@ from grpo.assemble import ModelFiles
 from grpo.config import Config
 from grpo.engine import Engine
 from grpo.errors import GrpoError, Interrupted, LearnerLost
-from grpo.evaluate import evaluate, write
+from grpo.evaluate import Evaluation, evaluate, write
 from grpo.interrupt import StopRequest
 from grpo.learning.rehearsal import Worst
 from grpo.metrics import Row, Stopwatch
@@ -206,9 +206,7 @@ class Run:
     def _evaluate(self, label: str, held_out: HeldOut) -> None:
         """On the held-out problems; the best so far after the start is kept apart."""
         step = self.progress.step
-        params = opening.eval_params(self.config, sampling_seed(self.config.run.seed, 0))
-        prompts, n = held_out.prompts, self.config.eval.n
-        result = evaluate(self.engine, held_out.scorer, prompts, n, params, arrived=self.arrived)
+        result = self.answers(held_out)
         recipe = {"config": self.config.model_dump(mode="json"), "step": step, "sampler": self.engine.name}
         write(result, self.folder.eval / label, recipe, held_out.texts)
         progress = replace(self.progress, evaluated_step=step)
@@ -220,6 +218,12 @@ class Run:
         self.log(result.row(step), step)
         self.console.evaluation(label, result.row(step))
         self.progress = progress
+
+    def answers(self, held_out: HeldOut) -> Evaluation:
+        """What the policy makes of the held-out problems."""
+        params = opening.eval_params(self.config, sampling_seed(self.config.run.seed, 0))
+        prompts, n = held_out.prompts, self.config.eval.n
+        return evaluate(self.engine, held_out.scorer, prompts, n, params, arrived=self.arrived)
 
     def _save(self) -> None:
         if self.progress.step and self.progress != self.saved:
