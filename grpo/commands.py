@@ -28,20 +28,28 @@ def train(
     resume: bool,
     dry_run: bool,
 ) -> None:
-    if resume and dry_run:
-        raise ConfigError("--resume and --dry-run: a dry run looks at a start; leave one of them out")
+    _start_or_resume(resume=resume, dry_run=dry_run)
     config = load_config(recipe, [*_named(model=model), *changes], data=data, rewards=rewards)
     from grpo.train import train
 
     train(config, _run_folder(recipe, out), resume=resume, dry_run=dry_run)
 
 
-def sft(recipe: str, model: str | None, data: str | None, changes: Sequence[str], out: Path | None) -> None:
-    config = load_config(recipe, [*_named(model=model, sft=data), *changes])
-    target = out or Path(f"{_run_folder(recipe, None)}-sft")
-    from grpo.sft import sft
+def sft(
+    recipe: str,
+    model: str | None,
+    data: str | None,
+    changes: Sequence[str],
+    out: Path | None,
+    *,
+    resume: bool,
+    dry_run: bool,
+) -> None:
+    _start_or_resume(resume=resume, dry_run=dry_run)
+    config = load_config(recipe, [*_named(model=model), *changes], examples=data)
+    from grpo.tune import tune
 
-    sft(config, target, say=say)
+    tune(config, out or Path(f"{_run_folder(recipe, None)}-sft"), resume=resume, dry_run=dry_run)
 
 
 def select(sources: Sequence[str], out: Path | None, recipe: Path | None, changes: Sequence[str]) -> None:
@@ -165,9 +173,14 @@ def doctor() -> None:
         say(line)
 
 
+def _start_or_resume(*, resume: bool, dry_run: bool) -> None:
+    if resume and dry_run:
+        raise ConfigError("--resume and --dry-run: a dry run looks at a start; leave one of them out")
+
+
 def _named(**sources: str | None) -> list[str]:
     """Flags that stand for a setting, as changes."""
-    keys = {"model": "model.name", "sft": "sft.source"}
+    keys = {"model": "model.name"}
     return [change(keys[flag], value) for flag, value in sources.items() if value is not None]
 
 

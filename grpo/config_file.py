@@ -42,14 +42,20 @@ def _has_stages(path: Path) -> bool:
 
 
 def load_config(
-    source: str, changes: Sequence[str] = (), *, data: str | None = None, rewards: Sequence[str] = ()
+    source: str,
+    changes: Sequence[str] = (),
+    *,
+    data: str | None = None,
+    examples: str | None = None,
+    rewards: Sequence[str] = (),
 ) -> Config:
     """The configuration in `source`, a TOML file or the name of a recipe, with `group.key=value` changes.
 
-    `data`, where given, replaces data.source, and with it what was said of that source: subset, split and columns.
+    `data`, where given, replaces data.source, and with it what was said of that source: subset, split and columns;
+    `examples` likewise replaces sft.source, and is data.source where none is named.
     `rewards`, where given, replace the file's `[[reward]]` tables.  Raises `ConfigError`.
     """
-    return load_settings(source, changes, kind=Config, data=data, rewards=rewards)
+    return load_settings(source, changes, kind=Config, data=data, examples=examples, rewards=rewards)
 
 
 def load_settings(
@@ -58,6 +64,7 @@ def load_settings(
     *,
     kind: type[Settings],
     data: str | None = None,
+    examples: str | None = None,
     rewards: Sequence[str] = (),
 ) -> Settings:
     """`load_config`, for a command that reads fewer groups: the file's others are not for it."""
@@ -65,11 +72,15 @@ def load_settings(
     if "stage" in everything:
         raise ConfigError(f"{source}: is a list of stages; run it with grpo pipeline {source}")
     tree = {name: group for name, group in everything.items() if name in kind.model_fields or name not in GROUPS}
-    for given in (data or "", *rewards):
+    for given in (data or "", examples or "", *rewards):
         _refuse_bytes(given, given)
-    if data is not None and isinstance(tree.setdefault("data", {}), dict):
-        of_the_old = ("subset", "split", "problem", "answer", "limit")
-        tree["data"] = {key: value for key, value in tree["data"].items() if key not in of_the_old} | {"source": data}
+    for group, other in (("data", data), ("sft", examples)):
+        if other is not None and isinstance(tree.setdefault(group, {}), dict):
+            of_the_old = ("subset", "split", "problem", "answer", "limit")
+            kept = {key: value for key, value in tree[group].items() if key not in of_the_old}
+            tree[group] = kept | {"source": other}
+    if examples is not None and isinstance(tree.setdefault("data", {}), dict):
+        tree["data"].setdefault("source", examples)
     if rewards:
         tree["reward"] = [{"use": use} for use in rewards]
     _forget_parts(tree, changes)
@@ -351,8 +362,12 @@ def _nonsense(settings: JudgeConfig) -> Iterator[str]:
     if settings.eval.n > 1 and settings.eval.temperature == 0:
         n = settings.eval.n
         yield f"eval.n = {n} with eval.temperature = 0 is {n} times the same; set one of them"
-    if settings.sft.steps and settings.sft.source is None:
-        yield f"sft.steps = {settings.sft.steps} but sft.source is not set; name the worked examples"
+    if settings.sft.steps and settings.sft.epochs:
+        given = f"sft.steps = {settings.sft.steps} and sft.epochs = {settings.sft.epochs}"
+        yield f"{given} say the same thing twice; leave sft.epochs out, or set sft.steps = 0"
+    if settings.sft.is_on and settings.sft.source is None:
+        given = f"sft.steps = {settings.sft.steps}" if settings.sft.steps else f"sft.epochs = {settings.sft.epochs}"
+        yield f"{given} but sft.source is not set; name the worked examples"
     if (curriculum.easy is None) != (curriculum.hard is None):
         yield "curriculum.easy and curriculum.hard belong together; set both or none of them"
     if (curriculum.easy or 0.0) + (curriculum.hard or 0.0) > 1:

@@ -107,7 +107,7 @@ def opened(run: Path, step: int, say: Say) -> Iterator[OpenStep]:
     if not 1 <= step <= last:
         known = f"the steps 1 to {last}" if last else "no step yet"
         raise DataError(f"--step {step}: {run} has recorded {known}")
-    for made, needed in (("cold-start", config.sft.steps > 0), ("model", config.model.name == assemble.TINY)):
+    for made, needed in (("cold-start", config.sft.is_on), ("model", config.model.name == assemble.TINY)):
         if needed and not (run / made).is_dir():
             raise DataError(f"{run}/{made}: is missing, and the run started from it; copy it back from the run")
     with ExitStack() as stack:
