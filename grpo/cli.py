@@ -145,6 +145,46 @@ def pipeline(
     commands.pipeline(recipe, changes or [], out, start=start, until=until, redo=redo, dry_run=dry_run)
 
 
+@app.command()
+def collect(
+    model: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="Hub id or directory.  Default: the recipe's model.name.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Argument(metavar="[DATA]", help="Hub id or file.  Default: the recipe's data.source.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the collection.  Default: runs/collect.")] = None,
+    n: Annotated[
+        int | None, typer.Option("--n", min=1, help="Completions per problem.  Default: the recipe's, else 8.")
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", metavar="RECIPE_OR_TOML", help="Ask, sample and score as this recipe does."),
+    ] = None,
+    reward: RewardSpecs = None,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", min=0.01, help="Default: the recipe's, else 1.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", min=1, help="Longest completion.  Default: the recipe's, else 1024.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Default: the recipe's, else 0.")] = None,
+    changes: Set = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with what is in the folder; its settings are the recipe.")
+    ] = False,
+) -> None:
+    """Sample completions for each problem, score them and keep every one in a table: safe to stop and to resume."""
+    flags = {
+        "model.name": model,
+        "sampling.group_size": n,
+        "sampling.temperature": temperature,
+        "sampling.max_tokens": max_tokens,
+        "run.seed": seed,
+    }
+    commands.collect(flags, data, reward or [], changes or [], recipe, out or Path("runs/collect"), resume=resume)
+
+
 @app.command(name="eval")
 def evaluate(
     places: Annotated[

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from grpo import commands_eval
-from grpo.config import JudgeConfig
-from grpo.config_file import apply_changes, change, load_config, load_select, validate
-from grpo.errors import ConfigError, DataError
+from grpo.config import CollectConfig, JudgeConfig
+from grpo.config_file import apply_changes, change, load_config, load_select, load_settings, validate
+from grpo.errors import CheckpointError, ConfigError, DataError
 
 PIPE_WIDTH = 160  # characters of a table that goes to a file or another program
 
@@ -83,6 +84,37 @@ def pipeline(
         return
     for line in lines(stages, folder, say, choice):
         say(line)
+
+
+def collect(
+    flags: Mapping[str, Any],
+    data: str | None,
+    rewards: Sequence[str],
+    changes: Sequence[str],
+    recipe: str | None,
+    out: Path,
+    *,
+    resume: bool,
+) -> None:
+    """`flags` are settings by their names, None where not given."""
+    given = [*(change(key, value) for key, value in flags.items() if value is not None), *changes]
+    if recipe is None and resume:
+        recipe = str(out / "config.toml")
+        if not Path(recipe).is_file():
+            raise CheckpointError(f"{out}: holds no collection to resume; leave out --resume to start one", exit_code=2)
+    if recipe is not None:
+        config = load_settings(recipe, given, kind=CollectConfig, data=data, rewards=rewards)
+    else:
+        if flags["model.name"] is None or data is None:
+            raise ConfigError("grpo collect: needs MODEL and DATA, or a --recipe that names them")
+        tree: dict[str, Any] = {
+            "data": {"source": data},
+            **({"reward": [{"use": use} for use in rewards]} if rewards else {}),
+        }
+        config = validate(apply_changes(tree, given), place="grpo collect", kind=CollectConfig, changes=given)
+    from grpo.collect import collect
+
+    collect(config, out, resume=resume)
 
 
 def evaluate(places: Sequence[str], options: commands_eval.EvalOptions) -> None:
