@@ -313,19 +313,14 @@ def test_a_dry_run_says_what_would_run_and_leaves_nothing(run):
     assert "problems.jsonl for data.source (here)" in text
 
 
-def test_a_dry_run_bounds_the_tokens(run):
-    # rl: 2 steps × 32 problems × 8 completions × 1024 tokens, and 1 held-out problem × 1024, twice.
-    text = "\n".join(dry_run(r1(Path(".")), Path("out"), print, Choice()))
-    assert f"samples {(2 * 32 * 8 * 1024 + 2 * 1024) / 1000:.1f}k tokens at most" in text
-    assert "learns from 64 examples" in text
-    Path("judge.py").unlink()
-    assert "judge.py:right for reward.0.use (MISSING)" in "\n".join(dry_run(r1_again(), Path("out"), print, Choice()))
-
-
-def r1_again():
+def test_a_dry_run_bounds_the_tokens_and_says_what_is_missing(run):
+    # rl: 2 steps × 32 problems × 8 completions × 1024 tokens, and 1 held-out problem × 1024 tokens, twice.
     stages = r1(Path("."))
     Path("judge.py").unlink()
-    return stages
+    text = "\n".join(dry_run(stages, Path("out"), print, Choice()))
+    assert f"  samples {2 * 32 * 8 * 1024 / 1000:.1f}k tokens at most; evaluations 2048 at most\n" in text
+    assert "  learns from 64 examples; evaluations 2048 at most\n" in text
+    assert "judge.py:right for reward.0.use (MISSING)" in text
 
 
 def test_the_page_has_the_stages_side_by_side(run):

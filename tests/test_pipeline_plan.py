@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from grpo.config_file import load_config, pipelines, recipes
 from grpo.errors import ConfigError
+from grpo.pipeline.estimate import dry_run
 from grpo.pipeline.plan import load_plan, make_plan, replaced
+from grpo.pipeline.runner import Choice
 
 
 def plan(*stages, **common):
@@ -115,3 +119,35 @@ def test_a_list_of_stages_is_no_recipe_and_a_recipe_no_list_of_stages(tmp_path):
     with pytest.raises(ConfigError, match="run it with grpo train gsm8k"):
         load_plan("gsm8k")
     assert not recipes().keys() & pipelines().keys()
+
+
+@pytest.mark.parametrize("name", sorted(pipelines()))
+def test_a_shipped_pipeline_loads_and_begins_with_what_it_does_and_how_to_run_it(name):
+    assert load_plan(name) == load_plan(str(pipelines()[name]))
+    header = pipelines()[name].read_text(encoding="utf-8").partition("\n[")[0]
+    assert all(line.startswith("#") for line in header.strip().splitlines())
+    assert f"grpo pipeline {name}\n" in header
+
+
+def test_the_recipe_of_r1_fine_tunes_the_base_again_and_not_the_checkpoint_of_its_rl():
+    stages = {stage.name: stage for stage in load_plan("r1")}
+    assert list(stages) == ["cold-start", "rl", "drawn", "chosen", "mix", "rl-2", "small"]
+    begins = {name: stage.settings.get("model", {}).get("name") for name, stage in stages.items()}
+    base = "Qwen/Qwen2.5-1.5B"
+    assert begins["cold-start"] == begins["mix"] == base
+    assert (begins["rl"], begins["drawn"], begins["rl-2"]) == ("@cold-start", "@rl", "@mix")
+    assert stages["mix"].settings["sft"]["source"] == stages["small"].settings["sft"]["source"] == "@chosen"
+
+
+def test_a_dry_run_of_it_asks_no_network(monkeypatch, tmp_path):
+    def nobody(*_, **__):
+        pytest.fail("a dry run asked the network")
+
+    monkeypatch.setattr(socket.socket, "connect", nobody)
+    monkeypatch.setattr(socket, "getaddrinfo", nobody)
+    text = "\n".join(dry_run(load_plan("r1"), tmp_path / "out", print, Choice()))
+    assert "@base" not in text
+    assert "Qwen/Qwen2.5-1.5B for model.name (from the Hub)" in text
+    # 468 steps × 32 problems × 16 completions × 8,192 tokens; of the Hub's held-out problems nothing is known.
+    assert f"samples {468 * 32 * 16 * 8192 / 1e6:.1f}M tokens at most; evaluations as large as their data" in text
+    assert not (tmp_path / "out").exists()

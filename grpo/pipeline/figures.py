@@ -67,16 +67,24 @@ class Score:
     """How it was asked: two that differ here do not compare."""
 
 
-def score(folder: Path, label: str) -> Score | None:
-    """eval/`label` of a run folder, or what `grpo eval` wrote into it; None: there is none that can be read."""
-    for path in (folder / "eval" / label / "results.json", folder / "results.json"):
-        try:
-            results = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda name: None)
-            measures = {name: value for name, value in results.items() if isinstance(value, dict) and "mean" in value}
-            return Score(measures, results["solved"], results.get("breakdown", {}), _asked(results))
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
-            continue
-    return None
+def score_before(folder: Path) -> Score | None:
+    """Of the model that a run began with; None: it was not evaluated."""
+    return _score(folder / "eval" / "before")
+
+
+def score_after(folder: Path) -> Score | None:
+    """Of the model that a run ended with, or of the one that `grpo eval` looked at."""
+    return _score(folder / "eval" / "after") or _score(folder)
+
+
+def _score(folder: Path) -> Score | None:
+    try:
+        text = (folder / "results.json").read_text(encoding="utf-8")
+        results = json.loads(text, parse_constant=lambda name: None)
+        measures = {name: value for name, value in results.items() if isinstance(value, dict) and "mean" in value}
+        return Score(measures, results["solved"], results.get("breakdown", {}), _asked(results))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None  # no evaluation, or none that can be read: the page shows the rest
 
 
 def _asked(results: Mapping[str, Any]) -> Any:

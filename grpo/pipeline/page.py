@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from grpo.estimates import Difference, paired_difference
-from grpo.pipeline.figures import Score, score, selection_card
+from grpo.pipeline.figures import Score, score_after, score_before, selection_card
 from grpo.pipeline.kinds import SELECTED
 from grpo.pipeline.plan import Stage
 from grpo.pipeline.records import Record
@@ -30,6 +30,12 @@ PAGE = "report.html"
 _MEASURES = 6  # of an evaluation, shown
 _VALUES = 8  # of a column that it was broken down by
 _HEADLINE = "pass@1"
+_TOTALS = (
+    ("tokens/sample", "tokens sampled"),
+    ("tokens/update", "tokens learned from"),
+    ("samples", "completions collected"),
+    ("kept", "kept to learn from"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,7 @@ class Column:
 
     title: str
     score: Score | None
+    start: Score | None = None  # of the model that it began with
     before: Score | None = None  # the score that it is compared with
     command: str = ""
     record: Record | None = None  # None: not finished
@@ -61,20 +68,21 @@ class Column:
 
 def columns(shown: Sequence[Shown]) -> list[Column]:
     """The base first, where the first stage that evaluates has measured its start."""
-    last = next((start for one in shown if one.record and (start := score(one.folder, "before"))), None)
+    last = next((start for one in shown if one.record and (start := score_before(one.folder))), None)
     found = [Column("base", last)] if last else []
     for one in shown:
-        now = score(one.folder, "after") if one.record else None
+        start, now = (read(one.folder) if one.record else None for read in (score_before, score_after))
         page = one.folder / "report.html"
         link = f"{one.stage.folder}/report.html" if page.is_file() else ""
-        found.append(Column(one.stage.name, now, last, one.stage.command, one.record, link))
+        found.append(Column(one.stage.name, now, start, last, one.stage.command, one.record, link))
         last = now or last
     return found
 
 
 def write_page(out: Path, shown: Sequence[Shown]) -> Path:
     found = columns(shown)
-    body = "".join([_header(out, shown), _hero(found), _table(found), _funnels(shown), _commands(shown)])
+    hero = f'<section class="hero">{_result(found)}<div class="tiles">{_tiles(shown)}</div></section>'
+    body = "".join([_header(out, shown), hero, _table(found), _funnels(shown), _commands(shown)])
     return write_html(out / PAGE, out.name, body, "the folders of its stages, beside this file")
 
 
@@ -107,32 +115,39 @@ def console_table(shown: Sequence[Shown]) -> Iterator[str]:
 
 
 def _header(out: Path, shown: Sequence[Shown]) -> str:
-    done = sum(one.record is not None for one in shown)
-    seconds = sum(one.record.seconds for one in shown if one.record)
-    line = f"{done} of {plural(len(shown), 'stage')} finished" + (f", in {duration(seconds)}" if done else "")
+    line = " → ".join(as_html(one.stage.name, 40) for one in shown)
     return f"<header><h1>{as_html(out.name, REASON)}</h1><p>{line}</p></header>"
 
 
-def _hero(found: Sequence[Column]) -> str:
+def _result(found: Sequence[Column]) -> str:
     """From the base to the last stage, and all between on one line."""
     scored = [column for column in found if column.score and _HEADLINE in column.score.measures]
     if not scored:
-        return ""
-    dots = [(cut_name(column.title), _dot(column)) for column in scored]
+        return '<div class="card result">No stage has been evaluated: [eval] names no held-out problems.</div>'
+    dots = [(_cut(column.title), _dot(column)) for column in scored]
     first, last = dots[0][1].value, dots[-1][1].value
     change = 100 * (last - first)
     kind = "good" if change > 0 else "bad" if change < 0 else ""
     score = scored[-1].score
     assert score is not None
     return (
-        f'<section class="hero one"><div class="card result"><p class="label">{_held_out(score)}</p>'
+        f'<div class="card result"><p class="label">{_held_out(score)}</p>'
         f'<p class="big">{percent(first)}<i>→</i>{percent(last)}</p><p class="label"><span class="change {kind}">'
         f"{change:+.1f} points</span> from {as_html(scored[0].title, REASON)} to {as_html(scored[-1].title, REASON)}; "
-        f"bars are 95% intervals</p>{interval_strip(dots, whole_percent)}</div></section>"
+        f"bars are 95% intervals</p>{interval_strip(dots, whole_percent)}</div>"
     )
 
 
-def cut_name(name: str) -> str:
+def _tiles(shown: Sequence[Shown]) -> str:
+    records = [one.record for one in shown if one.record]
+    totals = {name: sum(record.figures.get(name, 0) for record in records) for name, _ in _TOTALS}
+    tiles = [(f"{len(records)} of {len(shown)}", "stages finished")]
+    tiles += [(duration(sum(record.seconds for record in records)), "in all")]
+    tiles += [(count(totals[name]), words) for name, words in _TOTALS if totals[name]]
+    return "".join(f'<div class="card tile"><b>{value}</b><span>{words}</span></div>' for value, words in tiles)
+
+
+def _cut(name: str) -> str:
     return name if len(name) <= 18 else f"{name[:17]}…"
 
 
@@ -148,7 +163,10 @@ def _dot(column: Column) -> Dot:
 
 def _table(found: Sequence[Column]) -> str:
     head = "".join(f"<th>{_titled(column)}</th>" for column in found)
-    lines = [*_score_lines(found), *((name, [as_html(row(column), REASON) for column in found]) for name, row in _ROWS)]
+    before, after = (
+        [(name, [as_html(row(column), REASON) for column in found]) for name, row in rows] for rows in (_NAMES, _ROWS)
+    )
+    lines = [*before, *_score_lines(found), *after]
     body = "".join(
         f"<tr><th>{as_html(name, 40)}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
         for name, cells in lines
@@ -168,6 +186,8 @@ def _score_lines(found: Sequence[Column]) -> Iterator[tuple[str, list[str]]]:
     for name in measures[:_MEASURES]:
         yield name, [_measure(column.score.measures.get(name) if column.score else None) for column in found]
         if name == _HEADLINE:
+            starts = (column.start.measures.get(name) if column.start else None for column in found)
+            yield "… of what it began with", [_measure(start) for start in starts]
             yield "difference", [_difference_html(column.difference()) for column in found]
     for by, value in _broken_down(found):
         cells = (column.score.breakdown.get(by, {}).get(value) if column.score else None for column in found)
@@ -200,7 +220,7 @@ def _headline(column: Column, show: Callable[[Mapping[str, float]], str]) -> str
 
 
 def _points(value: float) -> str:
-    return f"{100 * value:+.1f}"
+    return f"{100 * value:+.1f}".replace("-", "−")
 
 
 def _difference(column: Column) -> str:
@@ -235,7 +255,7 @@ def _samples(column: Column) -> str:
 def _model_from(column: Column) -> str:
     """The model's name as the pipeline's file has it: an earlier stage, or the base."""
     model = column.record.settings.get("model", {}).get("name") if column.record else None
-    return cut_name(str(model).rpartition("/")[2]) if model else "–"
+    return _cut(str(model).rpartition("/")[2].removeprefix("@")) if model else "–"
 
 
 def _time(column: Column) -> str:
@@ -246,9 +266,11 @@ _ROWS: tuple[tuple[str, Callable[[Column], str]], ...] = (
     ("tokens sampled", _figure("tokens/sample")),
     ("tokens learned from", _figure("tokens/update")),
     ("samples", _samples),
-    ("begins with", _model_from),
     ("time", _time),
+)
+_NAMES: tuple[tuple[str, Callable[[Column], str]], ...] = (
     ("command", lambda column: column.command or "–"),
+    ("begins with", _model_from),
 )
 
 

@@ -63,7 +63,7 @@ class Forwarding:
                 child.send_signal(self.received)
             code = child.wait()
             self._child = None
-        note.unlink()
+        note.unlink(missing_ok=True)
         return code if code >= 0 else 128 - code
 
 
