@@ -99,53 +99,6 @@ def sft(
 
 
 @app.command()
-def select(
-    sources: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[SOURCE]...", help="Folders of `grpo collect`, and data that is trusted as it is: files, Hub ids."
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Where the rows go: a .jsonl or .parquet file.")
-    ] = None,
-    recipe: Annotated[
-        Path | None, typer.Option("--recipe", metavar="TOML", help="A file with a [select] table, and more sources.")
-    ] = None,
-    changes: Set = None,
-) -> None:
-    """Choose rows for fine-tuning: right completions, without what must not be learned, in a mix of sources."""
-    commands.select(sources or [], out, recipe, changes or [])
-
-
-@app.command()
-def pipeline(
-    recipe: Annotated[
-        str,
-        typer.Argument(
-            metavar="RECIPE_OR_TOML", help=f"A .toml file with [[stage]] tables, or one of {', '.join(pipelines())}."
-        ),
-    ],
-    changes: Set = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Where the stages' folders go.  Default: runs/<recipe>.")
-    ] = None,
-    start: Annotated[
-        str | None, typer.Option("--from", metavar="STAGE", help="Those before it must be finished.")
-    ] = None,
-    until: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")] = None,
-    redo: Annotated[
-        str | None, typer.Option("--redo", metavar="STAGE", help="Move this stage and all after it aside first.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would run, what it needs, and how many tokens; run nothing.")
-    ] = False,
-) -> None:
-    """Run a list of stages, each one of the other commands: skip what is finished, go on with what was cut."""
-    commands.pipeline(recipe, changes or [], out, start=start, until=until, redo=redo, dry_run=dry_run)
-
-
-@app.command()
 def collect(
     model: Annotated[
         str | None, typer.Argument(metavar="[MODEL]", help="Hub id or directory.  Default: the recipe's model.name.")
@@ -183,6 +136,53 @@ def collect(
         "run.seed": seed,
     }
     commands.collect(flags, data, reward or [], changes or [], recipe, out or Path("runs/collect"), resume=resume)
+
+
+@app.command()
+def select(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SOURCE]...", help="Folders of `grpo collect`, and data that is trusted as it is: files, Hub ids."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Where the rows go: a .jsonl or .parquet file.")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", metavar="TOML", help="A file of settings, which may name more sources.")
+    ] = None,
+    changes: Set = None,
+) -> None:
+    """Choose rows for fine-tuning: right completions, without what must not be learned, in a mix of sources."""
+    commands.select(sources or [], out, recipe, changes or [])
+
+
+@app.command()
+def pipeline(
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE_OR_TOML", help=f"A .toml file with [[stage]] tables, or one of {', '.join(pipelines())}."
+        ),
+    ],
+    changes: Set = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where the stages' folders go.  Default: runs/<recipe>.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="STAGE", help="Those before it must be finished.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")] = None,
+    redo: Annotated[
+        str | None, typer.Option("--redo", metavar="STAGE", help="Move this stage and all after it aside first.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run, what it needs, and how many tokens; run nothing.")
+    ] = False,
+) -> None:
+    """Run a list of stages, each one of the other commands: skip what is finished, go on with what was cut."""
+    commands.pipeline(recipe, changes or [], out, start=start, until=until, redo=redo, dry_run=dry_run)
 
 
 @app.command(name="eval")

@@ -53,7 +53,38 @@ def sft(
     tune(config, out or Path(f"{_run_folder(recipe, None)}-sft"), resume=resume, dry_run=dry_run)
 
 
-def select(sources: Sequence[str], out: Path | None, recipe: Path | None, changes: Sequence[str]) -> None:
+def collect(
+    flags: Mapping[str, Any],
+    data: str | None,
+    rewards: Sequence[str],
+    changes: Sequence[str],
+    recipe: str | None,
+    out: Path,
+    *,
+    resume: bool,
+) -> None:
+    """`flags` are settings by their names, None where not given."""
+    given = [*(change(key, value) for key, value in flags.items() if value is not None), *changes]
+    if recipe is None and resume:
+        recipe = str(out / "config.toml")
+        if not Path(recipe).is_file():
+            raise CheckpointError(f"{out}: holds no collection to resume; leave out --resume to start one", exit_code=2)
+    if recipe is not None:
+        config = load_settings(recipe, given, kind=CollectConfig, data=data, rewards=rewards)
+    else:
+        if flags["model.name"] is None or data is None:
+            raise ConfigError("grpo collect: needs MODEL and DATA, or a --recipe that names them")
+        tree: dict[str, Any] = {
+            "data": {"source": data},
+            **({"reward": [{"use": use} for use in rewards]} if rewards else {}),
+        }
+        config = validate(apply_changes(tree, given), place="grpo collect", kind=CollectConfig, changes=given)
+    from grpo.collect import collect
+
+    collect(config, out, resume=resume)
+
+
+def select(sources: Sequence[str], out: Path | None, recipe: str | None, changes: Sequence[str]) -> None:
     if out is None:
         raise ConfigError("grpo select: needs --out FILE, where the rows go; it ends in .jsonl or .parquet")
     config = load_select(recipe, sources, changes)
@@ -84,37 +115,6 @@ def pipeline(
         return
     for line in lines(stages, folder, say, choice):
         say(line)
-
-
-def collect(
-    flags: Mapping[str, Any],
-    data: str | None,
-    rewards: Sequence[str],
-    changes: Sequence[str],
-    recipe: str | None,
-    out: Path,
-    *,
-    resume: bool,
-) -> None:
-    """`flags` are settings by their names, None where not given."""
-    given = [*(change(key, value) for key, value in flags.items() if value is not None), *changes]
-    if recipe is None and resume:
-        recipe = str(out / "config.toml")
-        if not Path(recipe).is_file():
-            raise CheckpointError(f"{out}: holds no collection to resume; leave out --resume to start one", exit_code=2)
-    if recipe is not None:
-        config = load_settings(recipe, given, kind=CollectConfig, data=data, rewards=rewards)
-    else:
-        if flags["model.name"] is None or data is None:
-            raise ConfigError("grpo collect: needs MODEL and DATA, or a --recipe that names them")
-        tree: dict[str, Any] = {
-            "data": {"source": data},
-            **({"reward": [{"use": use} for use in rewards]} if rewards else {}),
-        }
-        config = validate(apply_changes(tree, given), place="grpo collect", kind=CollectConfig, changes=given)
-    from grpo.collect import collect
-
-    collect(config, out, resume=resume)
 
 
 def evaluate(places: Sequence[str], options: commands_eval.EvalOptions) -> None:

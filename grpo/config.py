@@ -20,7 +20,7 @@ from math import inf
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 # Numbers are strict, because `true` is not 1 and "3" is not 3.
@@ -324,10 +324,6 @@ class Sft(_Settings):
         return self.steps > 0 or self.epochs is not None
 
 
-def _as_place(given: Any) -> Any:
-    return {"use": given} if isinstance(given, str) else given
-
-
 class Place(_Settings):
     """Where rows are: `"test.jsonl"` alone, or `{use = "openai/gsm8k", subset = "main"}`."""
 
@@ -336,6 +332,11 @@ class Place(_Settings):
     subset: str | None = None
     split: str | None = None
     """Default: "train", and "test" of what is held out."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, given: Any) -> Any:
+        return {"use": given} if isinstance(given, str) else given
 
 
 class Source(Place):
@@ -350,7 +351,7 @@ class Source(Place):
 class Select(_Settings):
     """Rows for fine-tuning, from collected completions (rejection sampling) and from data that is trusted as it is."""
 
-    source: tuple[Annotated[Source, BeforeValidator(_as_place)], ...] = ()
+    source: tuple[Source, ...] = ()
     """What `grpo select` reads, besides the places on its command line."""
     min_reward: Annotated[float, Field(allow_inf_nan=False, strict=True)] | None = None
     """Keep completions with at least this reward.  Default: those that the first reward calls right, with 1."""
@@ -367,7 +368,7 @@ class Select(_Settings):
     """Of a completion's words that are in it; formulas, code and names do not count."""
     max_tokens: Count | None = None
     """Drop longer ones.  Of general data the length is known only with `tokenizer`."""
-    decontaminate: tuple[Annotated[Place, BeforeValidator(_as_place)], ...] = ()
+    decontaminate: tuple[Place, ...] = ()
     """Sets to evaluate on: rows that hold one of their problems, or its worked solution, go."""
     ngram: Annotated[int, Field(ge=2, strict=True)] = 8
     """Words in a row that must be shared: 8 in Tulu 3, 10 in DeepSeek-R1, 13 in GPT-3."""

@@ -87,15 +87,16 @@ def load_settings(
     return validate(apply_changes(tree, changes), place=path.name, kind=kind, changes=changes)
 
 
-def load_select(recipe: Path | None, sources: Sequence[str], changes: Sequence[str]) -> SelectConfig:
+def load_select(recipe: str | None, sources: Sequence[str], changes: Sequence[str]) -> SelectConfig:
     """The settings of `grpo select`: a file's, with the sources of the command line before its own."""
-    tree = _read(_find(str(recipe))) if recipe else {}
+    read = _read(_find(recipe)) if recipe else {}
+    tree = {name: group for name, group in read.items() if name in SelectConfig.model_fields or name not in GROUPS}
     for given in sources:
         _refuse_bytes(given, given)
     table = apply_changes(tree, changes).setdefault("select", {})
     if sources and isinstance(table, dict) and isinstance(table.setdefault("source", []), list):
         table["source"] = [*sources, *table["source"]]
-    place = recipe.name if recipe else "grpo select"
+    place = Path(recipe).name if recipe else "grpo select"
     return validate(tree, place=place, kind=SelectConfig, changes=changes)
 
 
@@ -248,8 +249,7 @@ def _in_words(error: ValidationError, kind: type[BaseModel]) -> str:
     first = min(error.errors(), key=lambda complaint: complaint["type"] == "missing")
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden" and where in Config.model_fields:
-        read = ", ".join(group for group in GROUPS if group in kind.model_fields)
-        return f"{where} is not read here; the groups that are: {read}"
+        return f"{where} is not read here; the groups that are: {', '.join(_groups(kind))}"
     if first["type"] == "extra_forbidden":
         path = [*(str(part) for part in first["loc"] if not isinstance(part, int)), *_first_inside(first["input"])]
         known = _REFUSED.get(".".join(path)) or migration.advice(path)
@@ -318,7 +318,7 @@ def _nearest_setting(loc: tuple[int | str, ...], last: str, kind: type[BaseModel
     path = [str(part) for part in loc if not isinstance(part, int)]
     for name in path[:-1]:
         group = _settings_class(group, name)
-    siblings = [name for name in GROUPS if name in kind.model_fields] if group is kind else list(group.model_fields)
+    siblings = _groups(kind) if group is kind else list(group.model_fields)
     prefix = ".".join([*path[:-1], ""])
     everywhere = {
         key: f"{name}.{key}" for name in reversed(kind.model_fields) for key in _settings_class(kind, name).model_fields
@@ -332,6 +332,11 @@ def _nearest_setting(loc: tuple[int | str, ...], last: str, kind: type[BaseModel
     if close:
         return f"; did you mean {everywhere[close[0]]}?"
     return f"; there are {', '.join(prefix + name for name in siblings)}"
+
+
+def _groups(kind: type[BaseModel]) -> list[str]:
+    """Its groups, in the order of a run's config.toml, after those that are in none."""
+    return sorted(kind.model_fields, key=lambda name: GROUPS.index(name) if name in GROUPS else -1)
 
 
 def _settings_class(group: type[BaseModel], name: str) -> type[BaseModel]:

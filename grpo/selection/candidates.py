@@ -29,6 +29,8 @@ from grpo.types import Message
 
 CountTokens = Callable[[str], int]
 
+GIVEN = ("answer", "solution")  # columns of a problem that are no part of the question
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -48,15 +50,11 @@ class Candidate:
     reward: float | None = None
     right: bool | None = None
     solved: float | None = None
+    asked: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
         return self.messages[-1]["content"]
-
-    @property
-    def words(self) -> int:
-        """… of the assistant's messages: what lengths are measured in where tokens are not known."""
-        return sum(len(one["content"].split()) for one in self.messages if one["role"] == "assistant")
 
     def row(self) -> dict[str, Any]:
         """As it is written: the conversational format of TRL, with what is known of it."""
@@ -109,15 +107,18 @@ def is_collected(place: str) -> bool:
 
 
 def _open(source: Source, name: str, count_tokens: CountTokens | None) -> Opened:
+    """Its first row is read, so that what is not there, or is something else, is refused at once."""
     path = Path(source.use).expanduser()
-    if is_collected(source.use):
-        table = completions.table_in(path)
-        completions.count(table)  # a table that is none is refused here
-        return Opened(source, name, True, checksum(table), partial(_collected, table, name))
-    data = Data(source=source.use, subset=source.subset, split=source.split)
-    return Opened(
-        source, name, False, checksum(path) if path.is_file() else None, partial(_trusted, data, name, count_tokens)
-    )
+    judged = is_collected(source.use)
+    if judged:
+        path = completions.table_in(path)
+        groups = partial(_collected, path, name)
+    else:
+        data = Data(source=source.use, subset=source.subset, split=source.split)
+        groups = partial(_trusted, data, name, count_tokens)
+    if next(groups(), None) is None:
+        raise DataError(f"{source.use}: has no rows; there must be at least one")
+    return Opened(source, name, judged, checksum(path) if path.is_file() else None, groups)
 
 
 def checksum(path: Path) -> str:
@@ -133,6 +134,7 @@ def _collected(table: Path, name: str) -> Iterator[Group]:
         rights = [_is_right(one) for one in group.rows]
         judged = [right for right in rights if right is not None]
         solved = fmean(judged) if judged else None
+        asked = tuple(text for name, text in group.problem.facts.items() if isinstance(text, str) and name not in GIVEN)
         yield [
             Candidate(
                 id=f"{group.problem.id}#{one.sample}",
@@ -144,6 +146,7 @@ def _collected(table: Path, name: str) -> Iterator[Group]:
                 reward=one.reward,
                 right=right,
                 solved=solved,
+                asked=asked,
             )
             for one, right in zip(group.rows, rights, strict=True)
         ]

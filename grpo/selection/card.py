@@ -14,6 +14,7 @@ from grpo.run.wording import cut, percent
 from grpo.selection.candidates import Opened
 from grpo.selection.decontaminate import LOUD, SetReport
 from grpo.selection.filters import Funnel
+from grpo.selection.words import count_words
 
 Row = Mapping[str, Any]
 
@@ -34,7 +35,7 @@ class Tally:
 
     def count(self, rows: Iterable[Row]) -> Iterator[Row]:
         for number, row in enumerate(rows):
-            length = row["tokens"] if self.unit == "tokens" else words_of(row["messages"])
+            length = row["tokens"] if self.unit == "tokens" else words_said(row["messages"])
             self.samples[row["source"]] += 1
             self.lengths[row["source"]] += length
             self.histogram[max(64, 1 << (length - 1).bit_length())] += 1
@@ -43,8 +44,8 @@ class Tally:
             yield row
 
 
-def words_of(messages: Iterable[Mapping[str, str]]) -> int:
-    return sum(len(one["content"].split()) for one in messages if one["role"] == "assistant")
+def words_said(messages: Iterable[Mapping[str, str]]) -> int:
+    return sum(count_words(one["content"]) for one in messages if one["role"] == "assistant")
 
 
 def source_facts(source: Opened, funnel: Funnel, sha256: str, tally: Tally) -> dict[str, Any]:

@@ -6,20 +6,18 @@ Both texts become words: NFKC, casefold, LaTeX spacing and punctuation left out.
 
 and a row goes where covered > 0.5 (Tulu 3, arXiv 2411.15124, section 3.2).  Three pitfalls of such rules:
 
-* A text of fewer than n words has no n-gram.  It is found where a user's message is equal to it, signs like + and - and
-  all, but for spaces.
+* A text of fewer than n words has no n-gram.  It is found where a user's message, or a problem that a template was put
+  around, is equal to it: signs like + and - and all, but for spaces.
 * One shared n-gram is no copy ("find the value of x such that the following"); more than half of the words is.
 * A set that puts the same instructions around every item is found in every row with these instructions.  N-grams that
   more than 10 of its texts have are not looked for, and words that lie in no other do not count as the item's.
 
-Compared are every message of a row, one by one, with the problem of every item and with its worked solution, where it
+Compared are the texts of a row, one by one, with the problem of every item and with its worked solution, where it
 has one.  The index takes 16 bytes per n-gram of the evaluation sets; what is trained on goes by as a stream.
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,30 +30,12 @@ from grpo.config import Data, Place
 from grpo.errors import DataError
 from grpo.problems import load_problems
 from grpo.selection.candidates import Candidate
+from grpo.selection.words import squeezed, words_of
 
 MOST = 0.5  # of a text's words may be shared
 SHARED = 10  # texts that may have an n-gram, before it is their set's instructions
 LOUD = 0.02  # of a set's items; from there on Tulu 3 calls a training set contaminated
 REMEMBERED = 16  # user's messages, which a problem's completions share
-
-_LATEX_SPACING = re.compile(r"\\(?:[,;:!> ]|(?:quad|qquad|left|right|displaystyle)(?![a-z]))|~")
-_CJK = "\u3040-\u30ff\u3400-\u9fff"  # kana and Han, which no spaces part: each character is a word
-_WORD = re.compile(rf"[{_CJK}]|[0-9]+|[^\W\d_{_CJK}]+|\d+")
-_SIGN = re.compile(r"[^\W_]|[-+*/=<>^%!≤≥≠×÷−·±√]")
-
-
-def _plain(text: str) -> str:
-    return _LATEX_SPACING.sub(" ", unicodedata.normalize("NFKC", text).casefold())
-
-
-def words_of(text: str) -> list[str]:
-    """Letters and digits in runs, apart from each other: "$2x_1=3.$" → 2, x, 1, 3."""
-    return _WORD.findall(_plain(text))
-
-
-def squeezed(text: str) -> str:
-    """Letters, digits and the signs of arithmetic, without a space: what two short texts are compared by."""
-    return "".join(_SIGN.findall(_plain(text)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,51 +90,69 @@ class Decontaminator:
         self.n = n
         self.report = {name: SetReport(len({text.item for text in texts})) for name, texts in sets.items()}
         self._texts = [text for texts in sets.values() for text in texts]
-        self._index()
+        self._factors = np.random.default_rng(0).integers(-(2**63), 2**63, n, np.int64) | 1
         self._remembered: dict[str, list[tuple[int, float]]] = {}
-
-    def _index(self) -> None:
-        same: dict[tuple[str, ...], list[int]] = defaultdict(
-            list
-        )  # texts by their words: AIME is often written 32 times
-        self._equal: dict[str, list[int]] = defaultdict(list)
+        self._equal: dict[str, list[int]] = defaultdict(list)  # problems by their signs
+        same: dict[tuple[str, ...], list[int]] = defaultdict(list)  # texts by their words: AIME's come 32 times in some
         for index, text in enumerate(self._texts):
             words = words_of(text.text)
-            if len(words) >= self.n:
+            if len(words) >= n:
                 same[tuple(words)].append(index)
-            elif text.part == "problem" and words:
-                self._equal[squeezed(text.text)].append(index)
+            elif words:
+                self._find_equal(index)
         self._same = list(same.values())
-        hashes = [_ngrams(words, self.n) for words in same]
+        self._numbers = {word: number for number, word in enumerate(sorted({word for words in same for word in words}))}
+        self._index([self._ngrams(words) for words in same])
+
+    def _find_equal(self, index: int) -> None:
+        if self._texts[index].part == "problem":  # a short solution, such as "x = 4", is anybody's
+            self._equal[squeezed(self._texts[index].text)].append(index)
+
+    def _index(self, hashes: Sequence[NDArray[np.int64]]) -> None:
+        """Sorted n-grams, each with its text's number in `_same` and its place there."""
         gram = np.concatenate([np.empty(0, np.int64), *hashes])
         owner = np.repeat(np.arange(len(hashes), dtype=np.int32), [len(one) for one in hashes])
         place = np.concatenate([np.empty(0, np.int32), *(np.arange(len(one), dtype=np.int32) for one in hashes)])
         order = np.argsort(gram, kind="stable")
-        gram, owner, place = gram[order], owner[order], place[order]
-        kept = ~_of_many(gram, owner)
-        self._gram, self._owner, self._place = gram[kept], owner[kept], place[kept]
+        order = order[~_of_many(gram[order], owner[order])]
+        self._gram, self._owner, self._place = gram[order], owner[order], place[order]
         self._words = np.zeros(len(hashes), np.int32)  # of each text, those that can be covered
         for owned, places in _by_owner(self._owner, self._place):
             self._words[owned] = _covered_words(places, self.n)
-        for owned in np.flatnonzero(self._words == 0):  # nothing but what many others have, too
+        for owned in np.flatnonzero(self._words == 0):  # every n-gram is one that many others have, too
             for index in self._same[owned]:
-                if self._texts[index].part == "problem":
-                    self._equal[squeezed(self._texts[index].text)].append(index)
+                self._find_equal(index)
+
+    def _ngrams(self, words: Sequence[str]) -> NDArray[np.int64]:
+        """Hashes of the n-grams, in their order, without those that have a word which no evaluation set has.
+
+        Σ factor · word's number, modulo 2⁶⁴ (multilinear hashing): one is taken for another about never.
+        """
+        count = len(words) - self.n + 1
+        if count <= 0:
+            return np.empty(0, np.int64)
+        numbers = np.fromiter((self._numbers.get(word, -1) for word in words), np.int64, len(words))
+        hashes = np.zeros(count, np.int64)
+        for start, factor in enumerate(self._factors):
+            hashes += factor * numbers[start : start + count]
+        unknown = np.concatenate([[0], np.cumsum(numbers < 0)])
+        known: NDArray[np.int64] = hashes[unknown[self.n :] == unknown[: -self.n]]
+        return known
 
     def overlaps(self, candidate: Candidate) -> list[Overlap]:
         """What of the evaluation sets is in the row; none: it may stay."""
-        found = [
-            Overlap(self._texts[index], share, message["content"])
-            for message in candidate.messages
-            for index, share in self._in(message["content"], message["role"] == "user")
-        ]
-        for name in {overlap.text.set for overlap in found}:
+        found: dict[int, Overlap] = {}
+        for text, asked in _texts_of(candidate).items():
+            for index, share in self._in(text, asked):
+                if index not in found or share > found[index].covered:
+                    found[index] = Overlap(self._texts[index], share, text)
+        for name in {overlap.text.set for overlap in found.values()}:
             self.report[name].rows += 1
-            self.report[name].touched |= {overlap.text.item for overlap in found if overlap.text.set == name}
-        return found
+            self.report[name].touched |= {one.text.item for one in found.values() if one.text.set == name}
+        return list(found.values())
 
     def _in(self, text: str, asked: bool) -> list[tuple[int, float]]:
-        """Texts in the message `text`, with their shares."""
+        """Evaluation texts in `text`, with their shares; equal ones where it is `asked`."""
         if not asked:
             return list(self._copied(text))
         if text not in self._remembered:
@@ -165,7 +163,7 @@ class Decontaminator:
         return self._remembered[text]
 
     def _copied(self, text: str) -> Iterator[tuple[int, float]]:
-        grams = np.unique(_ngrams(words_of(text), self.n))
+        grams = self._ngrams(words_of(text))
         first = np.searchsorted(self._gram, grams, "left")
         end = np.searchsorted(self._gram, grams, "right")
         hits = [np.arange(a, b) for a, b in zip(first[end > first], end[end > first], strict=True)]
@@ -199,11 +197,10 @@ def read_sets(places: Sequence[Place]) -> dict[str, list[Text]]:
     return sets
 
 
-def _ngrams(words: Sequence[str], n: int) -> NDArray[np.int64]:
-    """Hashes of the n-grams, in their order.  Of 64 bits: one is taken for another about never."""
-    count = max(0, len(words) - n + 1)
-    grams = zip(*(words[start:] for start in range(n)), strict=False)  # as many as the last has
-    return np.fromiter(map(hash, grams), np.int64, count)
+def _texts_of(candidate: Candidate) -> dict[str, bool]:
+    """All that is trained on, and whether it is what is asked: a template may stand around a problem in a message."""
+    texts = {message["content"]: message["role"] == "user" for message in candidate.messages}
+    return {**texts, **dict.fromkeys(candidate.asked, True)}
 
 
 def _of_many(gram: NDArray[np.int64], owner: NDArray[np.int32]) -> NDArray[np.bool_]:

@@ -1,8 +1,10 @@
 """The command itself: every source through its filters onto disk, then the mix of what is left into the file.
 
-out.jsonl                     the rows
-out.jsonl.card.md, .json      sources, settings, funnel, mix, evaluation sets, lengths, examples
-out.jsonl.overlaps.jsonl      what was dropped for being in an evaluation set, beside what it is in
+    FILE                     the rows
+    FILE.card.md, FILE.json  sources, settings, funnel, mix, evaluation sets, lengths, examples
+    FILE.overlaps.jsonl      what was dropped for being in an evaluation set, beside what it is in
+
+Nothing is refused late that could be known early, and nothing is under its name before it is whole.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from grpo.selection import card, mix, writing
 from grpo.selection.candidates import Candidate, CountTokens, Group, Opened, checksum, open_sources
 from grpo.selection.decontaminate import Decontaminator, read_sets
 from grpo.selection.filters import Asked, Funnel, chain
+from rewards import language
 
 LEAST = 0.01  # of a source must be left, or something is wrong with it
 SAID_EVERY = 250_000  # rows
@@ -47,6 +50,7 @@ def select(config: SelectConfig, out: Path, say: Say) -> None:
     writing.check_target(out)
     mix.check_weights(settings.source)
     _check_apart(settings.source, settings.decontaminate)
+    _check_language(settings.language)
     sources = open_sources(settings.source, _counter(settings.tokenizer) if settings.tokenizer else None)
     _check_lengths(settings, sources)
     detector = Decontaminator(read_sets(settings.decontaminate), settings.ngram)
@@ -81,6 +85,13 @@ def _check_apart(sources: Sequence[Place], sets: Sequence[Place]) -> None:
         raise ConfigError(
             f"select.decontaminate: {both[0]} is a source, too, and all of it would go; leave one of them out"
         )
+
+
+def _check_language(wanted: str | None) -> None:
+    try:
+        language.share("", "en" if wanted is None else wanted)
+    except ValueError as error:
+        raise ConfigError(f"select.{error}") from None
 
 
 def _check_lengths(settings: Select, sources: Sequence[Opened]) -> None:
@@ -132,8 +143,6 @@ def _watched(source: Opened, digest: Any, say: Say) -> Iterator[Group]:
 
 
 def _too_little(source: Opened, funnel: Funnel) -> DataError:
-    if not funnel.seen:
-        return DataError(f"{source.settings.use}: has no rows; there must be at least one")
     loss, share = funnel.biggest_loss, percent(funnel.passed / funnel.seen)
     return DataError(
         f"{source.settings.use}: {funnel.passed:,} of {funnel.seen:,} rows are left ({share}); "

@@ -48,7 +48,7 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
 
 def write_parquet(path: Path, rows: Iterable[Row]) -> None:
     left = iter(rows)
-    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as file:
+    with pq.ParquetWriter(path, SCHEMA, compression="zstd", write_page_checksum=True) as file:
         while batch := list(islice(left, BATCH)):
             file.write_table(pa.Table.from_pylist(batch, schema=SCHEMA))
 
