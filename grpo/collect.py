@@ -90,10 +90,13 @@ def _judgeable(config: CollectConfig, console: Console) -> list[Problem]:
 
 
 def _end_early(error: GrpoError, path: Path, parts: Parts, console: Console) -> NoReturn:
-    where = f"{parts.kept():,} of {plural(parts.problems, 'problem')} are kept in {path}; go on with --resume"
+    kept = parts.kept()
+    where = f"{kept:,} of {plural(parts.problems, 'problem')} are kept in {path}; go on with --resume"
     if isinstance(error, Interrupted):
+        where = where if kept else "nothing was finished, so nothing is kept"
         raise Interrupted(f"{error}; {where}", exit_code=error.exit_code) from None
-    console.note(where)
+    if kept:
+        console.note(where)
     raise error
 
 
@@ -133,7 +136,7 @@ class Progress:
         self.stop.check()
         self.done += 1
         self.tokens += sum(len(completion.token_ids) for completion in group.completions)
-        self.console.phase(f"sampling, {_right(self.tally)}, {self._speed}", self.done, self.total)
+        self.console.phase(f"{self._speed}, {_right(self.tally)}, problem", self.done, self.total)
 
     def part(self, tally: Tally) -> None:
         self.tally += tally
@@ -157,10 +160,8 @@ class Progress:
 def _sample_missing(
     config: CollectConfig, problems: Sequence[Problem], progress: Progress, path: Path, open_sampler: Any
 ) -> None:
-    files, place = (
-        assemble.find_model(config.model, path / "model", seed=config.run.seed),
-        assemble.choose_place(config.model),
-    )
+    files = assemble.find_model(config.model, path / "model", seed=config.run.seed)
+    place = assemble.choose_place(config.model)
     if files.revision:
         progress.console.note(f"model: {files.name} at {files.revision}")
     sampling = sampling_alone(config.sampling, place.device)
@@ -170,12 +171,10 @@ def _sample_missing(
 
     # Every prompt is looked at before anything is sampled; one that does not fit is refused.
     longest = max(assemble.longest(render(problems[at : at + RENDERED])) for at in range(0, len(problems), RENDERED))
-    workers, failed = config.run.reward_workers, path / "failed.json"
+    workers, failed, context = config.run.reward_workers, path / "failed.json", longest + sampling.max_tokens
     with (
         assemble.open_scorer(config.reward, chat=config.data.chat, workers=workers, failed=failed) as scorer,
-        closing(
-            open_sampler(sampling, files, place, context=longest + sampling.max_tokens, seed=config.run.seed)
-        ) as sampler,
+        closing(open_sampler(sampling, files, place, context=context, seed=config.run.seed)) as sampler,
     ):
         progress.console.note(f"sampler: {sampler.name}")
         progress.begin()

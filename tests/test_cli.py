@@ -71,10 +71,14 @@ def test_help_waits_for_nothing_heavy():
         f"print([name for name in {heavy} if name in sys.modules], file=sys.stderr)"  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stderr.strip() == "[]"
-    assert all(command in done.stdout for command in ("train", "sft", "eval", "compare", "export", "rewards"))
+    assert all(
+        command in done.stdout for command in ("train", "sft", "collect", "eval", "compare", "export", "rewards")
+    )
 
 
-@pytest.mark.parametrize("command", [["train"], ["sft"], ["eval"], ["compare"], ["export"], ["rewards", "check"], []])
+@pytest.mark.parametrize(
+    "command", [["train"], ["sft"], ["collect"], ["eval"], ["compare"], ["export"], ["rewards", "check"], []]
+)
 def test_every_command_explains_itself(grpo, command):
     code, out, _ = grpo(*command, "--help")
     assert code == 0
@@ -276,6 +280,49 @@ def test_a_prompt_longer_than_the_context_is_refused_with_both_lengths(refusal, 
 def test_a_limit_that_was_asked_for_and_does_not_fit_is_refused(refusal, plain_model):
     said = refusal("eval", plain_model, "good.jsonl", "--set", "data.chat=false", "--max-tokens", 510)
     assert "max_tokens = 510 do not fit into the model's context of 512 tokens" in said
+
+
+# --- Collections --------------------------------------------------------------------------------------------------
+
+
+def test_a_collection_from_start_to_end_and_again(grpo, plain_model):
+    small = ("--n", 2, "--max-tokens", 4, "--set", "data.chat=false", "--set", "sampling.backend=transformers")
+    code, out, err = grpo("collect", plain_model, "good.jsonl", "--out", "collected", *small)
+    assert (code, err) == (0, "")
+    assert "problems: 3 from good.jsonl, 2 times each" in out and "sampler: transformers" in out
+    assert "collected: 6 completions of 3 problems, " in out and "table: collected/completions.parquet" in out
+    assert grpo("collect", "--resume", "--out", "collected")[0] == 0, "the folder's own settings are the recipe"
+    code, _, err = grpo("collect", "--resume", "--out", "collected", "--temperature", 0.5)
+    assert code == 2 and "sampling.temperature: 1.0 in the run, 0.5 given" in err
+
+
+def test_a_collection_takes_its_settings_from_a_recipe_and_the_flags_over_it(monkeypatch, grpo):
+    seen = []
+    monkeypatch.setattr("grpo.collect.collect", lambda config, out, *, resume: seen.append((config, out, resume)))
+    Path("mine.toml").write_text(
+        '[model]\nname = "of/recipe"\n[data]\nsource = "a.jsonl"\nanswer = "gold"\n[optim]\nlr = 1e-5\n'
+        '[sampling]\nmax_tokens = 9\n[[reward]]\nuse = "length"\n'
+    )
+    flags = ("--n", 1, "--seed", 3, "--temperature", 0.6, "--set", "data.limit=5")
+    assert grpo("collect", "--recipe", "mine.toml", *flags)[0] == 0
+    assert grpo("collect", "my/model", "good.jsonl", "--recipe", "mine.toml", "--reward", "math", "--out", "x")[0] == 0
+    (of_recipe, out, _), (named, where, resume) = seen
+    assert (of_recipe.model.name, of_recipe.data.source, out) == ("of/recipe", "a.jsonl", Path("runs/collect"))
+    assert of_recipe.data.answer == "gold" and of_recipe.data.limit == 5 and of_recipe.reward[0].use == "length"
+    sampling = of_recipe.sampling
+    assert (sampling.group_size, sampling.temperature, sampling.max_tokens, of_recipe.run.seed) == (1, 0.6, 9, 3)
+    assert (named.model.name, named.data.source, where, resume) == ("my/model", "good.jsonl", Path("x"), False)
+    assert named.data.answer is None, "what was said of the recipe's data is not said of other data"
+    assert named.reward[0].use == "math" and (named.sampling.group_size, named.sampling.problems_per_step) == (8, 128)
+
+
+def test_what_a_collection_lacks_is_said(refusal):
+    needs = "grpo collect: needs MODEL and DATA, or a --recipe that names them"
+    assert refusal("collect") == refusal("collect", "builtin:tiny") == needs
+    said = refusal("collect", "--resume", "--out", "nowhere")
+    assert said == "nowhere: holds no collection to resume; leave out --resume to start one"
+    said = refusal("collect", "--recipe", "mine.toml", "--set", "eval.n=4")
+    assert said == "--set eval.n=4: eval is not read here; the groups that are: model, data, sampling, reward, run"
 
 
 # --- Evaluation ---------------------------------------------------------------------------------------------------

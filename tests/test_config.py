@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from grpo.config import GROUPS, Config, EvalConfig, JudgeConfig
+from grpo.config import GROUPS, CollectConfig, Config, EvalConfig, JudgeConfig
 from grpo.config_file import _REFUSED, _RENAMED, apply_changes, change, load_config, recipes, validate
 from grpo.errors import ConfigError
 
@@ -106,7 +106,7 @@ def test_judging_takes_some_of_the_settings_that_sampling_takes_and_training_all
         validate({"data": {"source": "d"}}, place="x", kind=EvalConfig)
 
 
-@pytest.mark.parametrize("kind", [JudgeConfig, EvalConfig])
+@pytest.mark.parametrize("kind", [JudgeConfig, EvalConfig, CollectConfig])
 def test_settings_that_a_command_does_not_take_are_refused_and_its_own_are_checked(kind):
     tree = {"model": {"name": "m"}, "data": {"source": "d"}}
     tree = {group: tree[group] for group in tree if group in kind.model_fields}
