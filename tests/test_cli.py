@@ -365,14 +365,23 @@ def test_results_that_are_not_there_cannot_be_compared(refusal):
 
 
 def test_fine_tuning_without_steps_or_examples_is_refused(refusal):
-    assert refusal("sft", "mine.toml") == "sft.steps = 0: nothing to do; set it, as in --set sft.steps=500"
+    said = refusal("sft", "mine.toml")
+    assert said == "sft.steps = 0: nothing to do; set it, or the epochs, as in --set sft.epochs=2"
     assert "sft.source is not set" in refusal("sft", "mine.toml", "--set", "sft.steps=1")
 
 
-def test_fine_tuning_into_a_folder_that_is_there_is_refused(refusal):
+def test_steps_and_epochs_of_fine_tuning_are_not_both_set(refusal):
+    said = refusal("sft", "mine.toml", "--data", "good.jsonl", "--set", "sft.steps=1", "--set", "sft.epochs=2")
+    assert said.endswith(
+        "sft.steps = 1 and sft.epochs = 2 say the same thing twice; leave sft.epochs out, or set sft.steps = 0"
+    )
+
+
+def test_fine_tuning_into_a_folder_that_holds_a_run_is_refused(refusal):
     Path("there").mkdir()
+    Path("there", "metrics.jsonl").write_text('{"step": 1}\n')
     said = refusal("sft", "mine.toml", "--data", "good.jsonl", "--set", "sft.steps=1", "--out", "there")
-    assert said == "there: exists already; choose another folder with --out"
+    assert said == "there: already holds a run; continue it with --resume, or choose another folder with --out"
 
 
 def test_worked_examples_without_the_text_to_write_are_refused(refusal):

@@ -89,7 +89,9 @@ def _messages(given: Any, where: Callable[[], str]) -> tuple[Message, ...]:
     if assistants[0] == 0:
         raise DataError(f"{where()} begins with the assistant's message; put what it answers before it")
     if empty := next((turn for turn in assistants if not messages[turn]["content"].strip()), None):
-        raise DataError(f"{where()} has an empty message of the assistant's (the {empty + 1}th); complete or remove it")
+        raise DataError(
+            f"{where()} has an empty message of the assistant's (number {empty + 1}); complete or remove it"
+        )
     if half := next((m["content"] for m in messages if not is_unicode(m["content"])), None):
         raise DataError(
             f"{where()} has half of a surrogate pair in it ({shorten(half)}), which is no character; mend it"

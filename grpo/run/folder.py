@@ -222,7 +222,8 @@ def _check_same_mathematics(stored: Path, given_toml: str) -> None:
     if changed:
         raise CheckpointError(
             f"{stored.parent}: was made with other settings ({'; '.join(changed)}); "
-            f"resume with the run's own, which are in {stored}, or start another run with --out",
+            f"resume with the run's own ({stored} as the recipe, --resume --out {stored.parent}), or start another run "
+            "with --out",
             exit_code=2,
         )
 
