@@ -103,18 +103,15 @@ def pipeline(
     redo: str | None,
     dry_run: bool,
 ) -> None:
-    from grpo.pipeline.estimate import dry_run as lines
+    from grpo.pipeline.estimate import dry_run as what_would_run
     from grpo.pipeline.plan import load_plan
     from grpo.pipeline.runner import Choice, run_pipeline
 
-    stages, folder, choice = load_plan(recipe, changes), _run_folder(recipe, out), Choice(start, until, redo)
     if dry_run and redo:
         raise ConfigError("--redo and --dry-run: a dry run moves nothing; leave one of them out")
-    if not dry_run:
-        run_pipeline(stages, folder, say, choice)
-        return
-    for line in lines(stages, folder, say, choice):
-        say(line)
+    stages, choice = load_plan(recipe, changes), Choice(start, until, redo)
+    run = what_would_run if dry_run else run_pipeline
+    run(stages, _run_folder(recipe, out), say, choice)
 
 
 def evaluate(places: Sequence[str], options: commands_eval.EvalOptions) -> None:

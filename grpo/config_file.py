@@ -72,6 +72,15 @@ def load_settings(
     if "stage" in everything:
         raise ConfigError(f"{source}: is a list of stages; run it with grpo pipeline {source}")
     tree = {name: group for name, group in everything.items() if name in kind.model_fields or name not in GROUPS}
+    with_flags(tree, data=data, examples=examples, rewards=rewards)
+    _forget_parts(tree, changes)
+    return validate(apply_changes(tree, changes), place=path.name, kind=kind, changes=changes)
+
+
+def with_flags(
+    tree: dict[str, Any], *, data: str | None = None, examples: str | None = None, rewards: Sequence[str] = ()
+) -> dict[str, Any]:
+    """`tree` with what flags stand for put in, as `load_config` describes it."""
     for given in (data or "", examples or "", *rewards):
         _refuse_bytes(given, given)
     for group, other in (("data", data), ("sft", examples)):
@@ -83,8 +92,7 @@ def load_settings(
         tree["data"].setdefault("source", examples)
     if rewards:
         tree["reward"] = [{"use": use} for use in rewards]
-    _forget_parts(tree, changes)
-    return validate(apply_changes(tree, changes), place=path.name, kind=kind, changes=changes)
+    return tree
 
 
 def load_select(recipe: str | None, sources: Sequence[str], changes: Sequence[str]) -> SelectConfig:

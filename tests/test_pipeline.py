@@ -299,12 +299,18 @@ def test_a_damaged_record_is_said(run):
         run()
 
 
+def said_of(stages):
+    said = []
+    dry_run(stages, Path("out"), said.append)
+    return "\n".join(said)
+
+
 def test_a_dry_run_says_what_would_run_and_leaves_nothing(run):
     run(until="rl")
     Path("traces.jsonl").write_text("")
     before = sorted(Path(".").rglob("*"))
     r1(Path("."))
-    text = "\n".join(dry_run(r1_stages(), Path("out"), print, Choice()))
+    text = said_of(r1_stages())
     assert sorted(Path(".").rglob("*")) == before
     assert "stage 2 of 6, rl: finished" in text
     assert "stage 3 of 6, drawn: to do\n  grpo collect --recipe out/3-drawn.toml --out out/3-drawn\n" in text
@@ -317,7 +323,7 @@ def test_a_dry_run_bounds_the_tokens_and_says_what_is_missing(run):
     # rl: 2 steps × 32 problems × 8 completions × 1024 tokens, and 1 held-out problem × 1024 tokens, twice.
     stages = r1(Path("."))
     Path("judge.py").unlink()
-    text = "\n".join(dry_run(stages, Path("out"), print, Choice()))
+    text = said_of(stages)
     assert f"  samples {2 * 32 * 8 * 1024 / 1000:.1f}k tokens at most; evaluations 2048 at most\n" in text
     assert "  learns from 64 examples; evaluations 2048 at most\n" in text
     assert "judge.py:right for reward.0.use (MISSING)" in text

@@ -10,7 +10,6 @@ from grpo.config_file import load_config, pipelines, recipes
 from grpo.errors import ConfigError
 from grpo.pipeline.estimate import dry_run
 from grpo.pipeline.plan import load_plan, make_plan, replaced
-from grpo.pipeline.runner import Choice
 
 
 def plan(*stages, **common):
@@ -145,7 +144,9 @@ def test_a_dry_run_of_it_asks_no_network(monkeypatch, tmp_path):
 
     monkeypatch.setattr(socket.socket, "connect", nobody)
     monkeypatch.setattr(socket, "getaddrinfo", nobody)
-    text = "\n".join(dry_run(load_plan("r1"), tmp_path / "out", print, Choice()))
+    said = []
+    dry_run(load_plan("r1"), tmp_path / "out", said.append)
+    text = "\n".join(said)
     assert "@base" not in text
     assert "Qwen/Qwen2.5-1.5B for model.name (from the Hub)" in text
     # 468 steps × 32 problems × 16 completions × 8,192 tokens; of the Hub's held-out problems nothing is known.

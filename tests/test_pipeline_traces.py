@@ -8,7 +8,7 @@ import pytest
 
 from grpo.errors import ConfigError
 from grpo.pipeline.runner import run_pipeline
-from grpo.pipeline.traces import stages_of
+from grpo.pipeline.traces import load_traces, stages_of
 from tests.stages import FakeCommands
 
 TREE = {
@@ -37,6 +37,16 @@ def test_it_is_told_how_long_to_learn():
         "steps": 7,
         "source": "@selection",
     }
+
+
+def test_recipe_and_flags_say_whether_traces_are_meant(tmp_path):
+    recipe = tmp_path / "d.toml"
+    recipe.write_text('[model]\nname = "s"\n[data]\nsource = "a.jsonl"\nsplit = "x"\n[distill]\nteacher = "t"\n')
+    assert load_traces(str(recipe)) is None
+    traces = "distill.mode=traces"
+    asked, _, learned = load_traces(str(recipe), [traces, "distill.teacher=u", "model.name=v"], data="b.jsonl")
+    assert asked.settings["data"] == {"source": "b.jsonl"}
+    assert (asked.settings["model"]["name"], learned.settings["model"]["name"]) == ("u", "v")
 
 
 def test_without_a_teacher_it_is_refused():

@@ -11,14 +11,17 @@ from grpo.config import Eval, Run, Sampling, Sft
 from grpo.pipeline import checks
 from grpo.pipeline.plan import Stage, reference
 from grpo.pipeline.records import places
-from grpo.pipeline.runner import Choice, Pipeline
+from grpo.pipeline.runner import NOTHING_CHOSEN, Choice, Pipeline
 from grpo.run.wording import count, plural
 
 
-def dry_run(stages: Sequence[Stage], out: Path, say: Callable[[str], None], choice: Choice) -> Iterator[str]:
+def dry_run(stages: Sequence[Stage], out: Path, say: Callable[[str], None], choice: Choice = NOTHING_CHOSEN) -> None:
     """A paragraph per stage.  Asks nobody: what is on the Hub is taken to be there."""
-    _, chosen, _ = choice.of(stages)
-    pipeline = Pipeline(stages, out, say)
+    for line in _lines(Pipeline(stages, out, say), choice.of(stages)[1]):
+        say(line)
+
+
+def _lines(pipeline: Pipeline, chosen: Sequence[Stage]) -> Iterator[str]:
     yield from (f"warning: {sentence}" for sentence in checks.overlaps(chosen))
     total = 0
     for stage in chosen:

@@ -6,13 +6,23 @@ DeepSeek-R1's own way to its small models (arXiv 2501.12948, section 2.4), and s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from grpo.config_file import apply_changes, read_tree, with_flags
 from grpo.errors import ConfigError
 from grpo.pipeline.plan import Stage, make_plan
 
 EPOCHS = 2  # over what was selected, where the recipe says nothing: R1's distillations took 2 to 3
+
+
+def load_traces(
+    recipe: str, changes: Sequence[str] = (), *, data: str | None = None, rewards: Sequence[str] = ()
+) -> tuple[Stage, ...] | None:
+    """The stages of `grpo distill`, from its recipe and flags; None: distill.mode is another."""
+    path, tree = read_tree(recipe)
+    apply_changes(with_flags(tree, data=data, rewards=rewards), changes)
+    return stages_of(tree, place=path.name) if tree.get("distill", {}).get("mode") == "traces" else None
 
 
 def stages_of(tree: Mapping[str, Any], *, place: str) -> tuple[Stage, ...]:
