@@ -181,10 +181,14 @@ def _find(source: str) -> Path:
     if source in shipped:
         return shipped[source]
     if path.suffix == ".toml" or "/" in source:
-        raise ConfigError(f"{source}: no such file; the shipped recipes are {', '.join(shipped)}")
+        raise ConfigError(f"{source}: no such file; {_shipped_in_words()}")
     close = difflib.get_close_matches(source, shipped, n=1, cutoff=0.5)
-    advice = f"did you mean {close[0]}?" if close else f"the shipped recipes are {', '.join(shipped)}"
+    advice = f"did you mean {close[0]}?" if close else _shipped_in_words()
     raise ConfigError(f"{source} is neither a file nor a recipe; {advice}")
+
+
+def _shipped_in_words() -> str:
+    return f"the shipped recipes are {', '.join(recipes())}, and for grpo pipeline {', '.join(pipelines())}"
 
 
 _FOREIGN = (".yaml", ".yml", ".json")  # what other trainers keep their settings in

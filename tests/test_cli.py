@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from grpo import cli, commands
-from grpo.config_file import recipes
+from grpo.config_file import pipelines, recipes
 from grpo.errors import GrpoError, Interrupted
 from tests.tiny import save_model
 
@@ -77,7 +77,8 @@ def test_help_waits_for_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    "command", [["train"], ["sft"], ["collect"], ["eval"], ["compare"], ["export"], ["rewards", "check"], []]
+    "command",
+    [["train"], ["sft"], ["collect"], ["pipeline"], ["eval"], ["compare"], ["export"], ["rewards", "check"], []],
 )
 def test_every_command_explains_itself(grpo, command):
     code, out, _ = grpo(*command, "--help")
@@ -162,7 +163,8 @@ def test_a_setting_of_the_wrong_type_is_refused(refusal):
 
 def test_a_recipe_that_is_not_there_is_refused_with_those_there_are(refusal):
     assert refusal("train", "gsm9k") == "gsm9k is neither a file nor a recipe; did you mean gsm8k?"
-    assert refusal("sft", "no.toml") == f"no.toml: no such file; the shipped recipes are {', '.join(recipes())}"
+    there = f"the shipped recipes are {', '.join(recipes())}, and for grpo pipeline {', '.join(pipelines())}"
+    assert refusal("sft", "no.toml") == f"no.toml: no such file; {there}"
 
 
 def bad_data(name: str, text: str) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import socket
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -152,3 +155,10 @@ def test_a_dry_run_of_it_asks_no_network(monkeypatch, tmp_path):
     # 468 steps × 32 problems × 16 completions × 8,192 tokens; of the Hub's held-out problems nothing is known.
     assert f"samples {468 * 32 * 16 * 8192 / 1e6:.1f}M tokens at most; evaluations as large as their data" in text
     assert not (tmp_path / "out").exists()
+
+
+def test_the_file_in_the_docs_is_a_pipeline():
+    text = (Path(__file__).parents[1] / "docs/pipeline.md").read_text(encoding="utf-8")
+    [file] = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    stages = make_plan(tomllib.loads(file), place="docs/pipeline.md")
+    assert [stage.command for stage in stages] == ["sft", "train", "collect", "select", "sft"]
