@@ -83,8 +83,9 @@ def pinned(config: Config) -> Config:
     return config.with_changes(model={"revision": hub.commit_of(model.name, model.revision)})
 
 
-def division(config: Config) -> Division | None:
-    """How the devices are divided, those of the Ray cluster if one is named; None: one process by turns."""
+def division(config: Config, groups: int | None = None) -> Division | None:
+    """How the devices are divided, those of the Ray cluster if one is named; None: one process by turns.  `groups` are
+    those of an update, default GRPO's."""
     cluster, nodes, gpus = config.cluster, 1, 0
     if choose_place(config.model).device == "cuda":
         gpus = torch.cuda.device_count()
@@ -93,7 +94,7 @@ def division(config: Config) -> Division | None:
 
             with connected(cluster.address) as machines:
                 nodes, gpus = machines.nodes, machines.gpus
-    return divide(cluster, gpus=gpus, nodes=nodes, groups=groups_of_an_update(config))
+    return divide(cluster, gpus=gpus, nodes=nodes, groups=groups or groups_of_an_update(config))
 
 
 def groups_of_an_update(config: Config) -> int:
@@ -102,11 +103,16 @@ def groups_of_an_update(config: Config) -> int:
 
 def resolved_for(config: Config, division: Division | None) -> Config:
     """`resolved`, with the devices divided so."""
-    place, backend = choose_place(config.model), choose_backend(config.sampling.backend)
     objective = objectives.resolved(config.objective)
     objectives.check(objective, config.sampling.group_size)
     _check_staleness(config.cluster, division, objective)
     _check_learners(config, division)
+    return placed(config, division).with_changes(objective=objective.model_dump())
+
+
+def placed(config: Config, division: Division | None) -> Config:
+    """The settings with device, dtype, sampler and actors as they are here; the objective as it is."""
+    place, backend = choose_place(config.model), choose_backend(config.sampling.backend)
     actors: dict[str, int | bool] = {"learners": 0, "samplers": 0, "colocate": False}
     if division is not None:
         actors = {"learners": division.learners, "samplers": division.samplers, "colocate": division.colocate}
@@ -114,7 +120,6 @@ def resolved_for(config: Config, division: Division | None) -> Config:
     return config.with_changes(
         model={"device": place.device, "dtype": place.dtype},
         sampling={"backend": backend},
-        objective=objective.model_dump(),
         cluster=actors,
     )
 

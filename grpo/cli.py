@@ -16,7 +16,7 @@ import typer
 
 from grpo import DISTRIBUTION, commands
 from grpo.commands_eval import EvalOptions
-from grpo.config_file import recipes
+from grpo.config_file import pipelines, recipes
 from grpo.errors import GrpoError
 
 app = typer.Typer(
@@ -59,6 +59,11 @@ Recipe = Annotated[
     typer.Argument(metavar="RECIPE_OR_TOML", help=f"A .toml file of settings, or a recipe: {', '.join(recipes())}."),
 ]
 
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the run folder.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Take one step, say what it shows and how long a run takes, leave nothing.")
+]
+
 
 @app.command()
 def train(
@@ -70,11 +75,8 @@ def train(
     reward: RewardSpecs = None,
     changes: Set = None,
     out: Annotated[Path | None, typer.Option("--out", help="Run folder.  Default: runs/<recipe>.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the run folder.")] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Take one step, say what it shows and how long a run takes, leave nothing."),
-    ] = False,
+    resume: Resume = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Train a model with GRPO."""
     commands.train(recipe, model, data, reward or [], changes or [], out, resume=resume, dry_run=dry_run)
@@ -88,12 +90,12 @@ def sft(
         str | None, typer.Option("--data", metavar="ID_OR_FILE", help="Instead of the recipe's sft.source.")
     ] = None,
     changes: Set = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Where the model goes.  Default: runs/<recipe>-sft.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Run folder.  Default: runs/<recipe>-sft.")] = None,
+    resume: Resume = False,
+    dry_run: DryRun = False,
 ) -> None:
-    """Fine-tune a model on worked examples, as the recipe's sft table says: a cold start on its own."""
-    commands.sft(recipe, model, data, changes or [], out)
+    """Fine-tune a model on conversations or worked examples, as the recipe's sft table says."""
+    commands.sft(recipe, model, data, changes or [], out, resume=resume, dry_run=dry_run)
 
 
 @app.command()
@@ -154,6 +156,33 @@ def select(
 ) -> None:
     """Choose rows for fine-tuning: right completions, without what must not be learned, in a mix of sources."""
     commands.select(sources or [], out, recipe, changes or [])
+
+
+@app.command()
+def pipeline(
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE_OR_TOML", help=f"A .toml file with [[stage]] tables, or one of {', '.join(pipelines())}."
+        ),
+    ],
+    changes: Set = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where the stages' folders go.  Default: runs/<recipe>.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="STAGE", help="Those before it must be finished.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")] = None,
+    redo: Annotated[
+        str | None, typer.Option("--redo", metavar="STAGE", help="Move this stage and all after it aside first.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run, what it needs, and how many tokens; run nothing.")
+    ] = False,
+) -> None:
+    """Run a list of stages, each one of the other commands: skip what is finished, go on with what was cut."""
+    commands.pipeline(recipe, changes or [], out, start=start, until=until, redo=redo, dry_run=dry_run)
 
 
 @app.command(name="eval")

@@ -29,20 +29,28 @@ def train(
     resume: bool,
     dry_run: bool,
 ) -> None:
-    if resume and dry_run:
-        raise ConfigError("--resume and --dry-run: a dry run looks at a start; leave one of them out")
+    _start_or_resume(resume=resume, dry_run=dry_run)
     config = load_config(recipe, [*_named(model=model), *changes], data=data, rewards=rewards)
     from grpo.train import train
 
     train(config, _run_folder(recipe, out), resume=resume, dry_run=dry_run)
 
 
-def sft(recipe: str, model: str | None, data: str | None, changes: Sequence[str], out: Path | None) -> None:
-    config = load_config(recipe, [*_named(model=model, sft=data), *changes])
-    target = out or Path(f"{_run_folder(recipe, None)}-sft")
-    from grpo.sft import sft
+def sft(
+    recipe: str,
+    model: str | None,
+    data: str | None,
+    changes: Sequence[str],
+    out: Path | None,
+    *,
+    resume: bool,
+    dry_run: bool,
+) -> None:
+    _start_or_resume(resume=resume, dry_run=dry_run)
+    config = load_config(recipe, [*_named(model=model), *changes], examples=data)
+    from grpo.tune import tune
 
-    sft(config, target, say=say)
+    tune(config, out or Path(f"{_run_folder(recipe, None)}-sft"), resume=resume, dry_run=dry_run)
 
 
 def collect(
@@ -80,6 +88,27 @@ def select(sources: Sequence[str], out: Path | None, recipe: str | None, changes
     from grpo.selection import select
 
     select(config, out, say)
+
+
+def pipeline(
+    recipe: str,
+    changes: Sequence[str],
+    out: Path | None,
+    *,
+    start: str | None,
+    until: str | None,
+    redo: str | None,
+    dry_run: bool,
+) -> None:
+    from grpo.pipeline.estimate import dry_run as what_would_run
+    from grpo.pipeline.plan import load_plan
+    from grpo.pipeline.runner import Choice, run_pipeline
+
+    if dry_run and redo:
+        raise ConfigError("--redo and --dry-run: a dry run moves nothing; leave one of them out")
+    stages, choice = load_plan(recipe, changes), Choice(start, until, redo)
+    run = what_would_run if dry_run else run_pipeline
+    run(stages, _run_folder(recipe, out), say, choice)
 
 
 def evaluate(places: Sequence[str], options: commands_eval.EvalOptions) -> None:
@@ -170,9 +199,14 @@ def doctor() -> None:
         say(line)
 
 
+def _start_or_resume(*, resume: bool, dry_run: bool) -> None:
+    if resume and dry_run:
+        raise ConfigError("--resume and --dry-run: a dry run looks at a start; leave one of them out")
+
+
 def _named(**sources: str | None) -> list[str]:
     """Flags that stand for a setting, as changes."""
-    keys = {"model": "model.name", "sft": "sft.source"}
+    keys = {"model": "model.name"}
     return [change(keys[flag], value) for flag, value in sources.items() if value is not None]
 
 

@@ -306,19 +306,27 @@ class Eval(_Settings):
 
 
 class Sft(_Settings):
-    """Supervised fine-tuning: `grpo sft`, and the cold start of `grpo train` where steps > 0."""
+    """Supervised fine-tuning: `grpo sft`, and the cold start of `grpo train` where steps or epochs are set.
+    docs/sft.md says more."""
 
     source: str | None = None
-    """Worked examples, as data.source.  Rows have the problem's columns and `solution`: all that the model should
-    write."""
+    """Worked examples, as data.source.  Rows have `messages`, a whole conversation whose assistant the model learns
+    from, which [data]'s system and template do not touch; or the problem's columns and `solution`: all that the model
+    should write."""
     subset: str | None = None
     split: str | None = None
     steps: CountOrOff = 0
-    """Optimizer updates.  0: no cold start."""
+    """Optimizer updates.  0: as many as `epochs` take; without those, no cold start."""
+    epochs: Count | None = None
+    """How often each example is shown, instead of a number of steps."""
     batch_size: Count = 32
     """Examples per update."""
     lr: Positive = 1e-5
     """Peak; warmed up over a tenth of the steps, then falling to a tenth as a cosine."""
+
+    @property
+    def is_on(self) -> bool:
+        return self.steps > 0 or self.epochs is not None
 
 
 class Place(_Settings):

@@ -24,19 +24,38 @@ Settings = TypeVar("Settings", bound=BaseModel)
 
 def recipes() -> dict[str, Path]:
     """The shipped configurations by name."""
+    return {name: path for name, path in _shipped().items() if not _has_stages(path)}
+
+
+def pipelines() -> dict[str, Path]:
+    """The shipped lists of stages by name: what `grpo pipeline` runs."""
+    return {name: path for name, path in _shipped().items() if _has_stages(path)}
+
+
+def _shipped() -> dict[str, Path]:
     folder = Path(str(resources.files("grpo") / "recipes"))
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
+def _has_stages(path: Path) -> bool:
+    return "\n[[stage]]" in path.read_text(encoding="utf-8")
+
+
 def load_config(
-    source: str, changes: Sequence[str] = (), *, data: str | None = None, rewards: Sequence[str] = ()
+    source: str,
+    changes: Sequence[str] = (),
+    *,
+    data: str | None = None,
+    examples: str | None = None,
+    rewards: Sequence[str] = (),
 ) -> Config:
     """The configuration in `source`, a TOML file or the name of a recipe, with `group.key=value` changes.
 
-    `data`, where given, replaces data.source, and with it what was said of that source: subset, split and columns.
+    `data`, where given, replaces data.source, and with it what was said of that source: subset, split and columns;
+    `examples` likewise replaces sft.source, and is data.source where none is named.
     `rewards`, where given, replace the file's `[[reward]]` tables.  Raises `ConfigError`.
     """
-    return load_settings(source, changes, kind=Config, data=data, rewards=rewards)
+    return load_settings(source, changes, kind=Config, data=data, examples=examples, rewards=rewards)
 
 
 def load_settings(
@@ -45,20 +64,35 @@ def load_settings(
     *,
     kind: type[Settings],
     data: str | None = None,
+    examples: str | None = None,
     rewards: Sequence[str] = (),
 ) -> Settings:
     """`load_config`, for a command that reads fewer groups: the file's others are not for it."""
-    path = _find(source)
-    tree = {name: group for name, group in _read(path).items() if name in kind.model_fields or name not in GROUPS}
-    for given in (data or "", *rewards):
-        _refuse_bytes(given, given)
-    if data is not None and isinstance(tree.setdefault("data", {}), dict):
-        of_the_old = ("subset", "split", "problem", "answer", "limit")
-        tree["data"] = {key: value for key, value in tree["data"].items() if key not in of_the_old} | {"source": data}
-    if rewards:
-        tree["reward"] = [{"use": use} for use in rewards]
+    path, everything = read_tree(source)
+    if "stage" in everything:
+        raise ConfigError(f"{source}: is a list of stages; run it with grpo pipeline {source}")
+    tree = {name: group for name, group in everything.items() if name in kind.model_fields or name not in GROUPS}
+    with_flags(tree, data=data, examples=examples, rewards=rewards)
     _forget_parts(tree, changes)
     return validate(apply_changes(tree, changes), place=path.name, kind=kind, changes=changes)
+
+
+def with_flags(
+    tree: dict[str, Any], *, data: str | None = None, examples: str | None = None, rewards: Sequence[str] = ()
+) -> dict[str, Any]:
+    """`tree` with what flags stand for put in, as `load_config` describes it."""
+    for given in (data or "", examples or "", *rewards):
+        _refuse_bytes(given, given)
+    for group, other in (("data", data), ("sft", examples)):
+        if other is not None and isinstance(tree.setdefault(group, {}), dict):
+            of_the_old = ("subset", "split", "problem", "answer", "limit")
+            kept = {key: value for key, value in tree[group].items() if key not in of_the_old}
+            tree[group] = kept | {"source": other}
+    if examples is not None and isinstance(tree.setdefault("data", {}), dict):
+        tree["data"].setdefault("source", examples)
+    if rewards:
+        tree["reward"] = [{"use": use} for use in rewards]
+    return tree
 
 
 def load_select(recipe: str | None, sources: Sequence[str], changes: Sequence[str]) -> SelectConfig:
@@ -74,10 +108,16 @@ def load_select(recipe: str | None, sources: Sequence[str], changes: Sequence[st
     return validate(tree, place=place, kind=SelectConfig, changes=changes)
 
 
+def read_tree(source: str) -> tuple[Path, dict[str, Any]]:
+    """The settings in `source`, a TOML file or one that is shipped by its name, as they stand there."""
+    path = _find(source)
+    return path, _read(path)
+
+
 # A run's own config.toml has every part of its objective written out.  Whoever names another objective, or another
 # correction, means that one's parts and bounds.
 _BOUNDS = ("correction_min", "correction_max")
-_PARTS_OF = {
+PARTS_OF = {
     "objective.name": ("advantages", "weights", "surrogate", "ratio", "clip_low", "clip_high", "correction", *_BOUNDS),
     "objective.correction": _BOUNDS,
 }
@@ -85,9 +125,9 @@ _PARTS_OF = {
 
 def _forget_parts(tree: dict[str, Any], changes: Sequence[str]) -> None:
     objective = tree.get("objective")
-    for key in {change.partition("=")[0].strip() for change in changes} & _PARTS_OF.keys():
+    for key in {change.partition("=")[0].strip() for change in changes} & PARTS_OF.keys():
         if isinstance(objective, dict):
-            tree["objective"] = objective = {k: v for k, v in objective.items() if k not in _PARTS_OF[key]}
+            tree["objective"] = objective = {k: v for k, v in objective.items() if k not in PARTS_OF[key]}
 
 
 def change(key: str, value: Any) -> str:
@@ -137,14 +177,18 @@ def _find(source: str) -> Path:
     path = Path(source)
     if os.path.isfile(path):  # unlike Path.is_file it is not surprised by any name
         return path
-    shipped = recipes()
+    shipped = _shipped()
     if source in shipped:
         return shipped[source]
     if path.suffix == ".toml" or "/" in source:
-        raise ConfigError(f"{source}: no such file; the shipped recipes are {', '.join(shipped)}")
+        raise ConfigError(f"{source}: no such file; {_shipped_in_words()}")
     close = difflib.get_close_matches(source, shipped, n=1, cutoff=0.5)
-    advice = f"did you mean {close[0]}?" if close else f"the shipped recipes are {', '.join(shipped)}"
+    advice = f"did you mean {close[0]}?" if close else _shipped_in_words()
     raise ConfigError(f"{source} is neither a file nor a recipe; {advice}")
+
+
+def _shipped_in_words() -> str:
+    return f"the shipped recipes are {', '.join(recipes())}, and for grpo pipeline {', '.join(pipelines())}"
 
 
 _FOREIGN = (".yaml", ".yml", ".json")  # what other trainers keep their settings in
@@ -335,8 +379,12 @@ def _nonsense(settings: JudgeConfig) -> Iterator[str]:
     if settings.eval.n > 1 and settings.eval.temperature == 0:
         n = settings.eval.n
         yield f"eval.n = {n} with eval.temperature = 0 is {n} times the same; set one of them"
-    if settings.sft.steps and settings.sft.source is None:
-        yield f"sft.steps = {settings.sft.steps} but sft.source is not set; name the worked examples"
+    if settings.sft.steps and settings.sft.epochs:
+        given = f"sft.steps = {settings.sft.steps} and sft.epochs = {settings.sft.epochs}"
+        yield f"{given} say the same thing twice; leave sft.epochs out, or set sft.steps = 0"
+    if settings.sft.is_on and settings.sft.source is None:
+        given = f"sft.steps = {settings.sft.steps}" if settings.sft.steps else f"sft.epochs = {settings.sft.epochs}"
+        yield f"{given} but sft.source is not set; name the worked examples"
     if (curriculum.easy is None) != (curriculum.hard is None):
         yield "curriculum.easy and curriculum.hard belong together; set both or none of them"
     if (curriculum.easy or 0.0) + (curriculum.hard or 0.0) > 1:

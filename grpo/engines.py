@@ -21,13 +21,16 @@ from grpo.learning import lora, rehearsal
 from grpo.learning.loading import load_model, model_config
 from grpo.learning.policy import LanguageModel, Policy
 from grpo.learning.rehearsal import Worst
-from grpo.sampling import RemoteSampler, Way, canary, make_sampler
+from grpo.sampling import RemoteSampler, Sampler, Way, canary, make_sampler
+from grpo.sampling.nobody import Nobody
 from grpo.sampling.tokens import refuse_indivisible_heads
 
 # Parameters of a model whose matrix products are too short to share.  With 0.3 M a second thread is hardly faster on
 # idle cores, and five times slower where anything else, a reward worker say, wants one of them.  With 4 M it is worth
 # its risk: 1.0 s an update instead of 1.9.
 ONE_THREAD = 1_000_000
+
+LEAST_CONTEXT = 256  # tokens, of a cluster's samplers where nothing is sampled
 
 
 def open_engine(
@@ -43,6 +46,7 @@ def open_engine(
 ) -> Engine:
     """The engine with the model in `files`, as it stands after `step`, ready to sample.
 
+    `context` is the room for a prompt and its completion, in tokens; 0: nothing is sampled.
     `start` is what the run began from, to which a KL penalty pulls; `checkpoint` holds the optimizer, if there is one,
     and the adapter, where one is learned: then `files` is the model that it belongs to.
     `folder` is where checkpoints will be written, by all machines of a cluster.
@@ -53,7 +57,7 @@ def open_engine(
     from grpo.cluster.opening import open_cluster
 
     place, files, start = choose_place(config.model), _anywhere(files), _anywhere(start)
-    width = config.cluster.tensor_parallel
+    width, context = config.cluster.tensor_parallel, context or LEAST_CONTEXT
     refuse_indivisible_heads(model_config(start.name, start.revision), width)
     # Of the model that the run started from: a checkpoint may be gone when a sampler is replaced.
     sampler = partial(open_sampler, config.sampling, start, place, context=context, seed=config.run.seed)
@@ -114,7 +118,9 @@ def open_local_engine(
     """The sampler comes first: vLLM measures what memory is free before the policy takes any."""
     place = choose_place(config.model)
     with ExitStack() as undo:
-        sampler = open_sampler(config.sampling, files, place, context=context, seed=config.run.seed)
+        sampler: Sampler = Nobody()
+        if context:
+            sampler = open_sampler(config.sampling, files, place, context=context, seed=config.run.seed)
         undo.callback(sampler.close)
         tolerance = canary.tolerance(place.dtype, config.sampling.sync_tolerance)
         engine = LocalEngine(

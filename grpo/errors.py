@@ -11,6 +11,7 @@
     ├── ClusterError      machines, devices or actors that are not there    exit 2 on opening, else 1
     │   └── LearnerLost   … of which a run goes on from its last checkpoint
     ├── CheckpointError   a checkpoint or run folder that cannot be used    exit 2 on opening, else 1
+    ├── StageError        a stage of a pipeline that ended badly            exit code of its command
     └── Interrupted       Ctrl-C or SIGTERM; what was learned is saved      exit 130 or 143
 
 Raise one where the fact is known; only `grpo.cli` turns it into words on the terminal.  A message has the form
@@ -68,6 +69,14 @@ class LearnerLost(ClusterError):
 
 
 class CheckpointError(GrpoError):
+    def __init__(self, message: str, *, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class StageError(GrpoError):
+    """The command of a pipeline's stage has failed, and has said why."""
+
     def __init__(self, message: str, *, exit_code: int = 1) -> None:
         super().__init__(message)
         self.exit_code = exit_code

@@ -36,7 +36,7 @@ from grpo.run.checkpoints import Progress
 from grpo.run.console import Console
 from grpo.sampling import precision
 from grpo.scoring import Scorer, check_rewards, declarations
-from grpo.sft import fine_tune, load_examples, open_learner
+from grpo.sft import Schedule, fine_tune, load_examples, open_learner
 from grpo.source import StepSource
 from grpo.types import Problem, Prompt, SamplingParams
 from rewards import Declaration
@@ -76,21 +76,24 @@ def starting_model(config: Config, folder: Path, console: Console, stop: StopReq
     if config.model.revision and not os.path.isdir(config.model.name):
         console.note(f"model: {config.model.name} at {config.model.revision}")
     files = assemble.find_model(config.model, folder / "model", seed=config.run.seed)
-    if not config.sft.steps:
+    if not config.sft.is_on:
         return files
     target = folder / "cold-start"
     if target.exists():
         return assemble.open_model(str(target))
 
-    def shown(step: int, loss: float) -> None:
-        console.phase(f"cold start, loss {loss:.3f}", step, config.sft.steps)
-        stop.check()
-        if step == 1 or step % max(1, config.sft.steps // 4) == 0:
-            console.note(f"cold start: step {step}/{config.sft.steps}, loss {loss:.3f}")
+    examples = load_examples(config.data, config.sft, files, console.note)
+    schedule = Schedule(config.sft, examples, config.run.seed)
+    steps = schedule.steps
 
-    examples = load_examples(config.data, config.sft, files)
+    def shown(step: int, loss: float) -> None:
+        console.phase(f"cold start, loss {loss:.3f}", step, steps)
+        stop.check()
+        if step == 1 or step % max(1, steps // 4) == 0:
+            console.note(f"cold start: step {step}/{steps}, loss {loss:.3f}")
+
     learner = open_learner(config, files, examples)
-    tuned = fine_tune(config.sft, examples, learner, files, target, seed=config.run.seed, shown=shown)
+    tuned = fine_tune(schedule, learner, files, target, shown=shown)
     del learner  # from a GPU, too, before a sampler measures what memory is free
     gc.collect()
     if torch.cuda.is_available():
@@ -165,11 +168,20 @@ def settle(
 
     What a device, a host or a disk cannot hold is said, or refused.
     """
-    shape, place = shape_of(files, config.model), assemble.choose_place(config.model)
+    work = _work(config, shape_of(files, config.model), assemble.choose_place(config.model), rendered)
+    longest = rendered.longest_prompt, config.sampling.max_tokens
+    return settle_for(work, config, kept, longest, console, checkpoints)
+
+
+def settle_for(
+    work: Work, config: Config, kept: Config, longest: tuple[int, int], console: Console, checkpoints: Path
+) -> Settled:
+    """`settle` of any work; `longest` are the tokens of the longest prompt, and of what may follow it."""
+    shape = work.shape
     learned = f", of which {_count(shape.learned)} in the adapter are learned" if shape.learned < shape.numbers else ""
-    how = precision(place.dtype, place.float32_head)
+    how = precision(work.place.dtype, work.place.float32_head)
     console.note(f"policy: {_count(shape.numbers)} parameters{learned}, {how}")
-    work, machine = _work(config, shape, place, rendered), this_machine(place, int(config.cluster.learners))
+    machine = this_machine(work.place, int(config.cluster.learners))
     choice = sizes.choose(kept, work, machine)
     if choice.lack and kept != config:
         console.warn(f"sizes: those that the run was begun with do not fit here ({choice.lack}), so others are settled")
@@ -179,7 +191,7 @@ def settle(
     for line in choice.lines:
         console.note(line)
     preflight.settle(preflight.check_disk(shape, config, checkpoints), config.run, console.warn)
-    return Settled(choice.written_into(config), choice.memory, _worst(config, choice.sizes, rendered))
+    return Settled(choice.written_into(config), choice.memory, _worst(config, choice.sizes, *longest))
 
 
 def _work(config: Config, shape: Shape, place: Place, rendered: Rendered) -> Work:
@@ -196,11 +208,11 @@ def _work(config: Config, shape: Shape, place: Place, rendered: Rendered) -> Wor
     )
 
 
-def _worst(config: Config, settled: Sizes, rendered: Rendered) -> Worst:
+def _worst(config: Config, settled: Sizes, prompt: int, completion: int) -> Worst:
     by_itself = config.optim.tokens_per_microbatch == "auto"
     return Worst(
-        rendered.longest_prompt,
-        config.sampling.max_tokens,
+        prompt,
+        completion,
         least_tokens=min(settled.tokens, *sizes.TOKENS_ON_GPU) if by_itself else settled.tokens,
         may_checkpoint=config.model.gradient_checkpointing == "auto",
     )

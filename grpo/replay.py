@@ -108,7 +108,7 @@ def opened(run: Path, step: int, say: Say) -> Iterator[OpenStep]:
         known = f"the steps 1 to {last}" if last else "no step yet"
         raise DataError(f"--step {step}: {run} has recorded {known}")
     for made, needed in (
-        ("cold-start", config.sft.steps > 0),
+        ("cold-start", config.sft.is_on),
         ("model", config.model.name.startswith(assemble.BUILT_IN)),
     ):
         if needed and not (run / made).is_dir():

@@ -1,66 +1,38 @@
-"""The clock around GRPO: open the run, resume, step, evaluate, save, stop.
+"""GRPO from its settings to its last step: open the run, sample and learn step by step, keep the books.
 
-What a step does is in `grpo.algorithm`, how a run is opened in `grpo.opening`.  Everything random in step N is a
-function of `run.seed`, N and what a checkpoint holds, so a resumed run goes on bit for bit.
+What a step does is in `grpo.algorithm`, how a run is opened in `grpo.opening`, what happens around steps in
+`grpo.running`.
 """
 
 from __future__ import annotations
 
-import gc
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
 
 from grpo import assemble, engines, opening, preflight, sizes
 from grpo.algorithm import StepResult
-from grpo.assemble import ModelFiles
 from grpo.asynchronous import Ahead, ByTurns, Finished, Pace
 from grpo.config import Config, Curriculum
-from grpo.engine import Engine
-from grpo.errors import GrpoError, Interrupted, LearnerLost
-from grpo.evaluate import evaluate, write
 from grpo.interrupt import StopRequest
 from grpo.learning.optimizer import learning_rate
-from grpo.learning.rehearsal import Worst
-from grpo.metrics import Row, Stopwatch, sample_rows, solved_share, step_row
-from grpo.opening import Rendered
+from grpo.metrics import Row, sample_rows, solved_share, step_row
 from grpo.problems import SolveRates
 from grpo.run import checkpoints
 from grpo.run.checkpoints import Progress
 from grpo.run.console import Console
 from grpo.run.folder import RunFolder
-from grpo.run.report import write_report
-from grpo.run.trackers import Tracker, open_trackers
+from grpo.run.trackers import open_trackers
 from grpo.run.wording import duration, percent, plural, seconds
+from grpo.running import HeldOut, OpenEngine, OpenTrackers, Parts, Run, open_folder, spared_by_the_collector
 from grpo.scoring import Scorer
-from grpo.source import sampling_seed
 from grpo.types import Prompt
 from grpo.watch import Watch
 
-
-class OpenEngine(Protocol):
-    def __call__(
-        self,
-        config: Config,
-        files: ModelFiles,
-        start: ModelFiles,
-        *,
-        context: int,
-        step: int,
-        checkpoint: Path | None,
-        folder: Path,
-        worst: Worst,
-    ) -> Engine: ...
-
-
 # What a dry run says, in the words of the step lines.
 ASKED = {"solved": "solved", "useful": "groups/useful", "truncated": "completions/truncated"}
-
-OpenTrackers = Callable[[Sequence[str], str, dict[str, Any], Path], Sequence[Tracker]]
 
 
 def train(
@@ -80,7 +52,7 @@ def train(
     config = assemble.pinned(assemble.resolved_for(config, division))
     kept = sizes.kept(config, path / "config.toml") if resume else config
     with ExitStack() as stack:
-        folder = stack.enter_context(_folder(kept, path, resume=resume, dry_run=dry_run))
+        folder = stack.enter_context(open_folder(kept, path, resume=resume, dry_run=dry_run))
         console = stack.enter_context(closing(Console(config.run.steps)))
         console.note(f"sampler: {config.sampling.backend} on {config.model.device}, {config.model.dtype}")
         if division is not None:
@@ -117,49 +89,13 @@ def train(
         folder.write_config(config.to_toml())
         for remark in engine.remarks:
             console.warn(f"{config.model.name}: {remark}")
-        parts = Parts(folder, console, stop, engine, scorer, rendered, trackers, start)
-        run = TrainingRun(config, parts, stand.progress, lambda prompts: opening.texts_of(prompts, stand.files))
-        stack.enter_context(_spared_by_the_collector())
+        texts = partial(opening.texts_of, files=stand.files)
+        held_out = HeldOut(rendered.held_out, texts(rendered.held_out), scorer) if rendered.held_out else None
+        parts = Parts(folder, console, stop, engine, held_out, trackers, start)
+        run = TrainingRun(config, parts, stand.progress, scorer, rendered.prompts, texts)
+        stack.enter_context(spared_by_the_collector())
         run.preflight()
         run.try_one_step() if dry_run else run.to_the_end()
-
-
-@contextmanager
-def _folder(config: Config, path: Path, *, resume: bool, dry_run: bool) -> Iterator[RunFolder]:
-    with ExitStack() as stack:
-        if dry_run:
-            shared = path.parent if config.cluster.learners else None  # where all machines see it
-            if shared:
-                shared.mkdir(parents=True, exist_ok=True)
-            path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="grpo-dry-run-", dir=shared)))
-        opened = RunFolder.resume(path, config.to_toml()) if resume else RunFolder.create(path, config.to_toml())
-        yield stack.enter_context(opened)
-
-
-@contextmanager
-def _spared_by_the_collector() -> Iterator[None]:
-    """What is open by now stays open.  Python's collector would walk its hundreds of thousands of objects again and
-    again, which can be a fifth of a small model's update."""
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a run works with, all of it open."""
-
-    folder: RunFolder
-    console: Console
-    stop: StopRequest
-    engine: Engine
-    scorer: Scorer
-    rendered: Rendered
-    trackers: list[Tracker]
-    start: ModelFiles
 
 
 def advanced(progress: Progress, result: StepResult, *, drawn: int, curriculum: Curriculum, headline: str) -> Progress:
@@ -174,20 +110,23 @@ def advanced(progress: Progress, result: StepResult, *, drawn: int, curriculum: 
     return replace(progress, step=step, drawn=drawn, tokens=tokens, solve_rates=rates.state())
 
 
-class TrainingRun:
-    """One run: where it stands, and what happens around each step."""
+class TrainingRun(Run):
+    """A run whose steps are GRPO's, on `prompts`.  `texts` reads them."""
 
     def __init__(
-        self, config: Config, parts: Parts, progress: Progress, texts: Callable[[Sequence[Prompt]], dict[str, str]]
+        self,
+        config: Config,
+        parts: Parts,
+        progress: Progress,
+        scorer: Scorer,
+        prompts: Sequence[Prompt],
+        texts: Callable[[Sequence[Prompt]], dict[str, str]],
     ) -> None:
-        self.config, self.parts, self.texts = config, parts, texts
-        self.folder, self.console, self.engine = parts.folder, parts.console, parts.engine
-        self.progress = self.saved = progress
-        self.restarts = 0
-        self.stopwatch = Stopwatch()
+        super().__init__(config, parts, progress, steps=config.run.steps)
+        self.scorer, self.texts = scorer, texts
         self.watch = Watch(self.console.warn, self.folder.path / "failed-batch.pt")
-        self.trainer = opening.make_trainer(config, parts.engine, parts.scorer, self.stopwatch, self._arrived)
-        self.make_source = partial(opening.make_source, config, parts.rendered.prompts)
+        self.trainer = opening.make_trainer(config, self.engine, scorer, self.stopwatch, self.arrived)
+        self.make_source = partial(opening.make_source, config, prompts)
         self.pace: Pace = ByTurns(self.trainer, self.make_source)
 
     def preflight(self) -> None:
@@ -204,85 +143,26 @@ class TrainingRun:
 
     def try_one_step(self) -> None:
         """The first step as it would be, and what a person asks before a long run."""
-        row, steps = self._step(), self.config.run.steps
+        row, steps = self.step(), self.steps
         shares = [f"{name} {percent(row[key])}" for name, key in ASKED.items()]
         self.console.note(f"dry run: {', '.join(shares)}, {seconds(row['time/step'])} per step")
         whole = duration(row["time/step"] * steps)
         self.console.note(f"dry run: {whole} for {plural(steps, 'step')}, evaluations apart; nothing was kept")
 
     def to_the_end(self) -> None:
-        staleness, steps = self.config.cluster.max_staleness, self.config.run.steps
-        if staleness:
-            self.pace = Ahead(self.trainer, self.make_source, max_staleness=staleness, steps=steps)
+        if staleness := self.config.cluster.max_staleness:
+            self.pace = Ahead(self.trainer, self.make_source, max_staleness=staleness, steps=self.steps)
         try:
-            self._go_on_from_losses()
-            self._say_best()
-        except GrpoError as error:
-            self._end_early(error)
+            super().to_the_end()
         finally:
             self.pace.close()
-            self.console.note(f"report: {write_report(self.folder.path)}")
 
-    def _go_on_from_losses(self) -> None:
-        """To the last step, by way of the last checkpoint where learners are lost, `cluster.restarts` times at most."""
-        lost: LearnerLost | None = None
-        while True:
-            try:
-                if lost is not None:
-                    self._go_back(lost)
-                self._go_on()
-                return
-            except LearnerLost as error:
-                if self.restarts == self.config.cluster.restarts:
-                    raise
-                self.restarts, lost = self.restarts + 1, error
-
-    def _go_on(self) -> None:
-        self._evaluate_where_due()
-        while self.progress.step < self.config.run.steps:
-            self.parts.stop.check()
-            self._step()
-            self._evaluate_where_due()
-            if self.progress.step % self.config.run.save_every == 0:
-                self._save()
-        self._save()
-
-    def _go_back(self, lost: LearnerLost) -> None:
-        """To the last checkpoint, and new learners that stand there."""
+    def abandon(self) -> None:
         self.pace.abandon()
-        stand = opening.stand(checkpoints.latest(self.folder.checkpoints), self.parts.start)
-        step, limit = stand.progress.step, self.config.cluster.restarts
-        self.console.warn(f"{lost}; going on from step {step} (restart {self.restarts} of {limit})")
-        self.engine.restart(step, stand.checkpoint)
-        self.folder.rewind(step if stand.checkpoint else -1)
-        self.progress = self.saved = stand.progress
 
-    def _say_best(self) -> None:
-        progress = self.progress
-        if progress.best_step:
-            place = self.folder.checkpoints / "best"
-            self.console.note(f"best: {progress.best_score:.1%} solved at step {progress.best_step}, kept in {place}")
-        elif self.parts.rendered.held_out:
-            self.console.note("best: no step did better on the held-out problems than the model before the first")
-
-    def _end_early(self, error: GrpoError) -> NoReturn:
-        """Save what has been learned, unless a step is half done: then the last checkpoint is what there is."""
-        if self.stopwatch.phase in ("", "sample", "score"):
-            with suppress(LearnerLost):  # whatever the error was, it may have taken the learners with it
-                self._save()
-        where = f"step {self.saved.step} is saved in {self.folder.path}; go on with --resume"
-        if not self.saved.step:
-            where = "no step was finished, so nothing is saved"
-        if isinstance(error, Interrupted):
-            raise Interrupted(f"{error}; {where}", exit_code=error.exit_code) from None
-        self.console.note(where)
-        raise error
-
-    def _step(self) -> Row:
+    def step(self) -> Row:
         self.stopwatch.restart()
-        finished = self.pace.step(
-            self.progress, learning_rate(self.config.optim, self.progress.step, self.config.run.steps)
-        )
+        finished = self.pace.step(self.progress, learning_rate(self.config.optim, self.progress.step, self.steps))
         # Until the books are closed the weights are those of this step and `progress` is that of the one before.
         with self.stopwatch("books"):
             row = self._close_books(finished)
@@ -294,63 +174,14 @@ class TrainingRun:
         step, result = self.progress.step + 1, finished.result
         texts = self.texts([group.scored.group.prompt for group in result.groups])
         self.folder.append_samples(sample_rows(step, result.groups, texts))
-        row = step_row(step, result, reward_names=self.parts.scorer.names) | finished.row
+        row = step_row(step, result, reward_names=self.scorer.names) | finished.row
         row |= {**self.engine.row(), **self.stopwatch.row(), **self.stopwatch.memory()}
         row["speed/tokens_per_second"] = row["tokens/sample"] / row["time/step"]
-        self._log(row, step)
+        self.log(row, step)
         self.console.step(row)
         self.watch.rewards(row)
         bad_steps = self.watch.updates(result, self.progress.bad_steps)
-        headline, curriculum = self.parts.scorer.names[0], self.config.curriculum
+        headline, curriculum = self.scorer.names[0], self.config.curriculum
         progress = advanced(self.progress, result, drawn=finished.drawn, curriculum=curriculum, headline=headline)
         self.progress = replace(progress, bad_steps=bad_steps)
         return row
-
-    def _log(self, row: Row, step: int) -> None:
-        """Into metrics.jsonl, and to the trackers.  A dashboard that fails must not end a run."""
-        self.folder.append_metrics(row)
-        for tracker in list(self.parts.trackers):
-            try:
-                tracker.log(row, step)
-            except Exception as error:  # noqa: BLE001  other people's network code, any exception
-                self.parts.trackers.remove(tracker)
-                self.console.warn(f"{type(tracker).__name__.strip('_')} failed ({error}) and gets no more metrics")
-
-    def _evaluate_where_due(self) -> None:
-        """Before the first step, after the last, and every so many between; one that was cut short is made up."""
-        step, every = self.progress.step, self.config.eval.every
-        if not self.parts.rendered.held_out or self.progress.evaluated_step == step:
-            return
-        if step == 0:
-            self._evaluate("before")
-        elif step >= self.config.run.steps:
-            self._evaluate("after")
-        elif every and step % every == 0:
-            self._evaluate(f"step-{step}")
-
-    def _evaluate(self, label: str) -> None:
-        """On the held-out problems; the best so far after the start is kept apart."""
-        held_out, step = self.parts.rendered.held_out, self.progress.step
-        params = opening.eval_params(self.config, sampling_seed(self.config.run.seed, 0))
-        result = evaluate(self.engine, self.parts.scorer, held_out, self.config.eval.n, params, arrived=self._arrived)
-        recipe = {"config": self.config.model_dump(mode="json"), "step": step, "sampler": self.engine.name}
-        write(result, self.folder.eval / label, recipe, self.texts(held_out))
-        progress = replace(self.progress, evaluated_step=step)
-        score = result.measures["pass@1"].mean
-        if score > progress.best_score:
-            if step:
-                checkpoints.save_best(self.folder.checkpoints, lambda target: self.engine.save(target, resumable=False))
-            progress = replace(progress, best_step=step, best_score=score)
-        self._log(result.row(step), step)
-        self.console.evaluation(label, result.row(step))
-        self.progress = progress
-
-    def _save(self) -> None:
-        if self.progress.step and self.progress != self.saved:
-            folder, keep = self.folder.checkpoints, self.config.run.keep
-            checkpoints.save(folder, self.progress, lambda target: self.engine.save(target, resumable=True), keep=keep)
-            self.saved = self.progress
-
-    def _arrived(self, done: int, total: int) -> None:
-        self.console.phase("sampling", done, total)
-        self.parts.stop.check()

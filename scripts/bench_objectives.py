@@ -99,8 +99,17 @@ def main() -> None:
 
 
 def cold_start(out: Path, seed: int) -> None:
-    if not (out / f"cold-{seed}").exists():
-        grpo("sft", out / "settings.toml", "--set", f"run.seed={seed}", "--out", out / f"cold-{seed}")
+    folder = out / f"cold-{seed}"
+    if not cold(out, seed).exists():
+        resume = ["--resume"] if (folder / "config.toml").exists() else []
+        grpo(
+            "sft", out / "settings.toml", "--set", f"run.seed={seed}", "--set", "eval.every=0", "--out", folder, *resume
+        )
+
+
+def cold(out: Path, seed: int) -> Path:
+    """The model that GRPO starts from."""
+    return out / f"cold-{seed}" / "checkpoints" / f"step-{SETTINGS['sft']['steps']}"
 
 
 def train(out: Path, name: str, seed: int) -> Curve:
@@ -108,7 +117,7 @@ def train(out: Path, name: str, seed: int) -> Curve:
     if not (folder / "eval" / "after").exists():
         changes = ["sft.steps=0", f"objective.name={name}", f"run.seed={seed}"]
         resume = ["--resume"] if (folder / "config.toml").exists() else []
-        start = ["train", out / "settings.toml", "--model", out / f"cold-{seed}", "--out", folder, *resume]
+        start = ["train", out / "settings.toml", "--model", cold(out, seed), "--out", folder, *resume]
         grpo(*start, *(part for change in changes for part in ("--set", change)))
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     held_out = {row["step"]: row["eval/pass@1"] for row in rows if "eval/pass@1" in row}

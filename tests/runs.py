@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,6 @@ def run_and_die(config_toml: str, out: str, where: str) -> None:
     import tomllib
 
     from grpo.engine.local import LocalEngine
-    from grpo.run import checkpoints
     from grpo.train import train
 
     def die(*_: Any, **__: Any) -> None:
@@ -77,20 +77,54 @@ def run_and_die(config_toml: str, out: str, where: str) -> None:
             return die() if published[-1] == int(step) - 1 else result
 
         LocalEngine.update, LocalEngine.publish = update, publish  # type: ignore[method-assign]
-    if place == "checkpoint":  # the model is written, the rest of the checkpoint is not
-        original_save = checkpoints.save
-
-        def save(folder: Path, progress: Any, write_model: Any, **options: Any) -> Path:
-            def write(target: Path) -> None:
-                write_model(target)
-                if progress.step == int(step):
-                    die()
-
-            return original_save(folder, progress, write, **options)
-
-        checkpoints.save = save
+    if place == "checkpoint":
+        die_in_checkpoint(int(step), die)
     train(validate(tomllib.loads(config_toml), place="test"), Path(out))
 
 
+def die_in_checkpoint(step: int, die: Callable[[], None]) -> None:
+    """When the model of the checkpoint of `step` is written, and the rest of it is not."""
+    from grpo.run import checkpoints
+
+    original_save = checkpoints.save
+
+    def save(folder: Path, progress: Any, write_model: Any, **options: Any) -> Path:
+        def write(target: Path) -> None:
+            write_model(target)
+            if progress.step == step:
+                die()
+
+        return original_save(folder, progress, write, **options)
+
+    checkpoints.save = save
+
+
+def tune_and_die(config_toml: str, out: str, where: str) -> None:
+    """Fine-tune until `where`, and die there as by `kill -9`.  To be called in a process of its own."""
+    import tomllib
+
+    from grpo.run.folder import RunFolder
+    from grpo.tune import tune
+
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    place, _, step = where.partition("@")
+    if place == "row":  # half of the step's row of metrics is written
+
+        def append(self: RunFolder, row: Mapping[str, Any]) -> None:
+            if row["step"] == int(step):
+                with self.metrics.open("ab") as file:
+                    file.write(json.dumps(row).encode()[:40])
+                die()
+            original(self, row)
+
+        original = RunFolder.append_metrics
+        RunFolder.append_metrics = append  # type: ignore[method-assign]
+    if place == "checkpoint":
+        die_in_checkpoint(int(step), die)
+    tune(validate(tomllib.loads(config_toml), place="test"), Path(out))
+
+
 if __name__ == "__main__":
-    run_and_die(*sys.argv[1:])
+    {"train": run_and_die, "tune": tune_and_die}[sys.argv[4] if len(sys.argv) > 4 else "train"](*sys.argv[1:4])

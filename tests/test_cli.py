@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from grpo import cli, commands
-from grpo.config_file import recipes
+from grpo.config_file import pipelines, recipes
 from grpo.errors import GrpoError, Interrupted
 from tests.tiny import save_model
 
@@ -77,7 +77,8 @@ def test_help_waits_for_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    "command", [["train"], ["sft"], ["collect"], ["eval"], ["compare"], ["export"], ["rewards", "check"], []]
+    "command",
+    [["train"], ["sft"], ["collect"], ["pipeline"], ["eval"], ["compare"], ["export"], ["rewards", "check"], []],
 )
 def test_every_command_explains_itself(grpo, command):
     code, out, _ = grpo(*command, "--help")
@@ -162,7 +163,8 @@ def test_a_setting_of_the_wrong_type_is_refused(refusal):
 
 def test_a_recipe_that_is_not_there_is_refused_with_those_there_are(refusal):
     assert refusal("train", "gsm9k") == "gsm9k is neither a file nor a recipe; did you mean gsm8k?"
-    assert refusal("sft", "no.toml") == f"no.toml: no such file; the shipped recipes are {', '.join(recipes())}"
+    there = f"the shipped recipes are {', '.join(recipes())}, and for grpo pipeline {', '.join(pipelines())}"
+    assert refusal("sft", "no.toml") == f"no.toml: no such file; {there}"
 
 
 def bad_data(name: str, text: str) -> str:
@@ -367,14 +369,23 @@ def test_results_that_are_not_there_cannot_be_compared(refusal):
 
 
 def test_fine_tuning_without_steps_or_examples_is_refused(refusal):
-    assert refusal("sft", "mine.toml") == "sft.steps = 0: nothing to do; set it, as in --set sft.steps=500"
+    said = refusal("sft", "mine.toml")
+    assert said == "sft.steps = 0: nothing to do; set it, or the epochs, as in --set sft.epochs=2"
     assert "sft.source is not set" in refusal("sft", "mine.toml", "--set", "sft.steps=1")
 
 
-def test_fine_tuning_into_a_folder_that_is_there_is_refused(refusal):
+def test_steps_and_epochs_of_fine_tuning_are_not_both_set(refusal):
+    said = refusal("sft", "mine.toml", "--data", "good.jsonl", "--set", "sft.steps=1", "--set", "sft.epochs=2")
+    assert said.endswith(
+        "sft.steps = 1 and sft.epochs = 2 say the same thing twice; leave sft.epochs out, or set sft.steps = 0"
+    )
+
+
+def test_fine_tuning_into_a_folder_that_holds_a_run_is_refused(refusal):
     Path("there").mkdir()
+    Path("there", "metrics.jsonl").write_text('{"step": 1}\n')
     said = refusal("sft", "mine.toml", "--data", "good.jsonl", "--set", "sft.steps=1", "--out", "there")
-    assert said == "there: exists already; choose another folder with --out"
+    assert said == "there: already holds a run; continue it with --resume, or choose another folder with --out"
 
 
 def test_worked_examples_without_the_text_to_write_are_refused(refusal):

@@ -384,7 +384,8 @@ def test_another_reward_takes_no_part_in_a_replay_unless_scores_alone_are_made_a
 
 
 def test_a_flag_is_a_change_of_the_recipe():
-    assert commands._named(model="a b", data=None, sft="x.jsonl") == ['model.name="a b"', 'sft.source="x.jsonl"']
+    assert commands._named(model="a b") == ['model.name="a b"']
+    assert commands._named(model=None) == []
 
 
 def test_no_more_samples_can_be_asked_of_than_are_drawn():

@@ -164,7 +164,7 @@ def test_a_model_and_a_data_set_of_the_hub_are_trained_on_and_evaluated_without_
 
 def test_worked_examples_of_the_hub_fine_tune_a_model_of_the_hub(grpo):
     assert grpo("sft", "small.toml", "--data", SET, "--set", "sft.steps=1")[0] == 0
-    assert Path("runs/small-sft/model.safetensors").is_file()
+    assert Path("runs/small-sft/checkpoints/step-1/model.safetensors").is_file()
 
 
 def test_a_model_is_opened_with_what_opens_it_and_nothing_else(client, served, tiny_model, tmp_path):

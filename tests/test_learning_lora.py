@@ -407,15 +407,24 @@ def test_vllm_serves_the_merged_adapter_and_the_canary_sees_that_it_does(config:
     assert max(float((three[name] - two[name]).abs().max()) for name in two) > 1e-2
 
 
-def test_fine_tuning_leaves_a_whole_model_with_the_adapter_beside_it(tmp_path: Path, tiny_model: Path) -> None:
-    from grpo.sft import sft
+def test_the_cold_start_leaves_a_whole_model_with_the_adapter_beside_it(tmp_path: Path, tiny_model: Path) -> None:
+    from grpo.sft import Schedule, fine_tune, load_examples, open_learner
 
     rows = [{"problem": f"{n}+1", "answer": str(n + 1), "solution": f"<answer>{n + 1}</answer>"} for n in range(4)]
     (tmp_path / "worked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     settings = {"source": str(tmp_path / "worked.jsonl"), "steps": 40, "batch_size": 4, "lr": 2e-2}
     config = Config(model={"name": str(tiny_model), "lora_rank": 8}, data={"source": settings["source"]}, sft=settings)
-    files = sft(config, tmp_path / "tuned", say=lambda _: None)
-    losses = [json.loads(line)["sft/loss"] for line in (tmp_path / "tuned" / "losses.jsonl").read_text().splitlines()]
+    start = open_model(str(tiny_model))
+    examples = load_examples(config.data, config.sft, start, lambda said: None)
+    learner = open_learner(config, start, examples)
+    losses: list[float] = []
+    files = fine_tune(
+        Schedule(config.sft, examples, 0),
+        learner,
+        start,
+        tmp_path / "tuned",
+        shown=lambda step, loss: losses.append(loss),
+    )
     assert losses[-1] < 0.3 * losses[0]
     tuned, base = (AutoModelForCausalLM.from_pretrained(place) for place in (files.name, tiny_model))
     model = with_adapter(base, 8)

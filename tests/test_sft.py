@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -14,20 +15,24 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from grpo.assemble import ModelFiles, open_model
-from grpo.config import Config
+from grpo.config import Config, Optim, Sft
 from grpo.errors import ConfigError, DataError, LearningError
 from grpo.learning.loading import load_model
+from grpo.learning.policy import Policy
 from grpo.memory import Machine
+from grpo.problems import Example
 from grpo.sft import (
-    Example,
+    Schedule,
     batch_of,
     cross_entropy,
+    digest,
     fine_tune,
     load_examples,
     open_learner,
-    sft,
     warmup_cosine,
 )
+
+AS_SHOWN: dict[str, Any] = {"temperature": 1.0, "gradient_checkpointing": False}
 
 
 @pytest.fixture
@@ -44,15 +49,16 @@ def config(source: object, model: object = "m", **changes) -> Config:
 
 
 def loaded(config: Config, files: ModelFiles) -> list[Example]:
-    return load_examples(config.data, config.sft, files)
+    return load_examples(config.data, config.sft, files, lambda said: None)
 
 
 def tuned(config: Config, model: Path, target: Path, **options: Any) -> ModelFiles:
     """`model`, fine-tuned as `config` says; `options` replace what fine_tune is given."""
     files = open_model(str(model))
     given = {"policy": None, "seed": 0, "shown": lambda step, loss: None, **options}
-    given["policy"] = given["policy"] or open_learner(config, files, loaded(config, files))
-    return fine_tune(config.sft, loaded(config, files), files=files, target=target, **given)
+    schedule = Schedule(config.sft, loaded(config, files), given["seed"])
+    policy = given["policy"] or open_learner(config, files, schedule.examples)
+    return fine_tune(schedule, policy, files, target, shown=given["shown"])
 
 
 # --- Examples -----------------------------------------------------------------------------------------------------
@@ -62,10 +68,10 @@ def test_an_example_is_the_prompt_the_target_and_the_end_token(examples, tiny_mo
     files = open_model(str(tiny_model))
     found = loaded(config(examples), files)
     tokenizer = files.tokenizer
-    assert [tokenizer.decode(example.tokens) for example in found] == [
+    assert [tokenizer.decode(example.tokens.tolist()) for example in found] == [
         f"<answer>{n + 1}</answer>{tokenizer.eos_token}" for n in range(4)
     ]
-    assert tokenizer.decode(found[0].prompt) == tokenizer.apply_chat_template(
+    assert tokenizer.decode(found[0].prompt.tolist()) == tokenizer.apply_chat_template(
         [{"role": "user", "content": "0+1"}], add_generation_prompt=True, tokenize=False
     )
 
@@ -98,7 +104,10 @@ def test_without_worked_examples_there_is_nothing_to_learn_from(examples, tiny_m
 pieces = st.lists(st.integers(3, 50), min_size=1, max_size=6).map(tuple)
 
 
-@given(st.lists(st.builds(Example, pieces, pieces), min_size=1, max_size=5))
+made = st.builds(Example.of, st.just("?"), pieces, pieces)
+
+
+@given(st.lists(made, min_size=1, max_size=5))
 def test_every_target_token_weighs_the_same_and_all_together_one(examples):
     batch = batch_of(examples)
     weights = batch.targets.weights_BT[batch.targets.mask_BT]
@@ -108,11 +117,106 @@ def test_every_target_token_weighs_the_same_and_all_together_one(examples):
 
 
 def test_the_loss_of_fine_tuning_is_the_mean_over_target_tokens():
-    batch = batch_of([Example((1,), (2, 3, 4)), Example((1,), (5,))])
+    batch = batch_of([Example.of("a", (1,), (2, 3, 4)), Example.of("b", (1,), (5,))])
     logprobs_BT = torch.where(batch.targets.mask_BT, -2.0, -1000.0)
     logprobs_BT[0, 0] = -6.0
     assert float(cross_entropy(logprobs_BT, batch.targets).loss) == pytest.approx((6 + 2 + 2 + 2) / 4)
     assert batch.targets.per_token == {}  # nobody invents values to fill a field
+
+
+@given(st.lists(made, min_size=1, max_size=4), st.data())
+def test_the_assistants_tokens_weigh_the_same_and_those_between_nothing(examples, data):
+    masks = [
+        data.draw(st.lists(st.booleans(), min_size=len(e.tokens) - 1, max_size=len(e.tokens) - 1)) for e in examples
+    ]
+    examples = [
+        Example(e.id, e.prompt, e.tokens, np.array([*mask, True])) for e, mask in zip(examples, masks, strict=True)
+    ]
+    batch = batch_of(examples)
+    assert batch.n_tokens == sum(int(example.learned.sum()) for example in examples)
+    assert torch.equal(batch.targets.weights_BT > 0, batch.targets.mask_BT)
+    assert float(batch.targets.weights_BT.sum()) == pytest.approx(1)
+
+
+def with_a_question_between() -> list[Example]:
+    learned = np.array([True, True, False, False, True])
+    return [
+        Example("a", np.array([7, 8], np.int32), np.array([9, 10, 11, 12, 13], np.int32), learned),
+        Example.of("b", (7, 8, 9, 10), (20, 21)),
+        Example.of("c", (5,), (30, 31, 32)),
+    ]
+
+
+def test_the_loss_and_its_gradient_are_transformers_cross_entropy_over_the_assistants_tokens(tiny_model):
+    examples = with_a_question_between()
+    policy = Policy(load_model(str(tiny_model), None, dtype="float32", device="cpu"), Optim(), **AS_SHOWN)
+    totals = policy.forward_backward(batch_of(examples), cross_entropy)
+    ours = policy.optimizer.take_gradients()
+    model = load_model(str(tiny_model), None, dtype="float32", device="cpu")
+    learned = sum(int(example.learned.sum()) for example in examples)
+    loss = 0.0
+    for example in examples:  # each by itself: no padding, nothing packed
+        ids = torch.tensor(np.concatenate([example.prompt, example.tokens])).long()
+        labels = torch.where(torch.tensor([*[False] * len(example.prompt), *example.learned]), ids, -100)
+        part = model(input_ids=ids[None], labels=labels[None], num_items_in_batch=learned).loss
+        part.backward()
+        loss += float(part)
+    assert totals["loss"] == pytest.approx(loss, abs=1e-6)
+    for name, weight in model.named_parameters():
+        torch.testing.assert_close(ours[name], weight.grad, atol=1e-6, rtol=1e-4)
+
+
+def test_nothing_is_learned_from_what_the_user_says(tiny_model):
+    """The gradient of the loss with respect to the log-probability of each token: zero but for the assistant's."""
+    batch = batch_of(with_a_question_between())
+    logprobs_BT = torch.zeros(batch.targets.mask_BT.shape, requires_grad=True)
+    cross_entropy(logprobs_BT, batch.targets).loss.backward()
+    assert torch.equal(logprobs_BT.grad != 0, batch.targets.mask_BT)
+
+
+def test_examples_that_are_packed_together_do_not_see_each_other(tiny_model):
+    policy = Policy(load_model(str(tiny_model), None, dtype="float32", device="cpu"), Optim(), **AS_SHOWN)
+    assert not policy.computation.fallback
+    examples = with_a_question_between()
+    together = policy.logprobs(batch_of(examples).sequences)
+    for row, example in enumerate(examples):
+        alone = policy.logprobs(batch_of([example]).sequences)
+        torch.testing.assert_close(together[row, : len(example.tokens)], alone[0], atol=1e-5, rtol=0)
+
+
+# --- Which examples, and when -------------------------------------------------------------------------------------
+
+
+def schedule(count: int, seed: int = 0, **settings: Any) -> Schedule:
+    examples = [Example.of(str(n), (1,), (2,)) for n in range(count)]
+    return Schedule(Sft(source="x", **settings), examples, seed)
+
+
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(1, 4), st.integers(0, 3))
+def test_every_epoch_shows_each_example_once_in_an_order_of_its_own(count, batch_size, epochs, seed):
+    shown = schedule(count, seed, epochs=epochs, batch_size=batch_size)
+    batches = [[example.id for example in shown.batch(step)] for step in range(shown.steps)]
+    assert all(len(batch) == batch_size for batch in batches[:-1]) and 0 < len(batches[-1]) <= batch_size
+    order = [id for batch in batches for id in batch]
+    parts = [order[start : start + count] for start in range(0, len(order), count)]
+    assert len(parts) == epochs and all(sorted(part) == sorted(parts[0]) for part in parts)
+    assert len(set(parts[0])) == count
+    assert shown.drawn(shown.steps) == epochs * count
+
+
+def test_a_number_of_steps_goes_on_from_epoch_to_epoch():
+    shown = schedule(5, steps=4, batch_size=3)
+    assert [len(shown.batch(step)) for step in range(4)] == [3, 3, 3, 3]
+    assert shown.lr(2) == pytest.approx(shown.settings.lr * warmup_cosine(2, 4))
+
+
+@given(st.lists(made, min_size=1, max_size=3))
+def test_other_examples_have_another_digest(examples):
+    same = [Example(e.id, e.prompt.copy(), e.tokens.copy(), e.learned.copy()) for e in examples]
+    assert digest(examples) == digest(same)
+    first = examples[0]
+    moved = Example.of("?", [*first.prompt, first.tokens[0]], [*first.tokens[1:], 3])
+    assert digest([moved, *examples[1:]]) != digest(examples)
 
 
 # --- Learning rate ------------------------------------------------------------------------------------------------
@@ -200,17 +304,3 @@ def test_gradients_that_are_not_finite_stop_fine_tuning_and_leave_nothing(exampl
     ):
         tuned(config(examples), tiny_model, tmp_path / "tuned", policy=Broken())
     assert not (tmp_path / "tuned").exists()
-
-
-def test_the_command_sft_makes_a_model_that_training_can_start_from(examples, tiny_model, tmp_path):
-    said = []
-    files = sft(config(examples, tiny_model), tmp_path / "new" / "tuned", say=said.append)
-    assert Path(files.name) == tmp_path / "new" / "tuned"
-    assert said[0].startswith("step 2/20  loss ") and len(said) == 11
-    assert said[-1] == f"fine-tuned model: {files.name}"
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["tuned"]
-
-
-def test_the_built_in_model_is_made_beside_the_fine_tuned_one(examples, tmp_path):
-    sft(config(examples, "builtin:tiny", steps=1), tmp_path / "tuned", say=lambda _: None)
-    assert {"tuned", "tuned-start"} <= {path.name for path in tmp_path.iterdir()}

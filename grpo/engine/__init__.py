@@ -85,8 +85,8 @@ class Engine(Rollouts, Protocol):
     def publish(self, step: int) -> float:
         """Give every sampler the policy's weights, as those of `step`, and check that they arrived (the canary).
 
-        Returns the mean |Δ log-probability| between sampler and policy on some of the tokens sampled last; raises
-        `SamplerError` where it is more than rounding explains.
+        Returns the mean |Δ log-probability| between sampler and policy on some of the tokens sampled last, 0 where
+        nothing was sampled yet; raises `SamplerError` where it is more than rounding explains.
         """
         ...
 

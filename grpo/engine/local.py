@@ -87,6 +87,8 @@ class LocalEngine:
 
     def publish(self, step: int) -> float:
         self.load(step)
+        if not self._sampled:
+            return 0.0
         return self._canary.check([self._sampled[index] for index in sorted(self._sampled)], step)
 
     def save(self, folder: Path, *, resumable: bool) -> None:

@@ -50,9 +50,9 @@ def to_problems(rows: Sequence[Row], data: Data, *, stem: str, needs: Sequence[s
         )
     if data.template is not None and "{problem}" not in data.template:
         raise ConfigError(f"data.template: has no {{problem}} ({data.template!r}); put it where the problem goes")
-    ids = _ids(rows, columns, stem)
+    ids = row_ids(rows, columns, stem)
     golds = gold_answers([value(row, answers) for row in rows]) if answers else [""] * len(rows)
-    where = partial(_where, data.source, ids, stem)
+    where = partial(where_is, data.source, ids, stem)
     problems = [
         Problem(
             ids[index],
@@ -68,7 +68,7 @@ def to_problems(rows: Sequence[Row], data: Data, *, stem: str, needs: Sequence[s
     return problems
 
 
-def _where(source: str, ids: Sequence[str], stem: str, index: int, then: str = "") -> str:
+def where_is(source: str, ids: Sequence[str], stem: str, index: int, then: str = "") -> str:
     """A row, for whoever has to mend it.  An id that was made here says less than the line."""
     line = place_of(source, index) if ids[index] == f"{stem}/{index}" else None
     return (f"{source} {line}" if line else f"{source}: problem {ids[index]}") + then
@@ -144,7 +144,7 @@ def _column(columns: Sequence[str], data: Data, key: str, guesses: Sequence[str]
     return given or next((by_name[guess] for guess in guesses if guess in by_name), None)
 
 
-def _ids(rows: Sequence[Row], columns: Sequence[str], stem: str) -> list[str]:
+def row_ids(rows: Sequence[Row], columns: Sequence[str], stem: str) -> list[str]:
     """The values of the first id column in which all are there and different: one that repeats names no row."""
     by_name = {name.lower(): name for name in reversed(columns)}
     for name in ID:
@@ -159,13 +159,13 @@ def _messages(asked: Any, data: Data, *, where: Callable[[], str]) -> tuple[Mess
     """The conversation that asks: a text becomes the user's message; a list of messages stays what it is."""
     if isinstance(asked, str | None):
         asked = [{"role": "user", "content": asked or ""}]
-    if not (isinstance(asked, list) and all(map(_is_message, asked))):
-        raise DataError(f"{where()} is neither text nor a list of chat messages ({_shorten(asked)})")
+    if not (isinstance(asked, list) and all(map(is_message, asked))):
+        raise DataError(f"{where()} is neither text nor a list of chat messages ({shorten(asked)})")
     if not asked or not asked[-1]["content"].strip():
         raise DataError(f"{where()} is empty; complete or remove this row")
     if half := next((text for message in asked for text in message.values() if not is_unicode(text)), None):
         raise DataError(
-            f"{where()} has half of a surrogate pair in it ({_shorten(half)}), which is no character; mend it"
+            f"{where()} has half of a surrogate pair in it ({shorten(half)}), which is no character; mend it"
         )
     messages = [{"role": message["role"], "content": message["content"]} for message in asked]
     if messages[-1]["role"] == "assistant":
@@ -186,7 +186,7 @@ def is_unicode(text: Any) -> bool:
 _HALF = re.compile("[\ud800-\udfff]")
 
 
-def _is_message(item: Any) -> bool:
+def is_message(item: Any) -> bool:
     return isinstance(item, Mapping) and isinstance(item.get("role"), str) and isinstance(item.get("content"), str)
 
 
@@ -222,6 +222,6 @@ def _require(problems: Sequence[Problem], name: str, where: Callable[[int], str]
         )
 
 
-def _shorten(given: Any) -> str:
+def shorten(given: Any) -> str:
     shown = repr(given)
     return shown if len(shown) <= 80 else shown[:77] + "…"

@@ -124,16 +124,19 @@ def stacked_chart(title: str, steps: Sequence[int], lines: Sequence[Line], show:
 def interval_strip(rows: Sequence[tuple[str, Dot]], show: Format) -> str:
     """Measurements under each other on one line from 0 to 1: before and after, each with its interval."""
     height = 26 * len(rows) + 18
+    left = max(64.0, 14 + 5.6 * max(len(label) for label, _ in rows))  # where 0 is, right of the longest label
+    wide = 344 - left
     parts = []
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
-        x = 64 + 280 * tick
+        x = left + wide * tick
         parts.append(f'<path class="grid" d="M{x:.0f} 4V{height - 18}"/>')
         parts.append(f'<text class="tick" x="{x:.0f}" y="{height - 4}" text-anchor="middle">{show(tick)}</text>')
     for index, (label, dot) in enumerate(rows):
-        y, x = 18 + 26 * index, 64 + 280 * dot.value
-        parts.append(f'<text class="tick" x="54" y="{y + 4}" text-anchor="end">{escape(label)}</text>')
+        y, x = 18 + 26 * index, left + wide * dot.value
+        parts.append(f'<text class="tick" x="{left - 10:g}" y="{y + 4}" text-anchor="end">{escape(label)}</text>')
         if dot.low is not None and dot.high is not None:
-            parts.append(f'<path class="whisker c2" d="M{64 + 280 * dot.low:.1f} {y}H{64 + 280 * dot.high:.1f}"/>')
+            low, high = left + wide * dot.low, left + wide * dot.high
+            parts.append(f'<path class="whisker c2" d="M{low:.1f} {y}H{high:.1f}"/>')
         parts.append(f'<circle class="dot c2" cx="{x:.1f}" cy="{y}" r="3.5"/>')
     return f'<svg class="strip" viewBox="0 0 360 {height}" role="img">{"".join(parts)}</svg>'
 

@@ -33,13 +33,14 @@ class Progress:
     """Where a run stands.  All that is random in the next step is a function of this and the seed."""
 
     step: int  # finished steps
-    drawn: int  # problems drawn so far
+    drawn: int  # problems, or examples, drawn so far
     bad_steps: int = 0  # steps in a row in which an update was skipped because gradients were not finite
     evaluated_step: int = -1  # of the last evaluation; -1: none yet
     best_step: int = 0
     best_score: float = -1.0  # pass@1 on held-out problems; -1: not evaluated yet
-    tokens: int = 0  # sampled so far
+    tokens: int = 0  # sampled, or shown, so far
     solve_rates: Mapping[str, Any] = field(default_factory=dict)  # of a curriculum, by problem
+    examples: str = ""  # sum of all that fine-tuning shows
 
 
 def save(folder: Path, progress: Progress, write_model: Writer, *, keep: int) -> Path:

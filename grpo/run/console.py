@@ -59,7 +59,7 @@ def _faint(value: float) -> str:
     return "dim"
 
 
-_COLUMNS = (
+GRPO = (
     _Column("solved", "solved", percent, 6, 0, lambda value: "bold green"),
     _Column("reward", "reward/mean", "{:.3f}".format, 6, 1),
     _Column("useful", "groups/useful", percent, 6, 2, lambda value: "yellow" if value < 0.1 else ""),
@@ -75,6 +75,17 @@ _COLUMNS = (
     _Column("sync", "time/sync", seconds, 5, 12, _faint),
 )
 
+FINE_TUNING = (
+    _Column("loss", "sft/loss", "{:.4f}".format, 7, 0, lambda value: "bold green"),
+    _Column("epoch", "sft/epoch", "{:.2f}".format, 6, 1),
+    _Column("learned", "tokens/learned", count, 6, 3),
+    _Column("grad norm", "policy/grad_norm", "{:.3f}".format, 7, 4),
+    _Column("lr", "policy/lr", "{:.1e}".format, 7, 5),
+    _Column("padded", "update/padded", percent, 6, 7, _alarm),
+    _Column("tok/s", "speed/tokens_per_second", count, 6, 2),
+    _Column("update", "time/update", seconds, 6, 6, _faint),
+)
+
 
 class Console:
     """The terminal, or the pipe, that one run writes to.  Closing it takes the live line away.
@@ -87,13 +98,14 @@ class Console:
         console.close()
     """
 
-    def __init__(self, total_steps: int, *, file: TextIO | None = None) -> None:
+    def __init__(self, total_steps: int, *, columns: Sequence[_Column] = GRPO, file: TextIO | None = None) -> None:
         self._file = file or sys.stdout
         if isinstance(self._file, io.TextIOWrapper):
             self._file.reconfigure(errors="replace")  # an answer in Greek must not end a run whose pipe is ASCII
         live = self._file.isatty() and os.environ.get("TERM") != "dumb"
         self._rich = RichConsole(file=self._file, highlight=False) if live else None
-        self._total = total_steps
+        self.total = total_steps  # may be set when it is known, before the first step
+        self._columns = columns
         self._lines = 0
         self._phase = ("", 0, 0)
         self._spinner = Spinner("dots", style="cyan")
@@ -135,12 +147,12 @@ class Console:
         self._steps.append(row)
         self._since = time.monotonic()
         self._phase = ("", 0, 0)
-        columns = _fitting(self._rich.width if self._rich else PLAIN_WIDTH, self._step_width)
+        columns = _fitting(self._columns, self._rich.width if self._rich else PLAIN_WIDTH, self._step_width)
         if self._lines % HEADER_EVERY == 0:
             header = "  ".join(["step".rjust(self._step_width), *(c.title.rjust(_width(c)) for c in columns)])
             self._print(header, Text(f"\n{header}", style="dim"))
         self._lines += 1
-        number = f"{row['step']}/{self._total}".rjust(self._step_width)
+        number = f"{row['step']}/{self.total}".rjust(self._step_width)
         cells = [_cell(column, row) for column in columns]
         styled = [part for text, style in cells for part in ("  ", (text, style))]
         self._print("  ".join([number, *(text for text, _ in cells)]), Text.assemble(number, *styled))
@@ -152,7 +164,7 @@ class Console:
 
     @property
     def _step_width(self) -> int:
-        return max(len("step"), 2 * len(str(self._total)) + 1)
+        return max(len("step"), 2 * len(str(self.total)) + 1)
 
     def _print(self, plain: str, styled: Text) -> None:
         """To whoever still reads.  A reader that has gone (`| head`) must not end a run: the files have everything."""
@@ -176,14 +188,14 @@ class Console:
         progress = Table.grid(padding=(0, 2))
         if self._steps:
             done = int(self._steps[-1]["step"])
-            step = Text(f"step {min(done + 1, self._total)}/{self._total}", style="bold")
+            step = Text(f"step {min(done + 1, self.total)}/{self.total}", style="bold")
             end = Text(self._expected_end(done), style="dim")
-            progress.add_row(self._spinner, step, _bar(done, self._total), phase, end)
+            progress.add_row(self._spinner, step, _bar(done, self.total), phase, end)
         else:
             left = (time.monotonic() - self._phase_began) / part * (whole - part) if part else 0.0
             progress.add_row(self._spinner, phase, _bar(part, whole), Text(duration(left) + " left", style="dim"))
         trends = Text("   ", no_wrap=True, overflow="ellipsis")
-        for title, key, top in (("solved", "solved", 1.0), ("useful", "groups/useful", 1.0), _LENGTH):
+        for title, key, top in _TRENDS:
             values = [float(row[key]) for row in self._steps if row.get(key) is not None]
             if len(values) > 1:
                 trends.append_text(Text.assemble((f"{title} ", "dim"), (sparkline(values, top), "cyan"), "   "))
@@ -193,13 +205,18 @@ class Console:
         recent = [float(row["time/step"]) for row in self._steps if row.get("time/step") is not None][-_RECENT:]
         if not recent:
             return ""
-        left = max(0.0, (self._total - done) * sum(recent) / len(recent) - (time.monotonic() - self._since))
+        left = max(0.0, (self.total - done) * sum(recent) / len(recent) - (time.monotonic() - self._since))
         end = datetime.now() + timedelta(seconds=left)
         clock = f"{end:%H:%M}" if left < 12 * 3600 else f"{end:%a %H:%M}"
         return f"{duration(left)} left, ends {clock}"
 
 
-_LENGTH = ("length", "completions/length_mean", None)
+_TRENDS = (
+    ("solved", "solved", 1.0),
+    ("useful", "groups/useful", 1.0),
+    ("length", "completions/length_mean", None),
+    ("loss", "sft/loss", None),
+)
 
 
 def _bar(done: int, whole: int) -> ProgressBar:
@@ -218,15 +235,15 @@ def _width(column: _Column) -> int:
     return max(column.width, len(column.title))
 
 
-def _fitting(width: int, used: int) -> list[_Column]:
+def _fitting(columns: Sequence[_Column], width: int, used: int) -> list[_Column]:
     """The most important columns that fit, in their usual order."""
     chosen = []
-    for column in sorted(_COLUMNS, key=lambda column: column.rank):
+    for column in sorted(columns, key=lambda column: column.rank):
         used += 2 + _width(column)
         if used > width:
             break
         chosen.append(column)
-    return [column for column in _COLUMNS if column in chosen]
+    return [column for column in columns if column in chosen]
 
 
 def _cell(column: _Column, row: Row) -> tuple[str, str]:

@@ -89,7 +89,7 @@ class RunFolder:
                 )
             for name in MADE_MODELS:  # by a start that was refused or stopped, and perhaps with other settings
                 shutil.rmtree(path / name, ignore_errors=True)
-            _replace(folder.config, [config_toml.encode()])
+            replace_file(folder.config, [config_toml.encode()])
         except BaseException:
             folder.close()
             raise
@@ -103,11 +103,16 @@ class RunFolder:
         folder = _open(path)
         try:
             _check_same_mathematics(folder.config, config_toml)
-            _replace(folder.config, [config_toml.encode()])
+            replace_file(folder.config, [config_toml.encode()])
         except BaseException:
             folder.close()
             raise
         return folder
+
+    @classmethod
+    def hold(cls, path: Path) -> RunFolder:
+        """The folder under its lock, with nothing written: for whoever keeps other files in it."""
+        return _open(path)
 
     @staticmethod
     def recorded_revision(path: Path, model: str) -> str | None:
@@ -120,7 +125,7 @@ class RunFolder:
 
     def write_config(self, config_toml: str) -> None:
         """In place of what was known of the settings when the folder was opened."""
-        _replace(self.config, [config_toml.encode()])
+        replace_file(self.config, [config_toml.encode()])
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Add one row, which has `step`: the number of finished steps."""
@@ -133,7 +138,7 @@ class RunFolder:
         """Forget every row later than `step`, and the half line at the end that a kill may have left."""
         for file in (self.metrics, self.samples):
             if file.exists():
-                _replace(file, _rows_until(file, step))
+                replace_file(file, _rows_until(file, step))
 
     def close(self) -> None:
         """Release the folder.  The lock file stays: removing it would race with whoever takes it next."""
@@ -202,27 +207,28 @@ def _open(path: Path) -> RunFolder:
 
 def _check_same_mathematics(stored: Path, given_toml: str) -> None:
     try:
-        old = _flatten(tomllib.loads(stored.read_text(encoding="utf-8")))
+        old = flatten(tomllib.loads(stored.read_text(encoding="utf-8")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{stored}: is damaged ({error}); restore it to resume this run", exit_code=2) from error
-    new = _flatten(tomllib.loads(given_toml))
+    new = flatten(tomllib.loads(given_toml))
     # A learning rate that falls to zero at the last step is another one where the last step is another.
     falling = new.get("optim.lr_scheduler_type", "constant") != "constant"
     may_differ = MAY_DIFFER - {"run.steps"} if falling else MAY_DIFFER
     changed = [
-        f"{key}: {_shown(old, key)} in the run, {_shown(new, key)} given"
+        f"{key}: {shown(old, key)} in the run, {shown(new, key)} given"
         for key in sorted(old.keys() | new.keys())
         if key not in may_differ and not MAY_DIFFER_OF_A_REWARD.fullmatch(key) and old.get(key) != new.get(key)
     ]
     if changed:
         raise CheckpointError(
             f"{stored.parent}: was made with other settings ({'; '.join(changed)}); "
-            f"resume with the run's own, which are in {stored}, or start another run with --out",
+            f"resume with the run's own ({stored} as the recipe, --resume --out {stored.parent}), or start another run "
+            "with --out",
             exit_code=2,
         )
 
 
-def _flatten(value: Any, name: str = "") -> dict[str, Any]:
+def flatten(value: Any, name: str = "") -> dict[str, Any]:
     """{"optim": {"lr": 1}, "reward": [{"use": "math"}]} → {"optim.lr": 1, "reward.0.use": "math"}."""
     if isinstance(value, dict):
         parts = [(f"{name}.{key}" if name else key, item) for key, item in value.items()]
@@ -230,10 +236,10 @@ def _flatten(value: Any, name: str = "") -> dict[str, Any]:
         parts = [(f"{name}.{index}", item) for index, item in enumerate(value)]
     else:
         return {name: value}
-    return {key: leaf for part, item in parts for key, leaf in _flatten(item, part).items()}
+    return {key: leaf for part, item in parts for key, leaf in flatten(item, part).items()}
 
 
-def _shown(settings: Mapping[str, Any], key: str) -> str:
+def shown(settings: Mapping[str, Any], key: str) -> str:
     if key not in settings:
         return "not set"
     text = json.dumps(settings[key], ensure_ascii=False, default=str)
@@ -288,7 +294,7 @@ def _rows_until(file: Path, step: int) -> Iterator[bytes]:
                 yield line
 
 
-def _replace(file: Path, pieces: Iterable[bytes]) -> None:
+def replace_file(file: Path, pieces: Iterable[bytes]) -> None:
     """Give `file` new content so that a kill at any moment leaves either the old or the new, whole."""
     fresh = file.with_name(file.name + ".new")
     try:

@@ -11,23 +11,25 @@ shown, and texts are cut, with a word on how much is missing.
 from __future__ import annotations
 
 import json
-import math
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from grpo.errors import CheckpointError
+from grpo.run import tuning_page
 from grpo.run.charts import Dot, Line, interval_strip, line_chart, stacked_chart
+from grpo.run.columns import Row
+from grpo.run.columns import column as _column
+from grpo.run.columns import known as _known
+from grpo.run.columns import mean as _mean
 from grpo.run.samples_page import REASON, as_html, rows_of, samples_html
 from grpo.run.wording import count, cut, duration, percent, plain, plural, whole_percent
 
 MAX_BYTES = 2_000_000
 _RECENT = 10  # steps that "lately" means
-
-Row = Mapping[str, Any]
 
 
 def write_report(folder: Path) -> Path:
@@ -36,43 +38,58 @@ def write_report(folder: Path) -> Path:
     steps = [row for row in rows if not any(key.startswith("eval/") for key in row)]
     results = _results(folder)
     evaluations = _evaluations(results, rows, steps)
+    parts = _of_tuning if tuning_page.is_one(steps) else _of_training
     body = "".join(
         [
-            _header(folder),
-            _headline(steps, evaluations, _held_out(results)),
-            _notes(steps, evaluations),
-            _curves(steps, evaluations),
+            _header(folder, tuning=parts is _of_tuning),
+            *parts(steps, evaluations, _held_out(results)),
             _evaluation_table(results),
             samples_html(folder / "samples.jsonl", [int(row["step"]) for row in steps]),
             _settings(folder / "config.toml"),
         ]
     )
-    path = folder / "report.html"
-    fresh = path.with_name("report.html.new")
+    return write_html(
+        folder / "report.html", folder.name, body, "metrics.jsonl, samples.jsonl and eval/ in this folder"
+    )
+
+
+def write_html(path: Path, title: str, body: str, source: str) -> Path:
+    """A whole page in the house's style, without script and requests; its foot says what it was made from."""
+    fresh = path.with_name(path.name + ".new")
     try:
-        fresh.write_bytes(_page(folder.name, body).encode("utf-8", errors="replace"))
+        fresh.write_bytes(_page(title, body, source).encode("utf-8", errors="replace"))
         fresh.replace(path)
     except OSError as error:
         raise CheckpointError(f"{path}: could not be written ({error.strerror}); the run itself is complete") from error
     return path
 
 
-def _page(title: str, body: str) -> str:
+def _of_training(steps: Sequence[Row], evaluations: Sequence[Dot], held_out: str) -> tuple[str, str, str]:
+    headline = _headline(_result(steps, evaluations, held_out), _tiles(steps)) if steps or evaluations else _NO_STEP
+    return headline, _notes(steps, evaluations), _curves(steps, evaluations)
+
+
+def _of_tuning(steps: Sequence[Row], evaluations: Sequence[Dot], held_out: str) -> tuple[str, str]:
+    result = _result(steps, evaluations, held_out) if len(evaluations) >= 2 else tuning_page.result(steps)
+    return _headline(result, tuning_page.tiles(steps)), tuning_page.curves(steps, evaluations)
+
+
+def _page(title: str, body: str, source: str) -> str:
     style = resources.files("grpo.run").joinpath("report.css").read_text(encoding="utf-8")
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">"""
         f"<title>{as_html(title, REASON)} – grpo</title><style>{style}</style></head><body><main>{body}"
-        "<footer>Made by grpo from metrics.jsonl, samples.jsonl and eval/ in this folder.</footer></main></body></html>"
+        f"<footer>Made by grpo from {source}.</footer></main></body></html>"
     )
 
 
-def _header(folder: Path) -> str:
+def _header(folder: Path, *, tuning: bool) -> str:
     settings = _config(folder / "config.toml")
     facts = [
         settings.get("model", {}).get("name"),
-        settings.get("data", {}).get("source"),
+        settings.get("sft" if tuning else "data", {}).get("source"),
         *(f"reward {reward.get('use')}" for reward in settings.get("reward", [])[:6]),
         f"seed {settings.get('run', {}).get('seed', 0)}",
     ]
@@ -89,11 +106,12 @@ def _held_out(results: Mapping[str, Row]) -> str:
     return f"{plural(counts.pop(), 'held-out problem')} solved (pass@1)" if len(counts) == 1 else "Held-out pass@1"
 
 
-def _headline(steps: Sequence[Row], evaluations: Sequence[Dot], held_out: str) -> str:
-    if not steps and not evaluations:
-        return '<section class="hero"><div class="card result">No step has been finished yet.</div></section>'
-    tiles = "".join(f'<div class="card tile"><b>{value}</b><span>{name}</span></div>' for value, name in _tiles(steps))
-    return f'<section class="hero">{_result(steps, evaluations, held_out)}<div class="tiles">{tiles}</div></section>'
+_NO_STEP = '<section class="hero"><div class="card result">No step has been finished yet.</div></section>'
+
+
+def _headline(result: str, shown: Iterable[tuple[str, str]]) -> str:
+    tiles = "".join(f'<div class="card tile"><b>{value}</b><span>{name}</span></div>' for value, name in shown)
+    return f'<section class="hero">{result}<div class="tiles">{tiles}</div></section>'
 
 
 def _result(steps: Sequence[Row], evaluations: Sequence[Dot], held_out: str) -> str:
@@ -333,18 +351,3 @@ def _config(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # ValueError: not TOML, not UTF-8
         return {}
-
-
-def _column(rows: Sequence[Row], key: str) -> list[float | None]:
-    """One value per row; `None` where it is absent or not a finite number."""
-    values = [row.get(key) for row in rows]
-    return [float(v) if isinstance(v, int | float) and math.isfinite(v) else None for v in values]
-
-
-def _known(rows: Sequence[Row], key: str) -> list[float]:
-    return [value for value in _column(rows, key) if value is not None]
-
-
-def _mean(rows: Sequence[Row], key: str) -> float | None:
-    values = _known(rows, key)
-    return sum(values) / len(values) if values else None

@@ -1,0 +1,236 @@
+"""What a run does around its steps, whatever these are: evaluate where due, save, keep the best, go back where learners
+are lost, stop.
+
+What a step is say `grpo.train` (GRPO) and `grpo.tune` (fine-tuning).  Everything random in step N is a function of
+`run.seed`, N and what a checkpoint holds, so a resumed run goes on bit for bit.
+"""
+
+from __future__ import annotations
+
+import gc
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+from grpo import opening
+from grpo.assemble import ModelFiles
+from grpo.config import Config
+from grpo.engine import Engine
+from grpo.errors import GrpoError, Interrupted, LearnerLost
+from grpo.evaluate import Evaluation, evaluate, write
+from grpo.interrupt import StopRequest
+from grpo.learning.rehearsal import Worst
+from grpo.metrics import Row, Stopwatch
+from grpo.run import checkpoints
+from grpo.run.checkpoints import Progress
+from grpo.run.console import Console
+from grpo.run.folder import RunFolder
+from grpo.run.report import write_report
+from grpo.run.trackers import Tracker
+from grpo.scoring import Scorer
+from grpo.source import sampling_seed
+from grpo.types import Prompt
+
+
+class OpenEngine(Protocol):
+    def __call__(
+        self,
+        config: Config,
+        files: ModelFiles,
+        start: ModelFiles,
+        *,
+        context: int,
+        step: int,
+        checkpoint: Path | None,
+        folder: Path,
+        worst: Worst,
+    ) -> Engine: ...
+
+
+OpenTrackers = Callable[[Sequence[str], str, dict[str, Any], Path], Sequence[Tracker]]
+
+
+@contextmanager
+def open_folder(config: Config, path: Path, *, resume: bool, dry_run: bool) -> Iterator[RunFolder]:
+    """The run folder `path`, or for a dry run one that nothing is left of."""
+    with ExitStack() as stack:
+        if dry_run:
+            shared = path.parent if config.cluster.learners else None  # where all machines see it
+            if shared:
+                shared.mkdir(parents=True, exist_ok=True)
+            path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="grpo-dry-run-", dir=shared)))
+        opened = RunFolder.resume(path, config.to_toml()) if resume else RunFolder.create(path, config.to_toml())
+        yield stack.enter_context(opened)
+
+
+@contextmanager
+def spared_by_the_collector() -> Iterator[None]:
+    """What is open by now stays open.  Python's collector would walk its hundreds of thousands of objects again and
+    again, which can be a fifth of a small model's update."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What a run is evaluated on: prompts, their texts by problem id, and who scores what is answered."""
+
+    prompts: list[Prompt]
+    texts: Mapping[str, str]
+    scorer: Scorer
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run works with, all of it open.  `held_out` is None where nothing is evaluated."""
+
+    folder: RunFolder
+    console: Console
+    stop: StopRequest
+    engine: Engine
+    held_out: HeldOut | None
+    trackers: list[Tracker]
+    start: ModelFiles
+
+
+class Run:
+    """One run of `steps` steps: where it stands, and what happens around each."""
+
+    def __init__(self, config: Config, parts: Parts, progress: Progress, *, steps: int) -> None:
+        self.config, self.parts, self.steps = config, parts, steps
+        self.folder, self.console, self.engine = parts.folder, parts.console, parts.engine
+        self.progress = self.saved = progress
+        self.restarts = 0
+        self.stopwatch = Stopwatch()
+
+    def step(self) -> Row:
+        """The next step, its books included; returns its row of metrics, and `progress` is one further."""
+        raise NotImplementedError
+
+    def abandon(self) -> None:
+        """Forget what is under way beyond `progress`."""
+
+    def to_the_end(self) -> None:
+        try:
+            self._go_on_from_losses()
+            self._say_best()
+        except GrpoError as error:
+            self._end_early(error)
+        finally:
+            self.console.note(f"report: {write_report(self.folder.path)}")
+
+    def _go_on_from_losses(self) -> None:
+        """To the last step, by way of the last checkpoint where learners are lost, `cluster.restarts` times at most."""
+        lost: LearnerLost | None = None
+        while True:
+            try:
+                if lost is not None:
+                    self._go_back(lost)
+                self._go_on()
+                return
+            except LearnerLost as error:
+                if self.restarts == self.config.cluster.restarts:
+                    raise
+                self.restarts, lost = self.restarts + 1, error
+
+    def _go_on(self) -> None:
+        self._evaluate_where_due()
+        while self.progress.step < self.steps:
+            self.parts.stop.check()
+            self.step()
+            self._evaluate_where_due()
+            if self.progress.step % self.config.run.save_every == 0:
+                self._save()
+        self._save()
+
+    def _go_back(self, lost: LearnerLost) -> None:
+        """To the last checkpoint, and new learners that stand there."""
+        self.abandon()
+        stand = opening.stand(checkpoints.latest(self.folder.checkpoints), self.parts.start)
+        step, limit = stand.progress.step, self.config.cluster.restarts
+        self.console.warn(f"{lost}; going on from step {step} (restart {self.restarts} of {limit})")
+        self.engine.restart(step, stand.checkpoint)
+        self.folder.rewind(step if stand.checkpoint else -1)
+        self.progress = self.saved = stand.progress
+
+    def _say_best(self) -> None:
+        progress = self.progress
+        if progress.best_step:
+            place = self.folder.checkpoints / "best"
+            self.console.note(f"best: {progress.best_score:.1%} solved at step {progress.best_step}, kept in {place}")
+        elif self.parts.held_out:
+            self.console.note("best: no step did better on the held-out problems than the model before the first")
+
+    def _end_early(self, error: GrpoError) -> NoReturn:
+        """Save what has been learned, unless a step is half done: then the last checkpoint is what there is."""
+        if self.stopwatch.phase in ("", "sample", "score"):
+            with suppress(LearnerLost):  # whatever the error was, it may have taken the learners with it
+                self._save()
+        where = f"step {self.saved.step} is saved in {self.folder.path}; go on with --resume"
+        if not self.saved.step:
+            where = "no step was finished, so nothing is saved"
+        if isinstance(error, Interrupted):
+            raise Interrupted(f"{error}; {where}", exit_code=error.exit_code) from None
+        self.console.note(where)
+        raise error
+
+    def log(self, row: Row, step: int) -> None:
+        """Into metrics.jsonl, and to the trackers.  A dashboard that fails must not end a run."""
+        self.folder.append_metrics(row)
+        for tracker in list(self.parts.trackers):
+            try:
+                tracker.log(row, step)
+            except Exception as error:  # noqa: BLE001  other people's network code, any exception
+                self.parts.trackers.remove(tracker)
+                self.console.warn(f"{type(tracker).__name__.strip('_')} failed ({error}) and gets no more metrics")
+
+    def _evaluate_where_due(self) -> None:
+        """Before the first step, after the last, and every so many between; one that was cut short is made up."""
+        step, every = self.progress.step, self.config.eval.every
+        if not self.parts.held_out or self.progress.evaluated_step == step:
+            return
+        if step == 0:
+            self._evaluate("before", self.parts.held_out)
+        elif step >= self.steps:
+            self._evaluate("after", self.parts.held_out)
+        elif every and step % every == 0:
+            self._evaluate(f"step-{step}", self.parts.held_out)
+
+    def _evaluate(self, label: str, held_out: HeldOut) -> None:
+        """On the held-out problems; the best so far after the start is kept apart."""
+        step = self.progress.step
+        result = self.answers(held_out)
+        recipe = {"config": self.config.model_dump(mode="json"), "step": step, "sampler": self.engine.name}
+        write(result, self.folder.eval / label, recipe, held_out.texts)
+        progress = replace(self.progress, evaluated_step=step)
+        score = result.measures["pass@1"].mean
+        if score > progress.best_score:
+            if step:
+                checkpoints.save_best(self.folder.checkpoints, lambda target: self.engine.save(target, resumable=False))
+            progress = replace(progress, best_step=step, best_score=score)
+        self.log(result.row(step), step)
+        self.console.evaluation(label, result.row(step))
+        self.progress = progress
+
+    def answers(self, held_out: HeldOut) -> Evaluation:
+        """What the policy makes of the held-out problems."""
+        params = opening.eval_params(self.config, sampling_seed(self.config.run.seed, 0))
+        prompts, n = held_out.prompts, self.config.eval.n
+        return evaluate(self.engine, held_out.scorer, prompts, n, params, arrived=self.arrived)
+
+    def _save(self) -> None:
+        if self.progress.step and self.progress != self.saved:
+            folder, keep = self.folder.checkpoints, self.config.run.keep
+            checkpoints.save(folder, self.progress, lambda target: self.engine.save(target, resumable=True), keep=keep)
+            self.saved = self.progress
+
+    def arrived(self, done: int, total: int) -> None:
+        self.console.phase("sampling", done, total)
+        self.parts.stop.check()
