@@ -234,6 +234,16 @@ def test_an_adapter_is_learned_and_gone_on_with(config: Config, tmp_path: Path) 
     assert (tmp_path / "run" / place).read_bytes() == (tmp_path / "whole" / place).read_bytes()
 
 
+@pytest.mark.slow
+def test_two_learners_come_to_what_one_comes_to(whole: tuple[Config, Path], tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    config, alone = whole
+    tune(config.with_changes(cluster={"learners": 2, "samplers": 1, "timeout": 300.0}), tmp_path / "run")
+    ours, theirs = ([row["sft/loss"] for row in steps_of(path)] for path in (tmp_path / "run", alone))
+    assert ours == pytest.approx(theirs, abs=1e-4)
+    assert {p.name for p in (tmp_path / "run" / "eval").iterdir()} == {"before", "step-2", "step-4", "after"}
+
+
 def test_the_built_in_model_is_made_in_the_run_folder(config: Config, tmp_path: Path) -> None:
     one = {"sft": {"epochs": None, "steps": 1}, "eval": {"source": None, "every": 0}}
     tune(config.with_changes(model={"name": "builtin:tiny"}, **one), tmp_path / "run")
