@@ -231,7 +231,8 @@ def test_an_adapter_is_learned_and_gone_on_with(config: Config, tmp_path: Path) 
     with pytest.raises(Interrupted, match="step 1 is saved"):
         tune(adapted, tmp_path / "run", open_engine=engines.opening(Stops))
     tune(adapted, tmp_path / "run", resume=True)
-    assert (tmp_path / "run" / place).read_bytes() == (tmp_path / "whole" / place).read_bytes()
+    ours, theirs = (load_file(tmp_path / run / place) for run in ("run", "whole"))  # the header's order is PEFT's own
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 @pytest.mark.slow
