@@ -63,7 +63,7 @@ def tune(
         schedule = Schedule(config.sft, examples, config.run.seed)
         console.total = schedule.steps
         console.note(f"examples: {_described(examples)}, {plural(schedule.steps, 'step')}")
-        stand = _stand(folder, start, digest(examples))
+        stand, shown = _stand(folder, start, examples)
         if stand.checkpoint:
             console.note(f"resumed: after step {stand.progress.step}, from {stand.checkpoint}")
         prompts = _held_out(config, start, console)
@@ -87,9 +87,8 @@ def tune(
         folder.write_config(config.to_toml())
         for remark in engine.remarks:
             console.warn(f"{config.model.name}: {remark}")
-        run = FineTuning(
-            config, Parts(folder, console, stop, engine, held_out, trackers, start), stand.progress, schedule
-        )
+        parts = Parts(folder, console, stop, engine, held_out, trackers, start)
+        run = FineTuning(config, parts, stand.progress, schedule, shown)
         stack.enter_context(spared_by_the_collector())
         run.try_one_step() if dry_run else run.to_the_end()
 
@@ -100,17 +99,17 @@ def _described(examples: Sequence[Example]) -> str:
     return f"{len(examples):,}, {whole:,} tokens, {learned:,} of them to be learned, the longest {longest:,}"
 
 
-def _stand(folder: RunFolder, start: ModelFiles, shown: str) -> opening.Stand:
-    """Where the run in `folder` stands, which shows the examples with the sum `shown`."""
-    stand = opening.stand(checkpoints.latest(folder.checkpoints), start)
-    folder.rewind(stand.progress.step if stand.checkpoint else -1)
+def _stand(folder: RunFolder, start: ModelFiles, examples: Sequence[Example]) -> tuple[opening.Stand, str]:
+    """Where the run in `folder` stands, and the sum of all that it shows, which must be what it has shown so far."""
+    stand, shown = opening.stand(checkpoints.latest(folder.checkpoints), start), digest(examples)
     if stand.checkpoint and stand.progress.examples != shown:
         raise CheckpointError(
             f"{stand.checkpoint}: was made from other examples than sft.source has now; put back the data that the run "
             "began with, or start another with --out",
             exit_code=2,
         )
-    return replace(stand, progress=replace(stand.progress, examples=shown))
+    folder.rewind(stand.progress.step if stand.checkpoint else -1)
+    return stand, shown
 
 
 def _held_out(config: Config, files: ModelFiles, console: Console) -> list[Prompt]:
@@ -169,11 +168,12 @@ def _settle(
 
 
 class FineTuning(Run):
-    """A run whose steps show examples.  Samplers get the weights when they are to be evaluated, and not before."""
+    """A run whose steps show examples, whose sum is `shown`.  Samplers get the weights when they are to be evaluated,
+    and not before."""
 
-    def __init__(self, config: Config, parts: Parts, progress: Progress, schedule: Schedule) -> None:
+    def __init__(self, config: Config, parts: Parts, progress: Progress, schedule: Schedule, shown: str) -> None:
         super().__init__(config, parts, progress, steps=schedule.steps)
-        self.schedule = schedule
+        self.schedule, self.shown = schedule, shown
 
     def try_one_step(self) -> None:
         """The first step as it would be, and what a person asks before a long run."""
@@ -214,7 +214,8 @@ class FineTuning(Run):
         row["speed/tokens_per_second"] = tokens / row["time/step"]
         self.log(row, step)
         self.console.step(row)
-        self.progress = replace(self.progress, step=step, drawn=drawn, tokens=self.progress.tokens + tokens)
+        tokens += self.progress.tokens
+        self.progress = replace(self.progress, step=step, drawn=drawn, tokens=tokens, examples=self.shown)
         return row
 
     def answers(self, held_out: HeldOut) -> Evaluation:

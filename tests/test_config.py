@@ -94,6 +94,7 @@ def test_no_sentence_of_the_program_names_a_setting_that_is_not_there():
     assert {name for _, name in found - refused} - set(SETTINGS) == {
         "model.safetensors",
         "cluster.md",
+        "sft.md",
     }  # which are files
 
 
@@ -219,6 +220,17 @@ def test_the_only_reward_needs_no_number(load):
     assert [reward.weight for reward in load(one + two, "reward.0.weight=2", "reward.1.weight=3").reward] == [2, 3]
     with pytest.raises(ConfigError, match=r"there are 2 rewards; say which: reward\.0\.weight"):
         load(one + two, "reward.weight=2")
+
+
+def test_other_examples_replace_what_was_said_of_the_old_ones(load):
+    text = MINIMAL + '[sft]\nsource = "old.jsonl"\nsplit = "worked"\nsteps = 3\n'
+    config = load(text, examples="new.jsonl")
+    assert (config.sft.source, config.sft.split, config.sft.steps) == ("new.jsonl", None, 3)
+    assert config.data.source == load(MINIMAL).data.source
+
+
+def test_examples_are_the_data_where_none_is_named(load):
+    assert load('[model]\nname = "m"\n', examples="new.jsonl").data.source == "new.jsonl"
 
 
 def test_another_data_set_does_not_inherit_what_was_said_of_the_first(load):

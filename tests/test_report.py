@@ -133,6 +133,26 @@ def test_the_headline_is_before_and_after_with_their_intervals(tmp_path: Path) -
     assert "95% intervals 34.6% – 42.6%, then 92.0% – 96.1%" in text
 
 
+def tuning(step: int, loss: float) -> dict[str, Any]:
+    return {"step": step, "sft/loss": loss, "sft/epoch": step / 4, "tokens/learned": 100, "tokens/shown": 300} | {
+        "time/step": 2.0, "time/update": 1.5, "policy/lr": 1e-5, "policy/grad_norm": 1.0, "update/padded": 0.01
+    }  # fmt: skip
+
+
+def test_a_page_of_fine_tuning_shows_the_loss_and_nothing_of_rewards(tmp_path: Path) -> None:
+    text = Page(report(tmp_path, [tuning(step, 4.0 / step) for step in range(1, 9)], [])).text
+    assert "Loss2.08→0.635" in text  # means of the first and of the last four
+    assert "2.00times through the examples" in text and "150tokens per second" in text
+    for other in ("Solved", "Reward", "Useful", "Entropy", "Canary"):
+        assert other not in text
+
+
+def test_a_page_of_fine_tuning_begins_with_held_out_results_where_there_are_two(tmp_path: Path) -> None:
+    evals = {"before": measured(0.2, 0.1, 0.3), "after": measured(0.6, 0.5, 0.7)}
+    text = Page(report(tmp_path, [tuning(1, 2.0), tuning(2, 1.0)], [], evals)).text
+    assert "20.0%→60.0%" in text and "held-out pass@1" in text
+
+
 def test_without_an_evaluation_the_headline_says_that_it_is_not_held_out(tmp_path: Path) -> None:
     page = Page(report(tmp_path, [metrics(1, solved=0.25), metrics(2, solved=0.75)], []))
     assert "Solved while training, not held out" in page.text and "25.0%→75.0%" in page.text

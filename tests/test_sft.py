@@ -160,7 +160,7 @@ def test_the_loss_and_its_gradient_are_transformers_cross_entropy_over_the_assis
         labels = torch.where(torch.tensor([*[False] * len(example.prompt), *example.learned]), ids, -100)
         part = model(input_ids=ids[None], labels=labels[None], num_items_in_batch=learned).loss
         part.backward()
-        loss += float(part)
+        loss += float(part.detach())
     assert totals["loss"] == pytest.approx(loss, abs=1e-6)
     for name, weight in model.named_parameters():
         torch.testing.assert_close(ours[name], weight.grad, atol=1e-6, rtol=1e-4)

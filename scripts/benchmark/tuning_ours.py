@@ -55,7 +55,8 @@ def main(spec: dict[str, Any]) -> None:
             spared_by_the_collector(),
         ):
             parts = Parts(folder, console, stop, engine, None, [], files)
-            run = FineTuning(config, parts, Progress(step=0, drawn=0), Schedule(config.sft, examples, config.run.seed))
+            schedule = Schedule(config.sft, examples, config.run.seed)
+            run = FineTuning(config, parts, Progress(step=0, drawn=0), schedule, "")
             for step in range(run.steps):
                 row = run.step()
                 line = {
