@@ -277,8 +277,9 @@ def row_groups(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.
 
 def _rows_in(path: Path) -> Iterator[dict[str, Any]]:
     with _open(path) as file, _said_to_be_damaged(path):
-        for batch in file.iter_batches(batch_size=BATCH):
-            yield from batch.to_pylist()
+        for index in range(file.num_row_groups):  # asked for all of them, it keeps in memory what it has read
+            for batch in file.iter_batches(batch_size=BATCH, row_groups=[index]):
+                yield from batch.to_pylist()
 
 
 def _open(path: Path) -> pq.ParquetFile:

@@ -6,7 +6,9 @@ import json
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
+from random import Random
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -76,6 +78,17 @@ def test_row_groups_hold_whole_problems_and_end_at_their_size(tmp_path: Path, mo
     sizes = [file.metadata.row_group(k).num_rows for k in range(file.num_row_groups)]
     assert sum(sizes) == 60 and len(sizes) > 3
     assert all(size % 3 == 0 for size in sizes)
+
+
+def test_a_reader_holds_one_row_group_however_many_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(completions, "ROW_GROUP", 200_000)
+    random = Random(0)
+    texts = (random.randbytes(4500).hex() for _ in range(400))  # which no compression makes much of
+    path = write(tmp_path / "t.parquet", [group(number, n=1, text=text) for number, text in enumerate(texts)])
+    assert path.stat().st_size > 1_000_000
+    before = pa.total_allocated_bytes()
+    most = max(pa.total_allocated_bytes() - before for _ in groups(path))
+    assert most < 1_500_000
 
 
 def test_the_same_problems_give_the_same_bytes(tmp_path: Path) -> None:
