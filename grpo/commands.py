@@ -44,6 +44,28 @@ def sft(recipe: str, model: str | None, data: str | None, changes: Sequence[str]
     sft(config, target, say=say)
 
 
+def distill(
+    recipe: str,
+    teacher: str | None,
+    model: str | None,
+    data: str | None,
+    rewards: Sequence[str],
+    changes: Sequence[str],
+    out: Path | None,
+    *,
+    resume: bool,
+    dry_run: bool,
+) -> None:
+    """The training run with a teacher in it."""
+    named = _named(teacher=teacher)
+    if load_config(recipe, [*named, *changes], data=data, rewards=rewards).distill.teacher is None:
+        raise ConfigError(
+            "grpo distill: there is no teacher; name one with --teacher, or in the recipe's distill.teacher"
+        )
+    target = out or Path(f"{_run_folder(recipe, None)}-distill")
+    train(recipe, model, data, rewards, [*named, *changes], target, resume=resume, dry_run=dry_run)
+
+
 def evaluate(places: Sequence[str], options: commands_eval.EvalOptions) -> None:
     commands_eval.evaluate(places, options, say)
 
@@ -134,7 +156,7 @@ def doctor() -> None:
 
 def _named(**sources: str | None) -> list[str]:
     """Flags that stand for a setting, as changes."""
-    keys = {"model": "model.name", "sft": "sft.source"}
+    keys = {"model": "model.name", "sft": "sft.source", "teacher": "distill.teacher"}
     return [change(keys[flag], value) for flag, value in sources.items() if value is not None]
 
 

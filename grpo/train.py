@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from grpo import assemble, engines, opening, preflight, sizes
+from grpo import assemble, distillation, engines, opening, preflight, sizes
 from grpo.algorithm import StepResult
 from grpo.assemble import ModelFiles
 from grpo.asynchronous import Ahead, ByTurns, Finished, Pace
@@ -74,9 +74,7 @@ def train(
 ) -> None:
     """Run GRPO as `config` says, in the run folder `path`.  A dry run takes one step and leaves nothing."""
     division = assemble.division(config)
-    if resume and config.model.revision is None:  # a branch may have moved on since the run began
-        revision = RunFolder.recorded_revision(path, config.model.name)
-        config = config.with_changes(model={"revision": revision})
+    config = _as_begun(config, path) if resume else config
     config = assemble.pinned(assemble.resolved_for(config, division))
     kept = sizes.kept(config, path / "config.toml") if resume else config
     with ExitStack() as stack:
@@ -87,14 +85,15 @@ def train(
             console.note(f"cluster: {division}")
         inputs = opening.inputs(config, console)
         stop = stack.enter_context(StopRequest())
+        teacher = opening.teacher(config, inputs, folder.path, console)
         start = opening.starting_model(config, folder.path, console, stop)
         stand = opening.stand(checkpoints.latest(folder.checkpoints), start)
         # Rows after the checkpoint are forgotten; without one not even the first evaluation stands.
         folder.rewind(stand.progress.step if stand.checkpoint else -1)
         if stand.checkpoint:
             console.note(f"resumed: after step {stand.progress.step}, from {stand.checkpoint}")
-        rendered = opening.rendered(config, inputs, stand.files)
-        settled = opening.settle(config, kept, stand.files, rendered, console, path / "checkpoints")
+        rendered = opening.rendered(config, inputs, stand.files, teacher)
+        settled = opening.settle(config, kept, stand.files, rendered, console, path / "checkpoints", teacher)
         settings = settled.config.model_dump(mode="json")
         opened = open_trackers(() if dry_run else config.run.trackers, folder.path.name, settings, folder.path)
         trackers = [stack.enter_context(closing(tracker)) for tracker in opened]
@@ -102,6 +101,8 @@ def train(
         scorer = stack.enter_context(
             assemble.open_scorer(config.reward, chat=config.data.chat, workers=config.run.reward_workers, failed=failed)
         )
+        if teacher is not None and not dry_run:
+            distillation.evaluate_teacher(config, teacher, rendered, scorer, folder.eval, console, stop)
         engine = open_engine(
             settled.config,
             stand.files,
@@ -122,6 +123,18 @@ def train(
         stack.enter_context(_spared_by_the_collector())
         run.preflight()
         run.try_one_step() if dry_run else run.to_the_end()
+
+
+def _as_begun(config: Config, path: Path) -> Config:
+    """With the commits that the run in `path` began with, where the settings name none: a branch may have moved on."""
+    model, distill = config.model, config.distill
+    if model.revision is None:
+        revision = RunFolder.recorded_revision(path, "model", model.name)
+        config = config.with_changes(model={"revision": revision})
+    if distill.teacher is not None and distill.revision is None:
+        revision = RunFolder.recorded_revision(path, "distill", distill.teacher)
+        config = config.with_changes(distill={"revision": revision})
+    return config
 
 
 @contextmanager
@@ -198,7 +211,8 @@ class TrainingRun:
         prompts = source.prompts(self.config.sampling.problems_per_step)[: preflight.GROUPS]
         scored = self.trainer.sample(prompts, source.seed(0))
         self.console.note(preflight.show_one(scored))
-        findings = preflight.check_groups(scored, max_tokens=self.config.sampling.max_tokens)
+        tokens, taught = self.config.sampling.max_tokens, self.config.distill.is_on
+        findings = preflight.check_groups(scored, max_tokens=tokens, taught=taught)
         preflight.settle(findings, self.config.run, self.console.warn)
         self.engine.publish(0)
 
@@ -217,6 +231,9 @@ class TrainingRun:
         try:
             self._go_on_from_losses()
             self._say_best()
+            if self.config.distill.is_on:
+                held_out = [prompt.problem for prompt in self.parts.rendered.held_out]
+                distillation.conclude(self.folder.eval, held_out, self.console.note)
         except GrpoError as error:
             self._end_early(error)
         finally:

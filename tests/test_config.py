@@ -66,7 +66,7 @@ def refusal(load):
 
 def test_there_are_few_settings():
     of_parts = {f"objective.{name}" for name in PARTS} | {"optim.num_iterations", "sampling.max_num_gen_batches"}
-    of_parts |= {key for key in SETTINGS if key.startswith(("curriculum.", "cluster.", "model.lora_"))}
+    of_parts |= {key for key in SETTINGS if key.startswith(("curriculum.", "cluster.", "distill.", "model.lora_"))}
     of_parts |= {"model.load_in_4bit", "data.chat_template_kwargs"}  # an adapter's, too; a chat template's own
     assert len([key for key in SETTINGS if key.startswith("cluster.")]) <= 10
     assert of_parts <= set(SETTINGS)
