@@ -21,7 +21,7 @@ from grpo.errors import ConfigError
 MINIMAL = '[model]\nname = "m"\n[data]\nsource = "d.jsonl"\n'
 # Each is one more thing to understand: take one out before one comes in.  Apart from them stand those that choose an
 # objective's parts and a curriculum, which nobody needs who is content with a name.
-MOST_SETTINGS, MOST_WITH_PARTS = 60, 93
+MOST_SETTINGS, MOST_WITH_PARTS = 60, 98
 PARTS = (
     *("name", "advantages", "weights", "surrogate", "ratio", "dual_clip", "pass_k", "top_entropy_quantile"),
     *("kl_estimator", "kl_unbiased", "kl_in", "correction", "correction_min", "correction_max", "veto"),

@@ -5,30 +5,30 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
-from grpo import config, distillation, estimates
-from grpo.algorithm import JudgedGroup, Trainer, divergence_loss, policy_loss
+from grpo import distillation, estimates
+from grpo.algorithm import Trainer, divergence_loss, policy_loss
 from grpo.behind import behind_metrics, behind_sums
-from grpo.config import Config, Distill, Objective, Optim, Sampling
-from grpo.errors import ConfigError, ModelError
-from grpo.learning.batch import Batch, Sequences, Targets
+from grpo.config import Distill, Objective, Optim
+from grpo.errors import ConfigError
+from grpo.learning.batch import Batch, Targets
 from grpo.learning.divergence import Divergences
 from grpo.learning.policy import LanguageModel, Policy
 from grpo.objectives import OBJECTIVES, choose
+from grpo.scoring.scorer import total
 from grpo.train import train
 from grpo.types import Problem
 from tests import runs
-from tests.fakes import FakeScorer
-from tests.test_algorithm import FakeEngine, source
+from tests.test_algorithm import FakeEngine, Numbered, second_is_better
+from tests.test_algorithm import trainer as made
 from tests.test_learning_divergence import plain
 from tests.test_learning_policy import ragged
 from tests.tiny import make_model
@@ -124,51 +124,45 @@ def test_the_gradient_of_a_model_is_that_of_the_divergence_of_its_own_logits(bet
 # --- The step -----------------------------------------------------------------------------------------------------
 
 
-class Teaching(FakeEngine):
-    def logprobs(self, sequences: Sequences, of: str = "policy") -> Tensor:
-        return super().logprobs(sequences, of)
+def trainer(reward: Any, **changes: Any) -> Trainer:
+    return replace(made(reward, **changes), distill=Distill(teacher="t", mode=changes.get("mode", "on_policy")))
 
 
-def trainer(engine: FakeEngine, reward: Any, distill: Distill, objective: Objective, **sampling: Any) -> Trainer:
-    settings = Sampling(problems_per_step=2, group_size=2, max_tokens=8, **sampling)
-    nobody = lambda done, total: None  # noqa: E731
-    return Trainer(
-        engine, FakeScorer(reward), choose(objective), settings, Optim(), lambda _: nullcontext(), nobody, distill
-    )
+def engine_of(step: Trainer) -> FakeEngine:
+    assert isinstance(step.engine, FakeEngine)
+    return step.engine
 
 
 @pytest.mark.parametrize("mode", ["on_policy", "full"])
-def test_groups_whose_rewards_agree_are_learned_from_and_asked_once(mode: Any) -> None:
-    engine = Teaching()
-    step = trainer(engine, lambda problem, g: 1.0, Distill(teacher="t", mode=mode), Objective(), max_num_gen_batches=4)
-    result = step.step(1, source(), lr=1e-3)
-    assert [group.useful for group in result.groups] == [True, True] and result.rounds == 1
-    assert engine.calls.count("sample 2") == 1 and len(engine.batches) == 1
-    assert len(engine.batches[0].sequences.prompts) == 4
-    assert ("logprobs of the teacher" in engine.calls) == (mode == "on_policy")
+def test_groups_whose_rewards_agree_are_learned_from_and_asked_once(mode: str) -> None:
+    step = trainer(lambda problem, g: 1.0, mode=mode, sampling={"max_num_gen_batches": 4})
+    result = step.step(1, Numbered(), lr=1e-3)
+    assert [group.useful for group in result.groups] == [True] * 4 and result.rounds == 1
+    of_teacher = ["logprobs of the teacher"] * (mode == "on_policy")
+    assert engine_of(step).calls == ["sample 4", *of_teacher, "update", "publish 1"]
+    assert len(engine_of(step).batches[0].sequences.prompts) == 8
+
+
+def test_several_updates_of_a_divergence_need_no_old_log_probabilities() -> None:
+    step = trainer(second_is_better, mode="full", optim={"updates_per_step": 2})
+    step.step(1, Numbered(), lr=1e-3)
+    assert engine_of(step).calls == ["sample 4", "update", "update", "publish 1"]
 
 
 def test_a_completion_that_nobody_could_judge_is_learned_from() -> None:
-    engine = Teaching()
-    step = trainer(engine, lambda problem, g: None, Distill(teacher="t"), Objective())
-    step.step(1, source(), lr=1e-3)
-    assert len(engine.batches[0].sequences.prompts) == 4
-    assert float(engine.batches[0].targets["advantages"].abs().max()) == 0
+    step = trainer(lambda problem, g: None)
+    step.step(1, Numbered(), lr=1e-3)
+    (batch,) = engine_of(step).batches
+    assert len(batch.sequences.prompts) == 8 and float(batch.targets["advantages"].abs().max()) == 0
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_without_rewards_that_count_every_advantage_is_zero(name: str) -> None:
-    from grpo.scoring.scorer import total
-    from grpo.types import ScoredGroup
-    from rewards import Score
-
-    engine = Teaching()
-    step = trainer(engine, lambda problem, g: float(g), Distill(teacher="t"), Objective(name=name))
-    step.scorer.weights = {"given": 0.0}  # type: ignore[misc]
-    scored = step.sample(source().prompts(2), 0)
-    watched = [ScoredGroup(s.group, s.scores, total(s.scores, step.scorer.weights)) for s in scored]
-    assert [s.rewards for s in watched] == [(0.0, 0.0)] * 2 and scored[0].scores[1] == {"given": Score(1.0)}
-    judged: list[JudgedGroup] = step.compare(watched)
+    step = trainer(second_is_better, objective={"name": name})
+    step.scorer.weights["given"] = 0.0
+    scored = [replace(s, rewards=total(s.scores, step.scorer.weights)) for s in step.sample(Numbered().prompts(2), 0)]
+    assert [s.rewards for s in scored] == [(0.0, 0.0)] * 2
+    judged = step.compare(scored)
     assert [a for group in judged for a in group.advantages] == [0.0] * 4 and all(group.useful for group in judged)
 
 
@@ -189,9 +183,7 @@ def test_how_far_behind_is_told_with_its_tail_and_by_tenths_of_each_completion()
 
 def test_how_far_behind_may_be_below_zero_and_is_of_the_mask_alone() -> None:
     mask_BT = torch.tensor([[True, True, False]])
-    row = behind_metrics(
-        {k: float(v) for k, v in behind_sums(torch.tensor([[-1.0, -2.0, math.nan]]), mask_BT).items()}
-    )
+    row = behind_metrics({k: float(v) for k, v in behind_sums(torch.tensor([[-1.0, -2.0, math.nan]]), mask_BT).items()})
     assert (row["distill/kl"], row["distill/kl_p95"], row["distill/kl_far"]) == (-1.5, 0.0, 0.0)
     assert behind_metrics({}) == {}
 
@@ -238,10 +230,10 @@ def test_what_was_kept_is_told_by_the_columns_of_the_data(tmp_path: Path) -> Non
     said: list[str] = []
     distillation.conclude(tmp_path, problems, said.append)
     assert said[0] == "student: 0.0% before, 50.0% after, teacher 100.0% of 40 held-out problems"
-    assert said[1].startswith("kept: 50.0% of the teacher [3")
+    assert said[1] == "kept: 50.0% [35.0%, 65.0%] of the teacher, 50.0% [35.0%, 65.0%] of the gap closed"
     assert said[2:] == [
-        "kept: level a (20 problems): 100.0% [100.0%, 100.0%] of the teacher, 100.0% [100.0%, 100.0%] of the gap closed",
-        "kept: level b (20 problems): 0.0% [0.0%, 0.0%] of the teacher, 0.0% [0.0%, 0.0%] of the gap closed",
+        f"kept: level {level} (20 problems): {share} of the teacher, {share} of the gap closed"
+        for level, share in (("a", "100.0% [100.0%, 100.0%]"), ("b", "0.0% [0.0%, 0.0%]"))
     ]
     tree = json.loads((tmp_path / "distill.json").read_text())
     assert tree["by"]["level"]["a"]["kept"]["mean"] == 1 and tree["gap_closed"]["mean"] == 0.5

@@ -21,6 +21,7 @@ from typing import Any, TypeGuard
 
 from grpo.errors import CheckpointError
 from grpo.run.charts import Dot, Line, interval_strip, line_chart, stacked_chart
+from grpo.run.distill_page import behind_charts, kept_html
 from grpo.run.samples_page import REASON, as_html, rows_of, samples_html
 from grpo.run.wording import count, cut, duration, percent, plain, plural, whole_percent
 
@@ -41,6 +42,7 @@ def write_report(folder: Path) -> Path:
             _header(folder),
             _headline(steps, evaluations, _held_out(results)),
             _notes(steps, evaluations),
+            kept_html(folder),
             _curves(steps, evaluations),
             _evaluation_table(results),
             samples_html(folder / "samples.jsonl", [int(row["step"]) for row in steps]),
@@ -195,6 +197,7 @@ def _curves(steps: Sequence[Row], evaluations: Sequence[Dot]) -> str:
         line_chart("Useful groups", at, [useful], whole_percent, top=1.0),
         line_chart("Length, tokens", at, length, count),
         line_chart("Lost completions", at, lost, percent, least_top=0.02),
+        *behind_charts(at, lambda key: _column(steps, key)),
         line_chart("Entropy, nats per token", at, [line("mean", "policy/entropy")], plain),
         line_chart("Canary, nats per token", at, [canary], plain),
         line_chart("Gap of each token, nats", at, gap, plain),
