@@ -75,16 +75,12 @@ class Divergences:
         self._bias_V = None if layer.bias is None else teacher.ranks.weight(layer.bias)
 
     def __call__(self, rows: Sequences) -> tuple[Tensor, int, int]:
-        teacher = self.teacher
+        teacher, read = self.teacher, within(rows, len(self._weight_VD))
         with torch.no_grad():
-            body = teacher.computation.body
-            states_ND, *_ = teacher.ranks.run(body.hidden_states, self.read_by_teacher(rows), teacher.device)
+            states_ND, *_ = teacher.ranks.run(teacher.computation.body.hidden_states, read, teacher.device)
         temperature = _output(teacher).divisor * self.policy.temperature
         logits = Logits(states_ND, self._weight_VD, self._bias_V, temperature)
         return self.policy.ranks.run(self._from, rows, logits)
-
-    def read_by_teacher(self, rows: Sequences) -> Sequences:
-        return within(rows, len(self._weight_VD))
 
     def _from(self, rows: Sequences, teacher: Logits) -> tuple[Tensor, int, int]:
         computation = self.policy.computation
