@@ -86,7 +86,7 @@ def test_a_run_leaves_what_teacher_and_student_solved_and_what_was_kept(whole: t
     recorded = json.loads((path / "eval" / "teacher" / "results.json").read_text())["recipe"]
     assert recorded["model"] == recorded["config"]["distill"]["teacher"]
     page = (path / "report.html").read_text()
-    assert "What was kept of the teacher" in page and "Behind the teacher, by tenth of the answer" in page
+    assert "What was kept of the teacher" in page and "Behind, by tenth of the answer" in page
 
 
 def test_six_steps_equal_some_steps_a_kill_and_the_rest(whole: tuple[Config, Path], tmp_path: Path) -> None:

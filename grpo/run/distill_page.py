@@ -61,6 +61,6 @@ def behind_charts(steps: Sequence[int], column: Column) -> list[str]:
     far = [Line("of tokens", column("distill/kl_far"), 2)]
     return [
         line_chart("Behind the teacher, nats per token", steps, lines, plain),
-        line_chart("Behind the teacher, by tenth of the answer", steps, places, plain),
+        line_chart("Behind, by tenth of the answer", steps, places, plain),
         line_chart("More than 5 nats behind", steps, far, percent, least_top=0.02),
     ]

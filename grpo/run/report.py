@@ -74,6 +74,7 @@ def _header(folder: Path) -> str:
     settings = _config(folder / "config.toml")
     facts = [
         settings.get("model", {}).get("name"),
+        *(f"teacher {name}" for name in [settings.get("distill", {}).get("teacher")] if name),
         settings.get("data", {}).get("source"),
         *(f"reward {reward.get('use')}" for reward in settings.get("reward", [])[:6]),
         f"seed {settings.get('run', {}).get('seed', 0)}",
