@@ -57,13 +57,13 @@ def distill(
     dry_run: bool,
 ) -> None:
     """The training run with a teacher in it."""
-    named = _named(teacher=teacher)
+    named = _named(model=model, teacher=teacher)
     if load_config(recipe, [*named, *changes], data=data, rewards=rewards).distill.teacher is None:
         raise ConfigError(
             "grpo distill: there is no teacher; name one with --teacher, or in the recipe's distill.teacher"
         )
     target = out or Path(f"{_run_folder(recipe, None)}-distill")
-    train(recipe, model, data, rewards, [*named, *changes], target, resume=resume, dry_run=dry_run)
+    train(recipe, None, data, rewards, [*named, *changes], target, resume=resume, dry_run=dry_run)
 
 
 def evaluate(places: Sequence[str], options: commands_eval.EvalOptions) -> None:

@@ -51,7 +51,10 @@ def evaluate_teacher(
     Its sampler is closed before the student's is opened: a device may not have room for both.
     """
     target, place = folder / TEACHER, choose_place(config.model)
-    if target.exists() or not rendered.held_out:
+    if target.exists():
+        return
+    if not rendered.held_out:
+        console.note("teacher: without eval.source nobody sees what the student keeps of it")
         return
     if config.cluster.learners and place.device == "cuda":  # which are for actors, and perhaps on other machines
         console.note(
