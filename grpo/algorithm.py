@@ -17,6 +17,12 @@ Then move the policy by gradient descent on
 This is the classical form.  GRPO, DAPO, GSPO and their kin differ in how advantages and weights are made and in the
 surrogate, the part with the min; `grpo.objectives` has these functions by name.  What is here is the same for all.
 
+A teacher, where there is one (`grpo distill`), says something of each token, so the advantage is one of tokens:
+
+    A_it = A_i + c · (log π_teacher(o_it) - log π_old(o_it))
+
+or its distribution is all that is learned from (`divergence_loss`).  docs/distillation.md has the sources.
+
 The weights are made once per update, over all its completions, and travel with the tokens.  So the loss is a plain
 sum, nobody divides inside, and micro-batches of any size add up to the same gradient.
 """
@@ -26,16 +32,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from grpo.config import Optim, Sampling
+from grpo.behind import behind_sums
+from grpo.config import Distill, Optim, Sampling
 from grpo.engine import Engine, Update
-from grpo.learning.batch import Batch, Sequences, Targets, Terms, padded, spread
+from grpo.learning.batch import Batch, Loss, Sequences, Targets, Terms, padded, spread
 from grpo.mismatch import gap_sums
 from grpo.objectives import GroupRewards, Objective, Tokens, zero_variance
 from grpo.scoring import Scorer
@@ -44,15 +51,21 @@ from grpo.types import Completion, Group, Prompt, SamplingParams, ScoredGroup
 # --- Loss ---------------------------------------------------------------------------------------------------------
 
 
-def policy_loss(logprobs_BT: Tensor, targets: Targets, *, objective: Objective) -> Terms:
+def policy_loss(logprobs_BT: Tensor, targets: Targets, *, objective: Objective, teacher_coef: float = 1.0) -> Terms:
     """The bracket of L above for some completions of an update, weighted and summed, with sums over tokens to watch.
 
     Where the targets have no "old" log-probabilities the policy has not moved since it sampled: it is its own old self.
+    Where they have the "teacher"'s, `teacher_coef` is c.
     """
     mask_BT, settings = targets.mask_BT, objective.settings
-    old_BT = targets.per_token.get("old", logprobs_BT.detach())
+    old_BT, advantages_BT = targets.per_token.get("old", logprobs_BT.detach()), targets["advantages"]
+    behind = {}
+    if "teacher" in targets.per_token:
+        behind_BT = old_BT - targets["teacher"]
+        advantages_BT = advantages_BT - teacher_coef * behind_BT
+        behind = behind_sums(behind_BT, mask_BT)
     ratio_BT = objective.ratio(logprobs_BT, old_BT, mask_BT)
-    tokens = Tokens(logprobs_BT, old_BT, targets["sampler"], targets["advantages"], ratio_BT)
+    tokens = Tokens(logprobs_BT, old_BT, targets["sampler"], advantages_BT, ratio_BT)
     surrogate = objective.surrogate(tokens, settings)
 
     mismatch_BT = old_BT - targets["sampler"]  # log of π_old / π_sampler
@@ -74,11 +87,19 @@ def policy_loss(logprobs_BT: Tensor, targets: Targets, *, objective: Objective) 
         loss_BT = loss_BT + settings.kl_coef * kl_BT * (ratio_BT if settings.kl_unbiased else 1.0)
 
     sums = {name: values_BT.detach()[mask_BT].sum() for name, values_BT in watched.items()}
-    sums |= gap_sums(gap_BT, mask_BT)
+    sums |= gap_sums(gap_BT, mask_BT) | behind
     highest = {"policy/ratio_max": ratio_BT, "policy/sampler_ratio_max": raw_BT}
     peaks = {name: values_BT.detach()[mask_BT].max() for name, values_BT in highest.items()}
     # Outside the mask there may be anything, and 0 · infinity is not 0.
     return Terms(torch.where(mask_BT, targets.weights_BT * loss_BT, 0.0).sum(), sums, peaks)
+
+
+def divergence_loss(divergences_BT: Tensor, targets: Targets) -> Terms:
+    """Σ w · D for some completions of an update, with D the divergence of the policy's distribution from the teacher's
+    at each token: on-policy distillation with the whole vocabulary (GKD, arXiv 2306.13649)."""
+    mask_BT = targets.mask_BT
+    loss = torch.where(mask_BT, targets.weights_BT * divergences_BT, 0.0).sum()
+    return Terms(loss, behind_sums(divergences_BT, mask_BT))
 
 
 # --- One step -----------------------------------------------------------------------------------------------------
@@ -90,7 +111,7 @@ class JudgedGroup:
 
     scored: ScoredGroup
     advantages: tuple[float, ...]
-    useful: bool  # it tells some of its completions from others
+    useful: bool  # it tells some of its completions from others, or a teacher does
     dropped: bool = False  # too old to learn from: see `grpo.asynchronous`
 
 
@@ -142,6 +163,7 @@ class Trainer:
     optim: Optim
     clock: Clock
     arrived: Callable[[int, int], None]
+    distill: Distill = field(default_factory=Distill)
 
     def step(self, step: int, source: Source, *, lr: float) -> StepResult:
         """Sample, score, compare, learn, publish: step `step`, counted from 1."""
@@ -167,7 +189,10 @@ class Trainer:
             rounds += 1
             # In the first reward: to a total every completion's length may add something, and no group would be alike.
             rewards = [self.rewards_of(group) for group in scored]
-            useful = sum(self.objective.has_signal(group) and not zero_variance(group.first) for group in rewards)
+            useful = sum(
+                self.distill.is_on or (self.objective.has_signal(group) and not zero_variance(group.first))
+                for group in rewards
+            )
             lacking = wanted - useful
             share = max(0.25, useful / len(scored))  # as many as should suffice if the next are like the last
             asked = min(wanted, math.ceil(lacking / share))
@@ -187,11 +212,15 @@ class Trainer:
     def compare(self, scored: Sequence[ScoredGroup]) -> list[JudgedGroup]:
         """The advantages of all completions.  Which groups are useful is a matter of their rewards, without the KL."""
         rewards = [self.rewards_of(group) for group in scored]
-        useful = [self.objective.has_signal(group) for group in rewards]
+        useful = [self.has_signal(group) for group in rewards]
         if self.objective.settings.kl_coef and self.objective.settings.kl_in == "reward":
             rewards = self.less_kl(scored)
         advantages = self.objective.advantages(rewards, self.objective.settings)
         return [JudgedGroup(s, tuple(a), u) for s, a, u in zip(scored, advantages, useful, strict=True)]
+
+    def has_signal(self, group: GroupRewards) -> bool:
+        """Whether anything is learned from the group.  A teacher says something of every token."""
+        return self.distill.is_on or self.objective.has_signal(group)
 
     def rewards_of(self, scored: ScoredGroup) -> GroupRewards:
         return GroupRewards.of(scored, self.scorer.weights)
@@ -207,6 +236,10 @@ class Trainer:
         """One batch for each update of a pass, of whole groups; fewer where some were filtered, none where all were."""
         settings = self.objective.settings
         batches = [self.batch(share) for share in self.shares(groups)]
+        if self.distill.is_full:  # whose loss reads the weights alone
+            return batches
+        if self.distill.is_on:
+            batches = [_having(b, teacher=self.engine.logprobs(b.sequences, "teacher")) for b in batches]
         if settings.kl_coef and settings.kl_in == "loss":
             batches = [_having(b, reference=self.engine.logprobs(b.sequences, "reference")) for b in batches]
         if len(batches) * self.optim.num_iterations > 1:  # each needs the policy as it was before the first
@@ -230,7 +263,7 @@ class Trainer:
             for completion, advantage, reward in zip(
                 judged.scored.group.completions, judged.advantages, judged.scored.rewards, strict=True
             )
-            if reward is not None and completion.finish != left_out
+            if (reward is not None or self.distill.is_on) and completion.finish != left_out
         ]
 
     def batch(self, share: Sequence[Sample]) -> Batch:
@@ -252,10 +285,15 @@ class Trainer:
         threshold = of_all.kthvalue(left_out + 1).values
         return _having(batch, advantages=batch.targets["advantages"] * (entropies_BT >= threshold))
 
+    @property
+    def loss(self) -> Loss:
+        if self.distill.is_full:
+            return divergence_loss
+        return partial(policy_loss, objective=self.objective, teacher_coef=self.distill.coef)
+
     def learn(self, batches: Sequence[Batch], lr: float) -> list[Update]:
         """An update on each batch in turn, in every pass over them."""
-        loss = partial(policy_loss, objective=self.objective)
-        return [self.engine.update(batch, loss, lr) for _ in range(self.optim.num_iterations) for batch in batches]
+        return [self.engine.update(batch, self.loss, lr) for _ in range(self.optim.num_iterations) for batch in batches]
 
 
 def _having(batch: Batch, **per_token: Tensor) -> Batch:

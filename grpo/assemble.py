@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from grpo import hub, objectives
 from grpo.cluster.place import Division, divide, there_is_one
-from grpo.config import Cluster, Config, Data, Eval, Model, Objective, Reward, Sft
+from grpo.config import Cluster, Config, Data, Distill, Eval, Model, Objective, Reward, Sft
 from grpo.errors import ConfigError, DataError
 from grpo.learning import lora
 from grpo.learning.loading import (
@@ -73,14 +73,16 @@ def resolved(config: Config) -> Config:
 
 
 def pinned(config: Config) -> Config:
-    """The settings with the model's branch on the Hub replaced by the commit that it stands at.
+    """The settings with the model's branch on the Hub, and the teacher's, replaced by the commit that it stands at.
 
     A run folder holds it: whoever goes on with a run, or repeats it, has the same model.
     """
-    model = config.model
-    if model.name.startswith(BUILT_IN) or not hub.is_on_hub(model.name):
-        return config
-    return config.with_changes(model={"revision": hub.commit_of(model.name, model.revision)})
+    model, teacher = config.model, config.distill.teacher
+    if not model.name.startswith(BUILT_IN) and hub.is_on_hub(model.name):
+        config = config.with_changes(model={"revision": hub.commit_of(model.name, model.revision)})
+    if teacher is not None and hub.is_on_hub(teacher):
+        config = config.with_changes(distill={"revision": hub.commit_of(teacher, config.distill.revision)})
+    return config
 
 
 def division(config: Config, groups: int | None = None) -> Division | None:
@@ -107,6 +109,7 @@ def resolved_for(config: Config, division: Division | None) -> Config:
     objectives.check(objective, config.sampling.group_size)
     _check_staleness(config.cluster, division, objective)
     _check_learners(config, division)
+    _check_teacher(config.distill, objective)
     return placed(config, division).with_changes(objective=objective.model_dump())
 
 
@@ -153,6 +156,34 @@ def _check_learners(config: Config, division: Division | None) -> None:
             f"cluster.learners = {division.learners}: an update has {groups} groups, and a group goes to one learner "
             "as a whole, so some would never have any; lower it, or raise sampling.problems_per_step = "
             f"{config.sampling.problems_per_step}"
+        )
+
+
+def _check_teacher(distill: Distill, objective: Objective) -> None:
+    """What a teacher says is about single tokens.  Raises `ConfigError`."""
+    if not distill.is_on:
+        return
+    mode = f'distill.mode = "{distill.mode}"'
+    if distill.mode == "traces":
+        raise ConfigError(f"{mode}: is three stages and no training run; use grpo distill, which goes through them")
+    if distill.mode == "full" and distill.coef != 1:
+        raise ConfigError(f"{mode}: its loss is the divergence alone, which distill.coef does not weigh; leave it out")
+    if distill.mode == "full" and objective.kl_coef:
+        raise ConfigError(f"{mode}: its loss is the divergence from the teacher alone; set objective.kl_coef = 0")
+    if distill.mode == "on_policy" and distill.beta != 1:
+        raise ConfigError(
+            f"{mode}: one token shows KL(student ‖ teacher) and no other; leave distill.beta out, or set "
+            'distill.mode = "full"'
+        )
+    if distill.mode == "on_policy" and objective.ratio == "sequence":
+        raise ConfigError(
+            f'{mode} with objective.ratio = "sequence": one ratio for a completion would spread what the teacher says '
+            'of each token over all of them; take another objective.name, or objective.ratio = "token" and its clips'
+        )
+    if objective.top_entropy_quantile < 1:
+        raise ConfigError(
+            f"objective.top_entropy_quantile = {objective.top_entropy_quantile} with a teacher: it takes advantages "
+            "away from tokens, and a teacher has something to say of each; leave it out"
         )
 
 

@@ -185,6 +185,33 @@ def pipeline(
     commands.pipeline(recipe, changes or [], out, start=start, until=until, redo=redo, dry_run=dry_run)
 
 
+@app.command()
+def distill(
+    recipe: Recipe,
+    teacher: Annotated[
+        str | None,
+        typer.Option("--teacher", metavar="ID_OR_DIR", help="Who teaches, instead of the recipe's distill.teacher."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="ID_OR_DIR", help="The student, instead of the recipe's model.name."),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="ID_OR_FILE", help="Instead of the recipe's data.source.")
+    ] = None,
+    reward: RewardSpecs = None,
+    changes: Set = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Run folder.  Default: runs/<recipe>-distill.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the run folder.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Take one step, say what it shows and how long a run takes, leave nothing."),
+    ] = False,
+) -> None:
+    """Train a model to become like another, on what it writes itself: GRPO with a teacher."""
+    commands.distill(recipe, teacher, model, data, reward or [], changes or [], out, resume=resume, dry_run=dry_run)
+
+
 @app.command(name="eval")
 def evaluate(
     places: Annotated[

@@ -72,7 +72,7 @@ def _settled(config: CollectConfig, resumed: Path | None) -> CollectConfig:
     it comes to; the commit is that with which a resumed collection was begun."""
     place, name, revision = assemble.choose_place(config.model), config.model.name, config.model.revision
     if revision is None and resumed is not None:
-        revision = RunFolder.recorded_revision(resumed, name)
+        revision = RunFolder.recorded_revision(resumed, "model", name)
     if not name.startswith("builtin:") and hub.is_on_hub(name):
         revision = hub.commit_of(name, revision)
     model = {"device": place.device, "dtype": place.dtype, "revision": revision}

@@ -111,6 +111,36 @@ def pipeline(
     run(stages, _run_folder(recipe, out), say, choice)
 
 
+def distill(
+    recipe: str,
+    teacher: str | None,
+    model: str | None,
+    data: str | None,
+    rewards: Sequence[str],
+    changes: Sequence[str],
+    out: Path | None,
+    *,
+    resume: bool,
+    dry_run: bool,
+) -> None:
+    """The training run with a teacher in it, or for "traces" three stages, which go on by themselves where they were
+    cut."""
+    from grpo.pipeline.estimate import dry_run as what_would_run
+    from grpo.pipeline.runner import run_pipeline
+    from grpo.pipeline.traces import load_traces
+
+    named = _named(model=model, teacher=teacher)
+    target = out or Path(f"{_run_folder(recipe, None)}-distill")
+    if stages := load_traces(recipe, [*named, *changes], data=data, rewards=rewards):
+        (what_would_run if dry_run else run_pipeline)(stages, target, say)
+        return
+    if load_config(recipe, [*named, *changes], data=data, rewards=rewards).distill.teacher is None:
+        raise ConfigError(
+            "grpo distill: there is no teacher; name one with --teacher, or in the recipe's distill.teacher"
+        )
+    train(recipe, None, data, rewards, [*named, *changes], target, resume=resume, dry_run=dry_run)
+
+
 def evaluate(places: Sequence[str], options: commands_eval.EvalOptions) -> None:
     commands_eval.evaluate(places, options, say)
 
@@ -206,7 +236,7 @@ def _start_or_resume(*, resume: bool, dry_run: bool) -> None:
 
 def _named(**sources: str | None) -> list[str]:
     """Flags that stand for a setting, as changes."""
-    keys = {"model": "model.name"}
+    keys = {"model": "model.name", "teacher": "distill.teacher"}
     return [change(keys[flag], value) for flag, value in sources.items() if value is not None]
 
 

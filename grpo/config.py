@@ -390,6 +390,35 @@ class Select(_Settings):
     """Model whose tokens general data is counted in.  Default: words are counted, and said to be words."""
 
 
+class Distill(_Settings):
+    """A teacher, whose distribution the student learns on what the student itself writes: `grpo distill`.
+    docs/distillation.md has the formulas."""
+
+    teacher: Text | None = None
+    """Hugging Face id, or directory in Hugging Face format, of a model with the student's tokenizer.  Default: none."""
+    revision: str | None = None
+    """Of the teacher: branch, tag or commit on the Hub.  Ignored for directories."""
+    mode: Literal["on_policy", "full", "traces"] = "on_policy"
+    """"on_policy": the teacher's log-probability of each sampled token, less the student's, is added to the token's
+    advantage.  "full": the divergence of the whole distribution is the loss; rewards are only watched.  "traces":
+    fine-tuning on what the teacher writes, which goes across tokenizers."""
+    coef: PositiveOrOff = 1.0
+    """Of "on_policy": weight of the teacher's part beside the group's advantage, whose part a reward's weight of 0
+    takes away."""
+    beta: ShareOrNone = 1.0
+    """Of "full": 1 is KL(student ‖ teacher), 0 is KL(teacher ‖ student), and between lies the generalised
+    Jensen-Shannon divergence (GKD, arXiv 2306.13649), as in TRL."""
+
+    @property
+    def is_on(self) -> bool:
+        return self.teacher is not None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a divergence is the loss, and not a policy's."""
+        return self.is_on and self.mode == "full"
+
+
 class Cluster(_Settings):
     """Several processes, devices and machines: Ray places them, FSDP2 shards the learner, any number of engines sample.
     docs/cluster.md says how to start one and what to choose."""
@@ -432,7 +461,20 @@ class Run(_Settings):
     """What to do when the first groups show that the run would learn nothing."""
 
 
-GROUPS = ("model", "data", "sampling", "reward", "objective", "curriculum", "optim", "eval", "sft", "cluster", "run")
+GROUPS = (
+    "model",
+    "data",
+    "sampling",
+    "reward",
+    "objective",
+    "curriculum",
+    "optim",
+    "eval",
+    "sft",
+    "distill",
+    "cluster",
+    "run",
+)
 
 
 class JudgeConfig(_Settings):
@@ -480,12 +522,13 @@ class EvalConfig(JudgeConfig):
 
 
 class Config(EvalConfig):
-    """… and to train: `grpo train`, `grpo sft`."""
+    """… and to train: `grpo train`, `grpo sft`, `grpo distill`."""
 
     objective: Objective = Objective()
     curriculum: Curriculum = Curriculum()
     optim: Optim = Optim()
     sft: Sft = Sft()
+    distill: Distill = Distill()
     cluster: Cluster = Cluster()
 
     def with_changes(self, **groups: Mapping[str, Any]) -> Config:

@@ -14,10 +14,11 @@ from pathlib import Path
 import torch
 
 from grpo.assemble import ModelFiles, Place, choose_place
-from grpo.config import Config, Sampling
-from grpo.engine import Engine, Frozen, Models
+from grpo.config import Config, Distill, Sampling
+from grpo.engine import Engine, Frozen, Models, Whose
 from grpo.engine.local import OPTIMIZER, LocalEngine
 from grpo.learning import lora, rehearsal
+from grpo.learning.divergence import Divergences, within
 from grpo.learning.loading import load_model, model_config
 from grpo.learning.policy import LanguageModel, Policy
 from grpo.learning.rehearsal import Worst
@@ -57,6 +58,8 @@ def open_engine(
     from grpo.cluster.opening import open_cluster
 
     place, files, start = choose_place(config.model), _anywhere(files), _anywhere(start)
+    if os.path.isdir(str(config.distill.teacher)):
+        config = config.with_changes(distill={"teacher": os.path.abspath(str(config.distill.teacher))})
     width, context = config.cluster.tensor_parallel, context or LEAST_CONTEXT
     refuse_indivisible_heads(model_config(start.name, start.revision), width)
     # Of the model that the run started from: a checkpoint may be gone when a sampler is replaced.
@@ -68,7 +71,9 @@ def open_engine(
         files.tokenizer,
         cuda=place.device == "cuda",
         tolerance=canary.tolerance(place.dtype, config.sampling.sync_tolerance),
-        directories=[Path(model.name) for model in (start, files) if os.path.isdir(model.name)],
+        directories=[
+            Path(name) for name in (start.name, files.name, str(config.distill.teacher)) if os.path.isdir(name)
+        ],
         folder=folder.resolve(),
         step=step,
         checkpoint=checkpoint and checkpoint.resolve(),
@@ -139,7 +144,12 @@ def _open_whole(config: Config, files: ModelFiles, start: ModelFiles, checkpoint
     policy = make_policy(files, config, temperature=config.sampling.temperature, adapter=adapter)
     if checkpoint is not None:
         policy.load_state(checkpoint / OPTIMIZER)
-    return Models(policy, {"reference": _reference(start, config, policy)} if config.objective.kl_coef else {})
+    frozen: dict[Whose, Frozen] = {}
+    if config.objective.kl_coef:
+        frozen["reference"] = _reference(start, config, policy)
+    if config.distill.is_on:
+        frozen |= _teaching(_frozen(config, config.distill.teacher, config.distill.revision), policy, config.distill)
+    return Models(policy, frozen)
 
 
 def make_policy(files: ModelFiles, config: Config, *, temperature: float, adapter: Path | None = None) -> Policy:
@@ -167,14 +177,29 @@ def _reference(start: ModelFiles, config: Config, policy: Policy) -> Frozen:
     """What the run starts from, for a KL penalty: `policy` with its adapter off, or a model of its own."""
     if config.model.lora_rank:
         return lora.with_adapter_off(policy.model, policy.logprobs)
-    place = choose_place(config.model)
-    model = load_model(start.name, start.revision, dtype=place.dtype, device=place.device).requires_grad_(False)
+    return _frozen(config, start.name, start.revision).logprobs
+
+
+def _frozen(config: Config, name: str | None, revision: str | None) -> LanguageModel:
+    """A model that does not learn, beside the policy and at its temperature."""
+    assert name is not None
+    place, temperature = choose_place(config.model), config.sampling.temperature
+    model = load_model(name, revision, dtype=place.dtype, device=place.device).requires_grad_(False)
     return LanguageModel(
         model,
-        temperature=policy.temperature,
-        tokens_per_microbatch=policy.tokens_per_microbatch,
+        temperature=temperature,
+        tokens_per_microbatch=config.optim.tokens,
         float32_head=place.float32_head,
-    ).logprobs
+    )
+
+
+def _teaching(teacher: LanguageModel, policy: Policy, settings: Distill) -> dict[Whose, Frozen]:
+    """The teacher's log-probabilities, or its whole distribution in what the policy's loss is made of."""
+    if settings.mode == "full":
+        policy.per_token = Divergences(policy, teacher, settings.beta)
+        return {}
+    vocabulary = teacher.model.config.get_text_config().vocab_size
+    return {"teacher": lambda sequences: teacher.logprobs(within(sequences, vocabulary))}
 
 
 # --- On a cluster -------------------------------------------------------------------------------------------------
@@ -216,17 +241,19 @@ def _open_shards(config: Config, files: ModelFiles, start: ModelFiles, checkpoin
         lora.read_adapter(policy.model, checkpoint) if checkpoint else lora.initialise(policy.model, config.run.seed)
     if checkpoint is not None:
         policy.load_state(checkpoint / OPTIMIZER)
-    if not config.objective.kl_coef:
-        return Models(policy, {})
-    if adapter:
-        return Models(policy, {"reference": lora.with_adapter_off(policy.model, policy.logprobs)})
-    reference = open_sharded_frozen(
-        start.name,
-        start.revision,
+    beside = partial(
+        open_sharded_frozen,
         dtype=place.dtype,
         device=place.device,
         optim=config.optim,
         temperature=config.sampling.temperature,
         float32_head=place.float32_head,
     )
-    return Models(policy, {"reference": reference.logprobs})
+    frozen: dict[Whose, Frozen] = {}
+    if config.objective.kl_coef and adapter:
+        frozen["reference"] = lora.with_adapter_off(policy.model, policy.logprobs)
+    elif config.objective.kl_coef:
+        frozen["reference"] = beside(start.name, start.revision).logprobs
+    if config.distill.teacher is not None:
+        frozen |= _teaching(beside(config.distill.teacher, config.distill.revision), policy, config.distill)
+    return Models(policy, frozen)

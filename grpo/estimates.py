@@ -1,4 +1,5 @@
-"""From samples to measures with an honest interval: pass@k, maj@k, and the paired difference of two evaluations.
+"""From samples to measures with an honest interval: pass@k, maj@k, the paired difference of two evaluations, and what a
+student has kept of its teacher.
 
 A problem, not a completion, is the unit that was drawn: samples of one problem are alike, so intervals come from the
 spread between problems (arXiv 2411.00640, section 2).
@@ -13,9 +14,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
 
+import numpy as np
+from numpy.typing import NDArray
+
 Z95 = 1.959964  # standard normal quantile of 0.975
 DRAWS = 200  # subsets of k samples that estimate maj@k
 FLIPS = 20_000  # random sign flips of the paired test
+RESAMPLES = 2_000  # of the problems, for the interval of a ratio
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +127,49 @@ def _sign_flip_p(moved: Sequence[float]) -> float:
     flips = (sum(s * (2 * draw.getrandbits(count).bit_count() - count) for s, count in sizes) for _ in range(FLIPS))
     extreme = sum(abs(flipped) >= observed for flipped in flips)
     return (extreme + 1) / (FLIPS + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a student has of its teacher on the same problems: means, and two ratios of means.
+
+    `kept` is student / teacher; None where the teacher solves nothing.  `gap_closed` is (after - before) / (teacher -
+    before); None where the teacher is not above the student by more than the interval of that difference.
+    """
+
+    problems: int
+    teacher: float
+    before: float
+    after: float
+    kept: Estimate | None
+    gap_closed: Estimate | None
+
+
+def kept(teacher: Mapping[str, float], before: Mapping[str, float], after: Mapping[str, float]) -> Kept:
+    """Of what each solved, by problem id; only ids in all three count."""
+    shared = sorted(teacher.keys() & before.keys() & after.keys())
+    if not shared:
+        raise ValueError("kept: teacher and student have no problem in common")
+    of_teacher, at_first, at_last = (np.array([of[key] for key in shared]) for of in (teacher, before, after))
+    ahead = paired_difference(before, {key: teacher[key] for key in shared}).low > 0
+    return Kept(
+        len(shared),
+        teacher=float(of_teacher.mean()),
+        before=float(at_first.mean()),
+        after=float(at_last.mean()),
+        kept=_ratio(at_last, of_teacher) if of_teacher.any() else None,
+        gap_closed=_ratio(at_last - at_first, of_teacher - at_first) if ahead else None,
+    )
+
+
+def _ratio(above_P: NDArray[np.float64], below_P: NDArray[np.float64]) -> Estimate:
+    """Of two means, with the percentile interval of a paired bootstrap: each resample draws problems, and what both
+    are there.  One whose denominator is not above 0 has no bound, and counts as infinite."""
+    draw, P = np.random.default_rng(0), len(above_P)
+    ratios = np.full(RESAMPLES, np.inf)
+    for resample in range(RESAMPLES):
+        index = draw.integers(P, size=P)
+        if (below := below_P[index].sum()) > 0:
+            ratios[resample] = above_P[index].sum() / below
+    low, high = np.quantile(ratios, (0.025, 0.975), method="closest_observation")
+    return Estimate(float(above_P.sum() / below_P.sum()), float(low), float(high))

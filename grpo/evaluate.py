@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -204,7 +204,7 @@ def _breakdown(
     judged: Sequence[_Judged], n: int, by: Sequence[str] | None
 ) -> dict[str, dict[str, tuple[int, Estimate]]]:
     facts = [sample.problem.facts for sample in judged]
-    columns = [c for c in USUAL_COLUMNS if any(c in row for row in facts)] if by is None else list(by)
+    columns = usual_columns(facts) if by is None else list(by)
     tables: dict[str, dict[str, tuple[int, Estimate]]] = {}
     for column in columns:
         values = defaultdict(list)
@@ -212,6 +212,12 @@ def _breakdown(
             values[str(row.get(column, "(none)"))].append(fmean(sample.correct))
         tables[column] = {value: (len(shares), estimate(shares, n)) for value, shares in sorted(values.items())}
     return tables
+
+
+def usual_columns(facts: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Those of `USUAL_COLUMNS` that any of the rows has."""
+    there = {column for row in facts for column in row}
+    return [column for column in USUAL_COLUMNS if column in there]
 
 
 def check_columns(problems: Sequence[Problem], by: Sequence[str]) -> None:

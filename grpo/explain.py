@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -21,7 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
-from grpo.algorithm import JudgedGroup, Sample, Trainer, policy_loss
+from grpo.algorithm import JudgedGroup, Sample, Trainer
 from grpo.engine import Engine
 from grpo.errors import DataError
 from grpo.learning.batch import Batch
@@ -60,7 +59,11 @@ class Explanation:
 
 def explain(run: Path, step: int, problem: str | None, say: Say, show: Callable[[Table], None]) -> None:
     """Print the arithmetic of `problem`'s group in step `step`; by default of the first group that carries a signal."""
-    recorded_config(run)  # refuses what is no run
+    if recorded_config(run).distill.is_full:
+        raise DataError(
+            f'{run}: learned from the divergence of whole distributions (distill.mode = "full"), in which there are no '
+            "advantages to explain; its numbers are the distill/kl ones of metrics.jsonl"
+        )
     recorded = recorded_samples(run, step)
     names = list(dict.fromkeys(row["problem"] for row in recorded))
     if problem is not None and problem not in names:  # known before anything is opened
@@ -69,12 +72,14 @@ def explain(run: Path, step: int, problem: str | None, say: Say, show: Callable[
         while again.next < step:
             again.run()
         explanation = explained(again, problem)
-        objective = again.trainer.objective
+        objective, taught = again.trainer.objective, again.config.distill
     name = explanation.group.scored.group.prompt.problem.id
     if [row.text for row in explanation.completions] != [r["completion"] for r in recorded if r["problem"] == name]:
         say(f"warning: {name} has other completions now than were recorded; grpo replay says where they part")
     for line in heading(explanation, objective):
         say(line)
+    if taught.is_on:
+        say(f"             plus {taught.coef:g} (log π_teacher - log π_old) of each token, which A below is without")
     show(table(explanation))
     for line in footing(explanation):
         say(line)
@@ -95,7 +100,7 @@ def explained(again: OpenStep, problem: str | None) -> Explanation:
     norm = 0.0
     if found:
         for batch in batches[: found[0]]:
-            engine.update(batch, partial(policy_loss, objective=trainer.objective), again.lr)
+            engine.update(batch, trainer.loss, again.lr)
         norm, numbers = contributions(trainer, engine, batches[found[0]], shares[found[0]], group)
     plain = [
         Explained(completion.text, reward, advantage, len(completion.token_ids))
@@ -119,7 +124,7 @@ def contributions(
     trainer: Trainer, engine: Engine, batch: Batch, share: Sequence[Sample], group: JudgedGroup
 ) -> tuple[float, dict[int, Explained]]:
     """The gradient norm of `batch`, and the numbers of the group's completions in it, by their place in the group."""
-    loss = partial(policy_loss, objective=trainer.objective)
+    loss = trainer.loss
     whole = {name: gradient.cpu() for name, gradient in engine.gradients(batch, loss).items()}
     norm = _dot(whole, whole) ** 0.5
     numbers = {}

@@ -112,10 +112,17 @@ class Work:
     cluster: Cluster  # resolved, 0 learners where there is none
     models: int = 1  # the policy, and a reference where there is one beside it
     load_in_4bit: bool = False
+    teacher: Shape | None = None  # of a model that does not learn either and has a shape of its own
+    divergence: bool = False  # whether logits of both are compared
 
     @property
     def on_gpu(self) -> bool:
         return self.place.device == "cuda"
+
+    @property
+    def beside(self) -> int:
+        """Bytes of what does not learn."""
+        return (self.models - 1) * self.shape.weights + (self.teacher.weights if self.teacher else 0)
 
     @property
     def shards(self) -> int:
@@ -181,6 +188,8 @@ def estimate_memory(work: Work, sizes: Sizes, machine: Machine) -> Memory:
     tokens = max(sizes.tokens, work.longest_row)  # a row that is longer than the budget goes alone
     update = activations(work.shape, tokens, checkpointing=sizes.checkpointing)
     update += output_layer(work.shape, tokens, work.place) + (work.shape.gathered if ranks > 1 else 0)
+    if work.teacher is not None and work.divergence:
+        update += teacher_beside(work.teacher, tokens, work.place)
     actors = int(work.cluster.learners) + int(work.cluster.samplers) if work.cluster.learners else 0
     return Memory(
         always=(0.0 if work.on_gpu else PROCESS + ACTOR * actors) + (stored + kept) / devices / GIB,
@@ -200,7 +209,7 @@ def _held(work: Work) -> tuple[float, float, float]:
     own = 4 if work.shards > 1 else shape.width
     policy = own * shape.learned + shape.width * (shape.numbers - shape.learned - in_4_bits) + NF4 * in_4_bits
     masters = 4 if own < 4 else 0
-    return policy + (work.models - 1) * shape.weights, shape.learned * (8 + masters), 4 * shape.learned
+    return policy + work.beside, shape.learned * (8 + masters), 4 * shape.learned
 
 
 def _on_host(work: Work, learners: int) -> float:
@@ -208,7 +217,7 @@ def _on_host(work: Work, learners: int) -> float:
     model, when it is saved."""
     offloaded, actors = OPTIMIZER * work.shape.learned, 0.0
     if work.shards > 1:
-        offloaded += GRADIENT * work.shape.learned + (work.models - 1) * work.shape.weights
+        offloaded += GRADIENT * work.shape.learned + work.beside
         actors = ACTOR * learners
     return PROCESS + actors + (offloaded * learners / work.shards + work.shape.weights) / GIB
 
@@ -234,6 +243,11 @@ def shape_of(files: ModelFiles, settings: Model) -> Shape:
     if settings.lora_rank:
         lora.inject(model, settings, files.name)
     return Shape.of(model)
+
+
+def frozen_shape_of(files: ModelFiles, settings: Model) -> Shape:
+    """Of a model that does not learn, beside one with these settings."""
+    return Shape.of(outline(files.name, files.revision, dtype=choose_place(settings).dtype).requires_grad_(False))
 
 
 def _gathered(model: nn.Module) -> float:
@@ -274,6 +288,14 @@ def output_layer(shape: Shape, tokens: int, place: Place) -> float:
     width = shape.width
     tile = min(TILE[place.device] // 4, tokens * shape.vocabulary) * (4 + 4 + (width if width < 4 else 0))
     return float(tile + tokens * (4 + 2 * width) * shape.hidden + width * shape.output)
+
+
+def teacher_beside(shape: Shape, tokens: int, place: Place) -> float:
+    """Bytes that `grpo.learning.divergence` takes besides: the teacher's tile, and what two tiles are compared in."""
+    tile = min(TILE[place.device] // 4, tokens * shape.vocabulary) * (
+        4 + 4 * 4 + (shape.width if shape.width < 4 else 0)
+    )
+    return float(tile + tokens * shape.width * shape.hidden)
 
 
 def model_size(shape: Shape) -> float:

@@ -23,9 +23,9 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
+from grpo import behind, mismatch
 from grpo.algorithm import JudgedGroup, StepResult
 from grpo.engine import Update
-from grpo.mismatch import PREFIX, gap_metrics
 from grpo.types import Completion, Group, Problem, ScoredGroup, Scores, Span
 from rewards import Failure, Score
 
@@ -225,10 +225,10 @@ def _update_metrics(updates: Sequence[Update]) -> Row:
             row[name] = max(update.totals[name] for update in updates)
         elif name.startswith("policy/"):
             row[name] = _total(updates, name) / tokens
-    gaps = Counter[str]()
+    sums, added_up = Counter[str](), (behind.PREFIX, mismatch.PREFIX)
     for update in updates:
-        gaps.update({name: total for name, total in update.totals.items() if name.startswith(PREFIX)})
-    row |= gap_metrics(gaps)
+        sums.update({name: total for name, total in update.totals.items() if name.startswith(added_up)})
+    row |= mismatch.gap_metrics(sums) | behind.behind_metrics(sums)
     row["policy/loss"] = _total(updates, "loss") / len(updates)
     row["policy/grad_norm"] = _mean(update.grad_norm for update in updates)
     row["policy/lr"] = updates[-1].lr

@@ -27,9 +27,7 @@ STARTS = (0, 16, 64, 256, 1024, 4096, 16_384)  # tokens: where ranges of positio
 
 def gap_sums(gap_BT: Tensor, mask_BT: Tensor) -> dict[str, Tensor]:
     """Of the tokens in the mask: how many gaps are of each size, and their sum and number in each range of places."""
-    edges = torch.tensor(EDGES, device=gap_BT.device)
-    counts = torch.bincount(torch.bucketize(gap_BT[mask_BT], edges), minlength=len(EDGES) + 1)
-    sums = {f"{PREFIX}bin/{k}": count for k, count in enumerate(counts)}
+    sums = size_sums(PREFIX, gap_BT[mask_BT])
     gap_T, tokens_T = torch.where(mask_BT, gap_BT, 0.0).sum(dim=0), mask_BT.sum(dim=0)
     for start, end in pairwise((*STARTS, len(gap_T))):
         if start < len(gap_T):
@@ -40,16 +38,27 @@ def gap_sums(gap_BT: Tensor, mask_BT: Tensor) -> dict[str, Tensor]:
 
 def gap_metrics(sums: Mapping[str, float]) -> dict[str, float]:
     """The 99th percentile, and the mean in each range of positions that has tokens; none where there are no sums."""
-    counts = [sums.get(f"{PREFIX}bin/{k}", 0.0) for k in range(len(EDGES) + 1)]
+    counts = size_counts(PREFIX, sums)
     if not sum(counts):
         return {}
     tokens = {start: sums.get(f"{PREFIX}tokens/{start}", 0.0) for start in STARTS}
     means = {start: sums[f"{PREFIX}from/{start}"] / count for start, count in tokens.items() if count}
     row = {f"policy/sampler_gap_from_{start}": mean for start, mean in means.items()}
-    return {"policy/sampler_gap_p99": _quantile(counts, 0.99), **row}
+    return {"policy/sampler_gap_p99": quantile(counts, 0.99), **row}
 
 
-def _quantile(counts: list[float], share: float) -> float:
+def size_sums(prefix: str, values_N: Tensor) -> dict[str, Tensor]:
+    """How many of the values are of each size; those that are not above 0 count as the smallest."""
+    edges = torch.tensor(EDGES, device=values_N.device)
+    counts = torch.bincount(torch.bucketize(values_N, edges), minlength=len(EDGES) + 1)
+    return {f"{prefix}bin/{k}": count for k, count in enumerate(counts)}
+
+
+def size_counts(prefix: str, sums: Mapping[str, float]) -> list[float]:
+    return [sums.get(f"{prefix}bin/{k}", 0.0) for k in range(len(EDGES) + 1)]
+
+
+def quantile(counts: list[float], share: float) -> float:
     """Where `share` of what was counted lies below, as if each bin were filled evenly on a logarithmic scale."""
     wanted = share * sum(counts)
     bin = next(k for k, below in enumerate(accumulate(counts)) if below >= wanted)

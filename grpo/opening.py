@@ -1,6 +1,7 @@
 """From settings to an open run, in named steps.
 
     inputs          problems and rewards, looked at before any model is opened: what is cheap to get wrong comes first
+    teacher         who teaches, if anybody does; whether its tokens are the student's
     starting_model  the named model, or what the cold start makes of it
     stand           after which step the run stands, and the model of that step
     rendered        prompts, as that model reads them
@@ -26,10 +27,12 @@ from grpo.algorithm import Clock, Trainer
 from grpo.assemble import ModelFiles, Place
 from grpo.config import Config, Eval, JudgeConfig, Sampling
 from grpo.engine import Engine
+from grpo.errors import GrpoError, ModelError
 from grpo.interrupt import StopRequest
+from grpo.learning import same_tokens
 from grpo.learning.adapter_files import is_adapter
 from grpo.learning.rehearsal import Seen, Worst
-from grpo.memory import Memory, Shape, Sizes, Work, shape_of, this_machine
+from grpo.memory import Memory, Shape, Sizes, Work, frozen_shape_of, shape_of, this_machine
 from grpo.problems import SolveRates
 from grpo.run import checkpoints
 from grpo.run.checkpoints import Progress
@@ -69,6 +72,46 @@ def look_at_rewards(
         console.note(f'reward: {check.name} gives the gold answer of {problems[0].id} {gold}, "" {empty}')
     findings = preflight.check_rejected_golds(config.reward[0], declared[0], problems, chat=config.data.chat)
     preflight.settle(findings, config.run, console.warn)
+
+
+PROBED = 50  # problems on which two tokenizers are compared
+
+
+def teacher(config: Config, inputs: Inputs, folder: Path, console: Console) -> ModelFiles | None:
+    """Who teaches.  Raises `ModelError` unless the student's tokens mean to it what they mean to the student."""
+    name = config.distill.teacher
+    if name is None:
+        return None
+    files = assemble.open_model(name, config.distill.revision)
+    student = assemble.find_model(config.model, folder / "model", seed=config.run.seed)
+    problems = inputs.problems[:PROBED]
+    texts = [problem.messages[-1]["content"] for problem in problems]
+    if found := same_tokens.difference(student.tokenizer, files.tokenizer, texts):
+        raise ModelError(
+            f"distill.teacher = {name}: its tokens are not those of {config.model.name} ({found}), so it cannot judge "
+            'them; take a teacher with the same tokenizer, or distill.mode = "traces", which goes across tokenizers'
+        )
+    console.note(f"teacher: {name}{f' at {files.revision}' if files.revision else ''}, with the student's tokenizer")
+    one, other = (model.tokenizer.eos_token for model in (student, files))
+    if one != other:
+        console.warn(
+            f"teacher: {name} ends its answers with {other}, and {config.model.name} with {one}: its last tokens are "
+            "judged by a model that would have gone on; set eos_token alike in both tokenizer_config.json"
+        )
+    if config.data.chat and _asked(problems, files, config) != _asked(problems, student, config):
+        console.warn(
+            f"teacher: {name} reads the student's prompts, and its own chat template would ask otherwise; where it was "
+            "trained on that alone it may teach less than it knows"
+        )
+    return files
+
+
+def _asked(problems: Sequence[Problem], files: ModelFiles, config: Config) -> list[tuple[int, ...]]:
+    """As the model's own chat template has it; nothing where that cannot ask."""
+    try:
+        return [prompt.token_ids for prompt in assemble.prompts_for(problems, files, config.data, max_tokens=1)]
+    except GrpoError:
+        return []
 
 
 def starting_model(config: Config, folder: Path, console: Console, stop: StopRequest) -> ModelFiles:
@@ -134,12 +177,19 @@ class Rendered:
         return assemble.longest(self.prompts)
 
 
-def rendered(config: Config, inputs: Inputs, files: ModelFiles) -> Rendered:
+def rendered(config: Config, inputs: Inputs, files: ModelFiles, teacher: ModelFiles | None = None) -> Rendered:
+    """Raises `DataError` or `ModelError` where the model, or the teacher, has no room for a prompt and its answer."""
     tokens, eval_tokens = config.sampling.max_tokens, eval_max_tokens(config.eval, config.sampling)
     prompts = assemble.prompts_for(inputs.problems, files, config.data, max_tokens=tokens)
     held_out = assemble.prompts_for(inputs.held_out, files, config.data, max_tokens=eval_tokens)
     room = [(prompts, tokens), (held_out, eval_tokens)]
-    return Rendered(prompts, held_out, max(assemble.longest(some) + limit for some, limit in room if some))
+    context = max(assemble.longest(some) + limit for some, limit in room if some)
+    if teacher is not None and context > teacher.context:
+        raise ModelError(
+            f"distill.teacher = {teacher.name}: the longest prompt with its answer is {context} tokens, more than the "
+            f"teacher's context of {teacher.context}; lower sampling.max_tokens, or take the long problems out"
+        )
+    return Rendered(prompts, held_out, context)
 
 
 def eval_max_tokens(settings: Eval, sampling: Sampling) -> int:
@@ -162,13 +212,20 @@ class Settled:
 
 
 def settle(
-    config: Config, kept: Config, files: ModelFiles, rendered: Rendered, console: Console, checkpoints: Path
+    config: Config,
+    kept: Config,
+    files: ModelFiles,
+    rendered: Rendered,
+    console: Console,
+    checkpoints: Path,
+    teacher: ModelFiles | None = None,
 ) -> Settled:
     """Sizes that fit here; `kept` has those that the run was begun with, and is `config` where it begins now.
 
     What a device, a host or a disk cannot hold is said, or refused.
     """
-    work = _work(config, shape_of(files, config.model), assemble.choose_place(config.model), rendered)
+    beside = None if teacher is None else frozen_shape_of(teacher, config.model)
+    work = _work(config, shape_of(files, config.model), assemble.choose_place(config.model), rendered, beside)
     longest = rendered.longest_prompt, config.sampling.max_tokens
     return settle_for(work, config, kept, longest, console, checkpoints)
 
@@ -194,7 +251,7 @@ def settle_for(
     return Settled(choice.written_into(config), choice.memory, _worst(config, choice.sizes, *longest))
 
 
-def _work(config: Config, shape: Shape, place: Place, rendered: Rendered) -> Work:
+def _work(config: Config, shape: Shape, place: Place, rendered: Rendered, teacher: Shape | None) -> Work:
     return Work(
         shape,
         place,
@@ -205,6 +262,8 @@ def _work(config: Config, shape: Shape, place: Place, rendered: Rendered) -> Wor
         cluster=config.cluster,
         models=2 if config.objective.kl_coef and not config.model.lora_rank else 1,
         load_in_4bit=config.model.load_in_4bit,
+        teacher=teacher,
+        divergence=config.distill.is_full,
     )
 
 
@@ -245,7 +304,7 @@ def make_trainer(
     config: Config, engine: Engine, scorer: Scorer, clock: Clock, arrived: Callable[[int, int], None]
 ) -> Trainer:
     objective = objectives.choose(config.objective)
-    return Trainer(engine, scorer, objective, config.sampling, config.optim, clock, arrived)
+    return Trainer(engine, scorer, objective, config.sampling, config.optim, clock, arrived, config.distill)
 
 
 def make_source(

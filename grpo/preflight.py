@@ -55,8 +55,9 @@ def check_rejected_golds(
     return [Finding(text, certain=len(rejected) == len(some))]
 
 
-def check_groups(scored: Sequence[ScoredGroup], *, max_tokens: int) -> list[Finding]:
-    """What the first groups show.  `max_tokens`: the longest that a completion may be."""
+def check_groups(scored: Sequence[ScoredGroup], *, max_tokens: int, taught: bool = False) -> list[Finding]:
+    """What the first groups show.  `max_tokens`: the longest that a completion may be; `taught`: by a teacher, from
+    whom there is something to learn whatever the rewards are."""
     shares = completion_shares(scored, next(iter(scored[0].scores[0])))
     truncated, unreadable = shares["completions/truncated"], shares["completions/unparseable"]
     reason = _first_reason(scored)
@@ -68,13 +69,13 @@ def check_groups(scored: Sequence[ScoredGroup], *, max_tokens: int) -> list[Find
     if truncated == 1:
         advice = "raise it, or give the model a text to stop at with sampling.stop"
         findings.append(
-            Finding(f"no completion ended within sampling.max_tokens = {max_tokens}; {advice}", certain=True)
+            Finding(f"no completion ended within sampling.max_tokens = {max_tokens}; {advice}", certain=not taught)
         )
     elif truncated > 0.3:
         findings.append(
             Finding(f"sampling.max_tokens = {max_tokens} cuts off {truncated:.0%} of completions; raise it")
         )
-    alike = all(zero_variance(group.rewards) for group in scored)
+    alike = not taught and all(zero_variance(group.rewards) for group in scored)
     if alike:
         seen = sorted({"unscored" if reward is None else f"{reward:g}" for group in scored for reward in group.rewards})
         what = f"all completions got the same reward in each of {len(scored)} groups ({', '.join(seen[:4])})"

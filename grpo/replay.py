@@ -117,6 +117,7 @@ def opened(run: Path, step: int, say: Say) -> Iterator[OpenStep]:
         console = stack.enter_context(closing(Console(config.run.steps)))
         stop = stack.enter_context(StopRequest())
         inputs = opening.inputs(config, console)
+        opening.teacher(config, inputs, run, console)
         start = opening.starting_model(config, run, console, stop)
         stand = opening.stand(checkpoints.before(run / "checkpoints", step), start)
         rendered = opening.rendered(config, inputs, stand.files)

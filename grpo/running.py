@@ -53,6 +53,18 @@ class OpenEngine(Protocol):
 OpenTrackers = Callable[[Sequence[str], str, dict[str, Any], Path], Sequence[Tracker]]
 
 
+def as_begun(config: Config, path: Path) -> Config:
+    """With the commits that the run in `path` began with, where the settings name none: a branch may have moved on."""
+    model, distill = config.model, config.distill
+    if model.revision is None:
+        revision = RunFolder.recorded_revision(path, "model", model.name)
+        config = config.with_changes(model={"revision": revision})
+    if distill.teacher is not None and distill.revision is None:
+        revision = RunFolder.recorded_revision(path, "distill", distill.teacher)
+        config = config.with_changes(distill={"revision": revision})
+    return config
+
+
 @contextmanager
 def open_folder(config: Config, path: Path, *, resume: bool, dry_run: bool) -> Iterator[RunFolder]:
     """The run folder `path`, or for a dry run one that nothing is left of."""
@@ -120,7 +132,7 @@ class Run:
     def to_the_end(self) -> None:
         try:
             self._go_on_from_losses()
-            self._say_best()
+            self.conclude()
         except GrpoError as error:
             self._end_early(error)
         finally:
@@ -160,7 +172,8 @@ class Run:
         self.folder.rewind(step if stand.checkpoint else -1)
         self.progress = self.saved = stand.progress
 
-    def _say_best(self) -> None:
+    def conclude(self) -> None:
+        """What is to be said after the last step."""
         progress = self.progress
         if progress.best_step:
             place = self.folder.checkpoints / "best"

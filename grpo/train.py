@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from grpo import assemble, engines, opening, preflight, sizes
+from grpo import assemble, distillation, engines, opening, preflight, sizes
 from grpo.algorithm import StepResult
 from grpo.asynchronous import Ahead, ByTurns, Finished, Pace
 from grpo.config import Config, Curriculum
@@ -23,10 +23,9 @@ from grpo.problems import SolveRates
 from grpo.run import checkpoints
 from grpo.run.checkpoints import Progress
 from grpo.run.console import Console
-from grpo.run.folder import RunFolder
 from grpo.run.trackers import open_trackers
 from grpo.run.wording import duration, percent, plural, seconds
-from grpo.running import HeldOut, OpenEngine, OpenTrackers, Parts, Run, open_folder, spared_by_the_collector
+from grpo.running import HeldOut, OpenEngine, OpenTrackers, Parts, Run, as_begun, open_folder, spared_by_the_collector
 from grpo.scoring import Scorer
 from grpo.types import Prompt
 from grpo.watch import Watch
@@ -46,9 +45,7 @@ def train(
 ) -> None:
     """Run GRPO as `config` says, in the run folder `path`.  A dry run takes one step and leaves nothing."""
     division = assemble.division(config)
-    if resume and config.model.revision is None:  # a branch may have moved on since the run began
-        revision = RunFolder.recorded_revision(path, config.model.name)
-        config = config.with_changes(model={"revision": revision})
+    config = as_begun(config, path) if resume else config
     config = assemble.pinned(assemble.resolved_for(config, division))
     kept = sizes.kept(config, path / "config.toml") if resume else config
     with ExitStack() as stack:
@@ -59,14 +56,15 @@ def train(
             console.note(f"cluster: {division}")
         inputs = opening.inputs(config, console)
         stop = stack.enter_context(StopRequest())
+        teacher = opening.teacher(config, inputs, folder.path, console)
         start = opening.starting_model(config, folder.path, console, stop)
         stand = opening.stand(checkpoints.latest(folder.checkpoints), start)
         # Rows after the checkpoint are forgotten; without one not even the first evaluation stands.
         folder.rewind(stand.progress.step if stand.checkpoint else -1)
         if stand.checkpoint:
             console.note(f"resumed: after step {stand.progress.step}, from {stand.checkpoint}")
-        rendered = opening.rendered(config, inputs, stand.files)
-        settled = opening.settle(config, kept, stand.files, rendered, console, path / "checkpoints")
+        rendered = opening.rendered(config, inputs, stand.files, teacher)
+        settled = opening.settle(config, kept, stand.files, rendered, console, path / "checkpoints", teacher)
         settings = settled.config.model_dump(mode="json")
         opened = open_trackers(() if dry_run else config.run.trackers, folder.path.name, settings, folder.path)
         trackers = [stack.enter_context(closing(tracker)) for tracker in opened]
@@ -74,6 +72,8 @@ def train(
         scorer = stack.enter_context(
             assemble.open_scorer(config.reward, chat=config.data.chat, workers=config.run.reward_workers, failed=failed)
         )
+        if teacher is not None and not dry_run:
+            distillation.evaluate_teacher(config, teacher, rendered, scorer, folder.eval, console, stop)
         engine = open_engine(
             settled.config,
             stand.files,
@@ -137,7 +137,8 @@ class TrainingRun(Run):
         prompts = source.prompts(self.config.sampling.problems_per_step)[: preflight.GROUPS]
         scored = self.trainer.sample(prompts, source.seed(0))
         self.console.note(preflight.show_one(scored))
-        findings = preflight.check_groups(scored, max_tokens=self.config.sampling.max_tokens)
+        tokens, taught = self.config.sampling.max_tokens, self.config.distill.is_on
+        findings = preflight.check_groups(scored, max_tokens=tokens, taught=taught)
         preflight.settle(findings, self.config.run, self.console.warn)
         self.engine.publish(0)
 
@@ -156,6 +157,12 @@ class TrainingRun(Run):
             super().to_the_end()
         finally:
             self.pace.close()
+
+    def conclude(self) -> None:
+        super().conclude()
+        if self.config.distill.is_on:
+            held_out = self.parts.held_out.prompts if self.parts.held_out else []
+            distillation.conclude(self.folder.eval, [prompt.problem for prompt in held_out], self.console.note)
 
     def abandon(self) -> None:
         self.pace.abandon()

@@ -27,7 +27,7 @@ from grpo.run.console import FINE_TUNING, Console
 from grpo.run.folder import RunFolder
 from grpo.run.trackers import open_trackers
 from grpo.run.wording import duration, plural, seconds
-from grpo.running import HeldOut, OpenEngine, OpenTrackers, Parts, Run, open_folder, spared_by_the_collector
+from grpo.running import HeldOut, OpenEngine, OpenTrackers, Parts, Run, as_begun, open_folder, spared_by_the_collector
 from grpo.scoring import declarations
 from grpo.sft import Schedule, batch_of, cross_entropy, digest, load_examples, refuse_unfinite
 from grpo.types import Prompt
@@ -46,9 +46,7 @@ def tune(
     if not config.sft.is_on:
         raise ConfigError("sft.steps = 0: nothing to do; set it, or the epochs, as in --set sft.epochs=2")
     division = assemble.division(config, groups=config.sft.batch_size)
-    if resume and config.model.revision is None:  # a branch may have moved on since the run began
-        revision = RunFolder.recorded_revision(path, config.model.name)
-        config = config.with_changes(model={"revision": revision})
+    config = as_begun(config, path) if resume else config
     config = assemble.pinned(assemble.placed(config, division))
     kept = sizes.kept(config, path / "config.toml") if resume else config
     with ExitStack() as stack:

@@ -65,28 +65,26 @@ def plain_model(tmp_path_factory) -> Path:
 # --- Help, usage, exit codes --------------------------------------------------------------------------------------
 
 
+COMMANDS = ("train", "sft", "collect", "select", "distill", "pipeline", "eval", "compare", "export", "rewards")
+
+
 def test_help_waits_for_nothing_heavy():
     heavy = ("torch", "vllm", "transformers", "datasets", "sympy", "jinja2")
     code = f"import sys, grpo.cli; sys.argv = ['grpo', '--help']\ntry: grpo.cli.main()\nexcept SystemExit: pass\n" \
         f"print([name for name in {heavy} if name in sys.modules], file=sys.stderr)"  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stderr.strip() == "[]"
-    assert all(
-        command in done.stdout for command in ("train", "sft", "collect", "eval", "compare", "export", "rewards")
-    )
+    assert all(command in done.stdout for command in COMMANDS)
 
 
-@pytest.mark.parametrize(
-    "command",
-    [["train"], ["sft"], ["collect"], ["pipeline"], ["eval"], ["compare"], ["export"], ["rewards", "check"], []],
-)
+@pytest.mark.parametrize("command", [*([name] for name in COMMANDS), ["rewards", "check"], []])
 def test_every_command_explains_itself(grpo, command):
     code, out, _ = grpo(*command, "--help")
     assert code == 0
     assert "Usage: grpo" in out
 
 
-@pytest.mark.parametrize("command", ["train", "sft"])
+@pytest.mark.parametrize("command", ["train", "sft", "distill"])
 def test_help_names_the_recipes(grpo, command):
     _, out, _ = grpo(command, "--help")
     assert set(recipes()) <= set(re.findall(r"[\w-]+", out))
@@ -164,6 +162,7 @@ def test_a_setting_of_the_wrong_type_is_refused(refusal):
 def test_a_recipe_that_is_not_there_is_refused_with_those_there_are(refusal):
     assert refusal("train", "gsm9k") == "gsm9k is neither a file nor a recipe; did you mean gsm8k?"
     there = f"the shipped recipes are {', '.join(recipes())}, and for grpo pipeline {', '.join(pipelines())}"
+    assert refusal("distill", "gsm8k").startswith("grpo distill: there is no teacher; name one with --teacher")
     assert refusal("sft", "no.toml") == f"no.toml: no such file; {there}"
 
 

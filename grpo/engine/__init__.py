@@ -19,7 +19,8 @@ from grpo.learning.policy import Policy
 from grpo.learning.rehearsal import Seen
 from grpo.types import Group, Prompt, SamplingParams
 
-Whose = Literal["policy", "reference"]  # log-probabilities; the reference is what the run starts from
+# Log-probabilities: the reference is what the run starts from, the teacher what it is to become like.
+Whose = Literal["policy", "reference", "teacher"]
 
 
 Frozen = Callable[[Sequences], Tensor]  # log π of each token by a model that does not learn: float32 [B, T]

@@ -71,7 +71,7 @@ class Targets:
     mask_BT     bool: the tokens that the loss is about; all others count nowhere, not even in a sequence's ratio
     weights_BT  float32: how much a token counts in the sum; may be 0 anywhere
     per_token   float32 [B, T] by name: "advantages", and log-probabilities by whose they are: "sampler", "old" (the
-                policy before the step's first update), "reference"
+                policy before the step's first update), "reference", "teacher"
     """
 
     mask_BT: Tensor
@@ -145,7 +145,7 @@ class Terms:
     peaks: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-Loss = Callable[[Tensor, Targets], Terms]  # (log-probabilities [B, T], what is made of them) → terms
+Loss = Callable[[Tensor, Targets], Terms]  # (log-probabilities or divergences [B, T], what is made of them) → terms
 
 
 def padded(rows: Sequence[Numbers], dtype: torch.dtype) -> Tensor:

@@ -64,7 +64,7 @@ def head_entropies(layer: nn.Linear, states_ND: Tensor, projection: Projection) 
     """
     most_N = states_ND.new_full(states_ND.shape[:1], -torch.inf, dtype=torch.float32)
     total_N, weighted_N = torch.zeros_like(most_N), torch.zeros_like(most_N)  # Σ e^z and Σ e^z z
-    for _, logits_Nv in _tiles(states_ND, layer.weight, layer.bias, projection):
+    for _, logits_Nv in tiles(states_ND, layer.weight, layer.bias, projection):
         before_N, most_N = most_N, torch.maximum(most_N, logits_Nv.amax(dim=1))
         moved_N = torch.where(before_N == -torch.inf, 0.0, before_N - most_N)  # of every z so far
         z_Nv = logits_Nv.sub_(most_N.unsqueeze(1))
@@ -80,7 +80,7 @@ class _HeadLogprobs(torch.autograd.Function):
     ) -> Tensor:
         lse_N = states_ND.new_full(tokens_N.shape, -torch.inf, dtype=torch.float32)
         picked_N = torch.zeros_like(lse_N)
-        for tile, logits_Nv in _tiles(states_ND, weight_VD, bias_V, projection):
+        for tile, logits_Nv in tiles(states_ND, weight_VD, bias_V, projection):
             column_N, inside_N = _columns(tokens_N, tile)
             picked_N += torch.where(inside_N, logits_Nv.gather(1, column_N.unsqueeze(1)).squeeze(1), 0.0)
             lse_N = torch.logaddexp(lse_N, logits_Nv.logsumexp(dim=1))
@@ -91,44 +91,76 @@ class _HeadLogprobs(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         states_ND, weight_VD, bias_V, tokens_N, lse_N = ctx.saved_tensors
-        of_states, of_weight, of_bias = ctx.needs_input_grad[:3]
         projection: Projection = ctx.projection
-        grad_N1 = -grads[0].unsqueeze(1) / projection.divisor
-        scaled_ND = states_ND if projection.float32 else (states_ND * grad_N1).to(states_ND.dtype)
-        grad_ND = torch.zeros_like(states_ND, dtype=torch.float32) if of_states else None
-        grad_VD = torch.empty_like(weight_VD) if of_weight else None
-        grad_V = torch.empty_like(bias_V) if of_bias else None
-        for tile, logits_Nv in _tiles(states_ND, weight_VD, bias_V, projection):
-            surplus_Nv = _surplus(logits_Nv, lse_N, *_columns(tokens_N, tile), projection)
-            if grad_V is not None:
-                grad_V[tile] = (surplus_Nv * grad_N1).sum(dim=0)
-            if projection.float32:  # scaled here, the other factor of each product is as exact as it is in bfloat16
-                surplus_Nv.mul_(grad_N1)
-                halved = weight_VD.is_cuda and weight_VD.dtype != torch.float32
-                parts = _halves(surplus_Nv, weight_VD.dtype) if halved else [surplus_Nv]
-            else:
-                parts = [surplus_Nv.to(weight_VD.dtype)]
-            if grad_ND is not None:
-                for part_Nv in parts:
-                    _add_product(grad_ND, part_Nv, weight_VD[tile])
-            if grad_VD is not None:
-                _put_product(grad_VD[tile], parts, scaled_ND)
+        gradients = Gradients(ctx.needs_input_grad[:3], states_ND, weight_VD, bias_V, -grads[0], projection)
+        for tile, logits_Nv in tiles(states_ND, weight_VD, bias_V, projection):
+            gradients.add(tile, _surplus(logits_Nv, lse_N, *_columns(tokens_N, tile), projection))
+        return *gradients.of_states_weight_bias(), None, None
+
+
+class Gradients:
+    """Of a head's states, weights and bias, added up tile by tile from ∂f/∂p · divisor, where p are the products and
+    `grads_N` is what comes back to f of each state."""
+
+    def __init__(
+        self,
+        wanted: tuple[bool, ...],
+        states_ND: Tensor,
+        weight_VD: Tensor,
+        bias_V: Tensor | None,
+        grads_N: Tensor,
+        projection: Projection,
+    ) -> None:
+        of_states, of_weight, of_bias = wanted
+        self.projection, self.weight_VD, self.states_ND = projection, weight_VD, states_ND
+        self.grad_N1 = grads_N.unsqueeze(1) / projection.divisor
+        self.scaled_ND = states_ND if projection.float32 else (states_ND * self.grad_N1).to(states_ND.dtype)
+        self.grad_ND = torch.zeros_like(states_ND, dtype=torch.float32) if of_states else None
+        self.grad_VD = torch.empty_like(weight_VD) if of_weight else None
+        self.grad_V = torch.empty_like(bias_V) if bias_V is not None and of_bias else None
+
+    def add(self, tile: slice, surplus_Nv: Tensor) -> None:
+        """For these rows of W; `surplus_Nv` is spoiled."""
+        dtype = self.weight_VD.dtype
+        if self.grad_V is not None:
+            self.grad_V[tile] = (surplus_Nv * self.grad_N1).sum(dim=0)
+        if self.projection.float32:  # scaled here, the other factor of each product is as exact as it is in bfloat16
+            surplus_Nv.mul_(self.grad_N1)
+            halved = self.weight_VD.is_cuda and dtype != torch.float32
+            parts = _halves(surplus_Nv, dtype) if halved else [surplus_Nv]
+        else:
+            parts = [surplus_Nv.to(dtype)]
+        if self.grad_ND is not None:
+            for part_Nv in parts:
+                _add_product(self.grad_ND, part_Nv, self.weight_VD[tile])
+        if self.grad_VD is not None:
+            _put_product(self.grad_VD[tile], parts, self.scaled_ND)
+
+    def of_states_weight_bias(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        grad_ND = self.grad_ND
         if grad_ND is not None:
-            grad_ND = (grad_ND if projection.float32 else grad_ND.mul_(grad_N1)).to(states_ND.dtype)
-        return grad_ND, grad_VD, grad_V, None, None
+            grad_ND = grad_ND if self.projection.float32 else grad_ND.mul_(self.grad_N1)
+            grad_ND = grad_ND.to(self.states_ND.dtype)
+        return grad_ND, self.grad_VD, self.grad_V
 
 
-def _tiles(
-    states_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, projection: Projection
+def tile_width(states_ND: Tensor, vocabulary: int, projection: Projection) -> int:
+    """Rows of W at a time."""
+    N, D = states_ND.shape
+    rows = N + D if projection.float32 else N  # on CPUs a float32 product takes a copy of its rows of W, too
+    return min(vocabulary, max(1, TILE.get(states_ND.device.type, TILE["cpu"]) // (4 * rows)))
+
+
+def tiles(
+    states_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, projection: Projection, width: int | None = None
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Rows of W, and the float32 logits [N, v] that they give: good until the next are asked for, for the caller to
-    spoil.
+    """Rows of W, `width` at a time, and the float32 logits [N, v] that they give: good until the next are asked for,
+    for the caller to spoil.
 
     One buffer serves all, because a fresh one of this size costs as much as the product: the system clears its pages.
     """
-    (N, D), V = states_ND.shape, len(weight_VD)
-    rows = N + D if projection.float32 else N  # on CPUs a float32 product takes a copy of its rows of W, too
-    width = min(V, max(1, TILE.get(states_ND.device.type, TILE["cpu"]) // (4 * rows)))
+    N, V = len(states_ND), len(weight_VD)
+    width = width or tile_width(states_ND, V, projection)
     products = states_ND.new_empty(N * width, dtype=torch.float32 if projection.float32 else None)
     logits = products if products.dtype == torch.float32 else products.float()
     for start in range(0, V, width):
@@ -161,10 +193,15 @@ def _columns(tokens_N: Tensor, tile: slice) -> tuple[Tensor, Tensor]:
 def _surplus(logits_Nv: Tensor, lse_N: Tensor, column_N: Tensor, inside_N: Tensor, projection: Projection) -> Tensor:
     """∂(-log π)/∂p · divisor, which is softmax - onehot, where there is a cap times the slope of its tanh: in the place
     of the logits."""
-    slope_Nv = 1 - (logits_Nv * (projection.divisor / projection.cap)).square_() if projection.cap else None
+    slope_Nv = slope(logits_Nv, projection) if projection.cap else None
     surplus_Nv = logits_Nv.sub_(lse_N.unsqueeze(1)).exp_()
     surplus_Nv.scatter_add_(1, column_N.unsqueeze(1), -inside_N.float().unsqueeze(1))
     return surplus_Nv if slope_Nv is None else surplus_Nv.mul_(slope_Nv)
+
+
+def slope(logits_Nv: Tensor, projection: Projection) -> Tensor:
+    """Of the cap's tanh, ∂logits/∂p · divisor."""
+    return 1 - (logits_Nv * (projection.divisor / projection.cap)).square_()
 
 
 def _halves(values_Nv: Tensor, dtype: torch.dtype) -> list[Tensor]:

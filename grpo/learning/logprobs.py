@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from grpo.caps import keep_caps
 from grpo.errors import ModelError
@@ -31,12 +31,20 @@ class Body(Protocol):
     def hidden_states(self, rows: Sequences, device: torch.device) -> tuple[Tensor, int, int]: ...
 
 
+class Output(NamedTuple):
+    """The layer that makes logits of states, and how, at temperature 1."""
+
+    layer: nn.Linear
+    projection: Projection
+
+
 @dataclass(frozen=True)
 class Head:
     """What becomes of the states [N, D] that predict a token each, at a temperature."""
 
     logprobs: Callable[[Tensor, Tensor, float], Tensor]  # of the tokens [N] → [N], with gradient
     entropies: Callable[[Tensor, float], Tensor]  # → nats [N]
+    output: Output | None = None  # None: the states are logits already
 
 
 @dataclass(frozen=True)
@@ -53,14 +61,15 @@ class Computation:
         padding among them."""
         states_ND, computed, padding = self.body.hidden_states(rows, self.device)
         tokens_N = rows.tokens_BT[rows.real_BT].to(self.device)
-        return self._scattered(self.head.logprobs(states_ND, tokens_N, temperature), rows), computed, padding
+        return self.scattered(self.head.logprobs(states_ND, tokens_N, temperature), rows), computed, padding
 
     def entropies(self, rows: Sequences, temperature: float) -> Tensor:
         """Of the whole distribution that each token was drawn from, in nats: float32 [B, T], 0 in the padding."""
         states_ND, *_ = self.body.hidden_states(rows, self.device)
-        return self._scattered(self.head.entropies(states_ND, temperature), rows)
+        return self.scattered(self.head.entropies(states_ND, temperature), rows)
 
-    def _scattered(self, values_N: Tensor, rows: Sequences) -> Tensor:
+    def scattered(self, values_N: Tensor, rows: Sequences) -> Tensor:
+        """One value per token of `rows` as [B, T], 0 in the padding."""
         zeros_BT = torch.zeros(rows.tokens_BT.shape, dtype=torch.float32, device=self.device)
         return zeros_BT.masked_scatter(rows.real_BT.to(self.device), values_N)
 
@@ -123,6 +132,7 @@ def bind(choice: Choice, model: Any, device: torch.device, *, float32_head: bool
     head = Head(
         lambda states_ND, tokens_N, temperature: head_logprobs(layer, states_ND, tokens_N, at(temperature)),
         lambda states_ND, temperature: head_entropies(layer, states_ND, at(temperature)),
+        Output(layer, projection),
     )
     return Computation(body, head, device, choice.fallback)
 

@@ -25,6 +25,9 @@ from grpo.learning.rehearsal import Seen, Worst, largest, mean_logprob, measured
 from grpo.learning.shares import Alone, Ranks, Share, Totals, no_loss, share
 from grpo.products import fast_products
 
+# Of the tokens of some rows: values [B, T] with a gradient, tokens computed, and padding among them.
+PerToken = Callable[[Sequences], tuple[Tensor, int, int]]
+
 
 class LanguageModel:
     """What a model makes of sequences.  As it stands: a frozen reference or teacher; `Policy` is one that learns.
@@ -82,7 +85,11 @@ class LanguageModel:
 
 
 class Policy(LanguageModel):
-    """A language model that learns."""
+    """A language model that learns.
+
+    `per_token` computes what a loss is handed of each token: log-probabilities, unless somebody puts another function
+    in their place (`grpo.learning.divergence`).
+    """
 
     def __init__(
         self,
@@ -100,9 +107,13 @@ class Policy(LanguageModel):
         )
         self.optimizer = AdamW(model, optim, self.ranks.dtypes)
         self.offload = optim.on_host
+        self.per_token: PerToken = self._logprobs
         self.checkpointing = False
         if gradient_checkpointing:
             self._checkpoint()
+
+    def _logprobs(self, rows: Sequences) -> tuple[Tensor, int, int]:
+        return self.ranks.run(self.computation.logprobs, rows, self.temperature)
 
     def _checkpoint(self) -> None:
         self.checkpointing = True
@@ -130,8 +141,8 @@ class Policy(LanguageModel):
     def _backward(self, rows: Batch, loss: Loss) -> tuple[Terms, int, int]:
         """What `loss` makes of `rows`, tokens computed, and padding among them."""
         try:
-            logprobs_BT, computed, padding = self.ranks.run(self.computation.logprobs, rows.sequences, self.temperature)
-            terms = loss(logprobs_BT, rows.targets.to(self.device))
+            values_BT, computed, padding = self.per_token(rows.sequences)
+            terms = loss(values_BT, rows.targets.to(self.device))
             terms.loss.backward()
         except torch.OutOfMemoryError:
             lengths = rows.sequences.lengths

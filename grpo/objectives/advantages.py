@@ -139,7 +139,8 @@ def gdpo(groups: Sequence[GroupRewards], settings: config.Objective) -> list[lis
     sums = []
     for group in groups:
         normalised = [[weight * a for a in group_std(values)] for weight, values in group.parts.values()]
-        sums.append([math.fsum(column) for column in zip(*normalised, strict=True)])
+        columns = zip(*normalised, strict=True) if normalised else [()] * len(group.totals)  # none: all only watched
+        sums.append([math.fsum(column) for column in columns])
     return _whitened([group.totals for group in groups], sums)
 
 

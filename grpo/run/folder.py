@@ -5,7 +5,8 @@
         metrics.jsonl    one flat row per step, and one per evaluation
         samples.jsonl    one row per completion: gold answer, text, reward, advantage, every reward's reason
         checkpoints/     models in Hugging Face format, and what exact resume needs
-        eval/<label>/    results.json and samples.jsonl of each evaluation
+        eval/<label>/    results.json and samples.jsonl of each evaluation, a teacher's among them
+        eval/distill.json  what a student has kept of its teacher
         report.html      the whole run on one page
 
 One process owns the folder at a time, by a lock that the kernel releases however the process ends.  Rows are on disk
@@ -56,7 +57,7 @@ MAY_DIFFER = frozenset(
 # A reward may be given more time, or told what to do with errors, after it stopped a run.
 MAY_DIFFER_OF_A_REWARD = re.compile(r"reward\.\d+\.(timeout|on_error)")
 
-MADE_MODELS = ("model", "cold-start")
+MADE = ("model", "cold-start", "eval/teacher")
 
 
 class RunFolder:
@@ -87,7 +88,7 @@ class RunFolder:
                     f"{path}: already holds a run; continue it with --resume, or choose another folder with --out",
                     exit_code=2,
                 )
-            for name in MADE_MODELS:  # by a start that was refused or stopped, and perhaps with other settings
+            for name in MADE:  # by a start that was refused or stopped, and perhaps with other settings
                 shutil.rmtree(path / name, ignore_errors=True)
             replace_file(folder.config, [config_toml.encode()])
         except BaseException:
@@ -115,11 +116,12 @@ class RunFolder:
         return _open(path)
 
     @staticmethod
-    def recorded_revision(path: Path, model: str) -> str | None:
-        """The commit of `model` that the run in `path` began with."""
+    def recorded_revision(path: Path, group: str, name: str) -> str | None:
+        """The commit of the model `name` that the run in `path` began with: its own (group "model"), or its teacher's
+        ("distill")."""
         try:
-            recorded = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))["model"]
-            return str(recorded["revision"]) if recorded["name"] == model else None
+            recorded = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))[group]
+            return str(recorded["revision"]) if name in (recorded.get("name"), recorded.get("teacher")) else None
         except (OSError, ValueError, LookupError, TypeError):  # none, or a damaged one, of which `resume` speaks
             return None
 

@@ -25,6 +25,7 @@ from grpo.run.columns import Row
 from grpo.run.columns import column as _column
 from grpo.run.columns import known as _known
 from grpo.run.columns import mean as _mean
+from grpo.run.distill_page import behind_charts, kept_html
 from grpo.run.samples_page import REASON, as_html, rows_of, samples_html
 from grpo.run.wording import count, cut, duration, percent, plain, plural, whole_percent
 
@@ -43,6 +44,7 @@ def write_report(folder: Path) -> Path:
         [
             _header(folder, tuning=parts is _of_tuning),
             *parts(steps, evaluations, _held_out(results)),
+            kept_html(folder),
             _evaluation_table(results),
             samples_html(folder / "samples.jsonl", [int(row["step"]) for row in steps]),
             _settings(folder / "config.toml"),
@@ -89,6 +91,7 @@ def _header(folder: Path, *, tuning: bool) -> str:
     settings = _config(folder / "config.toml")
     facts = [
         settings.get("model", {}).get("name"),
+        *(f"teacher {name}" for name in [settings.get("distill", {}).get("teacher")] if name),
         settings.get("sft" if tuning else "data", {}).get("source"),
         *(f"reward {reward.get('use')}" for reward in settings.get("reward", [])[:6]),
         f"seed {settings.get('run', {}).get('seed', 0)}",
@@ -213,6 +216,7 @@ def _curves(steps: Sequence[Row], evaluations: Sequence[Dot]) -> str:
         line_chart("Useful groups", at, [useful], whole_percent, top=1.0),
         line_chart("Length, tokens", at, length, count),
         line_chart("Lost completions", at, lost, percent, least_top=0.02),
+        *behind_charts(at, lambda key: _column(steps, key)),
         line_chart("Entropy, nats per token", at, [line("mean", "policy/entropy")], plain),
         line_chart("Canary, nats per token", at, [canary], plain),
         line_chart("Gap of each token, nats", at, gap, plain),

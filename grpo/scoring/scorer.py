@@ -101,8 +101,10 @@ class Scorer:
 def total(scores: Sequence[Mapping[str, Score]], weights: Mapping[str, float]) -> tuple[float | None, ...]:
     """The weighted sum for each completion of one group, `None` where it could not be judged.
 
-    A reward with weight 0 is only watched: what it cannot judge costs nothing.
+    A reward with weight 0 is only watched: what it cannot judge costs nothing.  Where all are, everybody gets 0.
     """
+    if not any(weights.values()):
+        return (0.0,) * len(scores)
     judging = [
         name
         for name, weight in weights.items()

@@ -262,6 +262,8 @@ CASES = [
     *of("dapo", CORRECTED_AND, moved=True, importance=True),
 ]
 
+BETAS, TEMPERATURE = (1.0, 0.5, 0.0), 0.7  # of divergences from a teacher
+
 # Advantages alone: the settings, and what each reward function gave.
 ALL_JUDGED: list[Rewards] = [REWARDS, SECOND_REWARDS]
 ADVANTAGES: dict[str, tuple[Mapping[str, Any], Sequence[Rewards]]] = {

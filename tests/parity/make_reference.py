@@ -22,6 +22,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.distillation_trainer import _chunked_divergence_loss
 from trl.trainer.utils import split_tensor_dict
 
 from tests.parity import cases
@@ -58,6 +59,7 @@ def main(path: Path) -> None:
         "versions": {"trl": trl.__version__, "torch": torch.__version__, "transformers": transformers.__version__},
         "sampler_logprobs": sampler_logprobs,
         "advantages": {name: advantages(*given) for name, given in cases.ADVANTAGES.items()},
+        "divergences": {str(beta): divergence(beta) for beta in cases.BETAS},
         **{case.name: run(case, sampler_logprobs) for case in cases.CASES},
     }
     lines = [
@@ -110,6 +112,29 @@ def run(case: Case, sampler_logprobs: list[list[float]]) -> dict[str, Any]:
         "clipped": clipped(trainer),
         **felt(case, trainer, scored),
         "gradients": {name: summary(parameter.grad) for name, parameter in sorted(model.named_parameters())},
+    }
+
+
+def divergence(beta: float) -> dict[str, Any]:
+    """What `DistillationTrainer` makes of hidden states: its loss, of the policy as it sampled from the reference as a
+    teacher."""
+    student, teacher = make_model("sampled"), make_model("reference")
+    rows = [(cases.PROMPTS[row // cases.GROUP_SIZE], tokens) for row, tokens in enumerate(cases.COMPLETIONS)]
+    one, other = ([], [])
+    for prompt, tokens in rows:
+        ids = torch.tensor([prompt + tokens])
+        for model, states in ((student, one), (teacher, other)):
+            states.append(model.model(ids).last_hidden_state[:, len(prompt) - 1 : -1])
+    states, others = torch.cat(one, dim=1), torch.cat(other, dim=1).detach()
+    mask = torch.ones(states.shape[:2])
+    heads = student.lm_head.weight, teacher.lm_head.weight.detach()
+    loss, *_ = _chunked_divergence_loss(
+        states, others, *heads, mask, beta, num_items_in_batch=mask.sum(), temperature=cases.TEMPERATURE
+    )
+    loss.backward()
+    return {
+        "loss": float(loss.detach()),
+        "gradients": {name: summary(parameter.grad) for name, parameter in sorted(student.named_parameters())},
     }
 
 

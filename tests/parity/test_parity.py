@@ -20,7 +20,9 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from grpo import config
-from grpo.algorithm import JudgedGroup, Trainer, policy_loss
+from grpo.algorithm import JudgedGroup, Trainer, divergence_loss, policy_loss
+from grpo.learning.batch import Batch, Sequences, Targets
+from grpo.learning.divergence import Divergences
 from grpo.learning.policy import LanguageModel, Policy
 from grpo.objectives import GroupRewards, Objective, choose
 from grpo.objectives.surrogates import sapo_at
@@ -84,6 +86,23 @@ def test_the_cases_of_parity_would_notice_a_difference() -> None:
             assert 0.1 < found["below the entropy threshold"] < 0.9, case.name
         if case.importance:
             assert found["correction above"] > 0, case.name
+
+
+@pytest.mark.parametrize("beta", cases.BETAS)
+def test_divergence_and_gradients_equal_those_of_trls_distillation(beta: float) -> None:
+    policy = Policy(make_model("sampled"), config.Optim(), temperature=cases.TEMPERATURE, gradient_checkpointing=False)
+    teacher = LanguageModel(make_model("reference"), temperature=cases.TEMPERATURE, tokens_per_microbatch=64)
+    policy.per_token = Divergences(policy, teacher, beta)
+    pairs = [(cases.PROMPTS[row // cases.GROUP_SIZE], tokens) for row, tokens in enumerate(cases.COMPLETIONS)]
+    sequences = Sequences.of(pairs)
+    real_BT = sequences.real_BT
+    batch = Batch(sequences, Targets(real_BT, real_BT / real_BT.sum()))
+    theirs = REFERENCE["divergences"][str(beta)]
+    assert policy.forward_backward(batch, divergence_loss)["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
+    gradients = {name: summary(weight) for name, weight in policy.model.named_parameters()}
+    assert gradients.keys() == theirs["gradients"].keys()
+    for name, values in theirs["gradients"].items():
+        assert gradients[name] == pytest.approx(values, rel=1e-5, abs=1e-6), name
 
 
 @pytest.mark.parity
