@@ -64,7 +64,7 @@ def main() -> None:
     say(f"{len(problems):,} problems")
     tree = {"model": {"name": "x"}, "data": {"source": "x"}, "sampling": {"group_size": N, "max_tokens": TOKENS}}
     config = validate(tree, place="bench", kind=CollectConfig)
-    with tempfile.TemporaryDirectory(dir=".") as name:
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         parts = Parts(folder, problems=len(problems), size=config.sampling.problems_per_step)
         record = Record.begin(folder / "collect.json", "x", problems, resume=False)
