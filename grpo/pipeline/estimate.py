@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from grpo.config import Eval, Run, Sampling, Sft
+from grpo.config import CollectSampling, Eval, Run, Sampling, Sft
 from grpo.pipeline import checks
 from grpo.pipeline.plan import Stage, reference
 from grpo.pipeline.records import places
@@ -57,7 +57,8 @@ def needs(pipeline: Pipeline, stage: Stage) -> Iterator[str]:
 def sampled(settings: Mapping[str, Any], command: str) -> tuple[int | None, int | None]:
     """Tokens at most, prompts × completions × the longest, of the work itself and of its evaluations; None: the data
     would have to be downloaded to know."""
-    sampling, held_out = Sampling(**settings.get("sampling", {})), Eval(**settings.get("eval", {}))
+    kind = CollectSampling if command == "collect" else Sampling
+    sampling, held_out = kind(**settings.get("sampling", {})), Eval(**settings.get("eval", {}))
     problems = checks.count_problems(settings, "eval")
     once = None if problems is None else problems * held_out.n * (held_out.max_tokens or sampling.max_tokens)
     if command == "eval":
@@ -82,7 +83,7 @@ def in_words(settings: Mapping[str, Any], command: str) -> str:
         said.insert(0, f"learns from {_examples(Sft(**settings['sft']), checks.count_problems(settings, 'sft'))}")
     if evaluations != 0:
         said.append(
-            f"evaluations {'as large as their data' if evaluations is None else f'{count(evaluations)} at most'}"
+            f"evaluations {'as large as their data' if evaluations is None else f'{count(evaluations)} tokens at most'}"
         )
     return "; ".join(said)
 

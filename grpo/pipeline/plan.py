@@ -158,6 +158,11 @@ def _check(stage: Stage, stages: Sequence[Stage], place: str, changes: Sequence[
             raise ConfigError(
                 f"{where}: {key} = '@{name}': {earlier[name].command} makes no model; name a stage that does"
             )
+    if stage.settings.get("distill", {}).get("mode") == "traces":
+        raise ConfigError(
+            f'{where}: distill.mode = "traces": is three stages itself; write them: collect from the teacher, select, '
+            "and sft of the student"
+        )
     validate(stage.settings, place=where, kind=stage.kind.settings, changes=changes)
     for key in stage.kind.needs:
         group, _, name = key.partition(".")
