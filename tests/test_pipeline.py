@@ -324,8 +324,8 @@ def test_a_dry_run_bounds_the_tokens_and_says_what_is_missing(run):
     stages = r1(Path("."))
     Path("judge.py").unlink()
     text = said_of(stages)
-    assert f"  samples {2 * 32 * 8 * 1024 / 1000:.1f}k tokens at most; evaluations 2048 at most\n" in text
-    assert "  learns from 64 examples; evaluations 2048 at most\n" in text
+    assert f"  samples {2 * 32 * 8 * 1024 / 1000:.1f}k tokens at most; evaluations 2048 tokens at most\n" in text
+    assert "  learns from 64 examples; evaluations 2048 tokens at most\n" in text
     assert "judge.py:right for reward.0.use (MISSING)" in text
 
 
