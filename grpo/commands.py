@@ -127,12 +127,16 @@ def distill(
     cut."""
     from grpo.pipeline.estimate import dry_run as what_would_run
     from grpo.pipeline.runner import run_pipeline
-    from grpo.pipeline.traces import load_traces
+    from grpo.pipeline.traces import conclude, load_traces
 
     named = _named(model=model, teacher=teacher)
     target = out or Path(f"{_run_folder(recipe, None)}-distill")
     if stages := load_traces(recipe, [*named, *changes], data=data, rewards=rewards):
-        (what_would_run if dry_run else run_pipeline)(stages, target, say)
+        if dry_run:
+            what_would_run(stages, target, say)
+        else:
+            run_pipeline(stages, target, say)
+            conclude(stages, target, say)
         return
     if load_config(recipe, [*named, *changes], data=data, rewards=rewards).distill.teacher is None:
         raise ConfigError(

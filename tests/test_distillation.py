@@ -262,7 +262,7 @@ def test_what_was_kept_is_told_by_the_columns_of_the_data(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("distill", "objective", "sentence"),
     [
-        ({"mode": "traces"}, {}, "is three runs and not one"),
+        ({"mode": "traces"}, {}, "is three stages and no training run"),
         ({"mode": "full", "coef": 2.0}, {}, "distill.coef does not weigh"),
         ({"mode": "full"}, {"kl_coef": 0.1}, "set objective.kl_coef = 0"),
         ({"beta": 0.5}, {}, "leave distill.beta out"),

@@ -1,4 +1,5 @@
-"""Distillation from a teacher's completions as three stages: collect from the teacher, select, fine-tune the student.
+"""Distillation from a teacher's completions as three stages: collect from the teacher, select, fine-tune the student;
+and where problems are held out a fourth, which asks the teacher those.
 
 DeepSeek-R1's own way to its small models (arXiv 2501.12948, section 2.4), and sequence-level knowledge distillation
 (1606.07947).  Only text goes from one to the other, so the two may have different tokenizers.
@@ -6,13 +7,20 @@ DeepSeek-R1's own way to its small models (arXiv 2501.12948, section 2.4), and s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from grpo import assemble, distillation
+from grpo.config import Config
 from grpo.config_file import apply_changes, read_tree, with_flags
 from grpo.errors import ConfigError
 from grpo.pipeline.plan import Stage, make_plan
+from grpo.problems import load_problems
+from grpo.run.report import write_report
 
+STUDENT, HELD_OUT = "student", "teacher-held-out"
 EPOCHS = 2  # over what was selected, where the recipe says nothing: R1's distillations took 2 to 3
 
 
@@ -35,6 +43,7 @@ def stages_of(tree: Mapping[str, Any], *, place: str) -> tuple[Stage, ...]:
     teacher = {"name": distill["teacher"], **_kept(distill, "revision")}
     shown = tree.get("sft", {})
     length = {} if "steps" in shown or "epochs" in shown else {"epochs": EPOCHS}
+    held_out = [{"name": HELD_OUT, "command": "eval", "model": teacher}] if tree.get("eval", {}).get("source") else []
     return make_plan(
         {
             **common,
@@ -45,11 +54,28 @@ def stages_of(tree: Mapping[str, Any], *, place: str) -> tuple[Stage, ...]:
                     "command": "select",
                     "select": {**tree.get("select", {}), "source": [{"use": "@teacher"}]},
                 },
-                {"name": "student", "command": "sft", "sft": {**length, **shown, "source": "@selection"}},
+                {"name": STUDENT, "command": "sft", "sft": {**length, **shown, "source": "@selection"}},
+                *held_out,
             ],
         },
         place=place,
     )
+
+
+def conclude(stages: Sequence[Stage], out: Path, say: Callable[[str], None]) -> None:
+    """Say what the student kept of its teacher, as `grpo.distillation` does, and put it into the student's folder and
+    page.  Where nothing is held out there is nothing to say."""
+    by_name = {stage.name: stage for stage in stages}
+    if HELD_OUT not in by_name:
+        return
+    student, asked = (out / by_name[name].folder for name in (STUDENT, HELD_OUT))
+    folder = student / "eval" / distillation.TEACHER
+    if not folder.exists():
+        shutil.copytree(asked, folder)
+    config = Config.model_validate(by_name[STUDENT].settings)
+    of_eval = assemble.held_out(config.data, config.eval)
+    distillation.conclude(student / "eval", load_problems(of_eval, needs=()) if of_eval else [], say)
+    write_report(student)
 
 
 def _kept(table: Mapping[str, Any], *names: str) -> dict[str, Any]:
