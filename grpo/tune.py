@@ -134,8 +134,11 @@ def _room(config: Config, prompts: Sequence[Prompt]) -> int:
 
 
 def _as_shown(config: Config) -> Config:
-    """An engine for log-probabilities at temperature 1, whatever the model is sampled with later, and no reference."""
-    return config.with_changes(sampling={"temperature": 1.0}, objective={"kl_coef": 0.0})
+    """An engine for log-probabilities at temperature 1, whatever the model is sampled with later; no reference, and no
+    teacher, whose divergence would come in the place of log-probabilities."""
+    return config.with_changes(
+        sampling={"temperature": 1.0}, objective={"kl_coef": 0.0}, distill={"teacher": None, "revision": None}
+    )
 
 
 def _settle(

@@ -101,6 +101,15 @@ def test_a_checkpoint_opens_with_from_pretrained(whole: tuple[Config, Path]) -> 
     assert torch.equal(model.state_dict()["model.norm.weight"], stored["model.norm.weight"])
 
 
+def test_a_teacher_of_the_recipe_has_no_part_in_it(whole: tuple[Config, Path], tmp_path: Path) -> None:
+    """What learns is the text, by its log-probabilities; a divergence in their place would be another loss."""
+    config, path = whole
+    once: dict[str, Any] = {"sft": {"steps": 1, "epochs": None}, "eval": {"source": None, "every": 0}}
+    teacher = {"teacher": config.model.name, "mode": "full"}
+    tune(config.with_changes(**once, distill=teacher), tmp_path / "run")
+    assert steps_of(tmp_path / "run")[0]["sft/loss"] == steps_of(path)[0]["sft/loss"]
+
+
 # --- Interruptions ------------------------------------------------------------------------------------------------
 
 
