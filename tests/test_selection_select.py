@@ -269,7 +269,7 @@ def test_an_evaluation_set_that_is_all_there_is_to_train_on_is_a_sentence(places
             "select.max_tokens: how many tokens a row of general.jsonl has is not known",
         ),
         ([], {}, "grpo select: no source"),
-        (["general.jsonl"], {"language": "eng"}, "select.language: 'eng' is not the code of a language"),
+        (["general.jsonl"], {"language": "eng"}, "select.language: 'eng' is no language that is told apart here"),
         ([{"use": "general.jsonl", "weight": 1.0}], {"rows": 99}, "select.rows = 99: there are 12 to write"),
     ],
 )
