@@ -471,6 +471,7 @@ GROUPS = (
     "optim",
     "eval",
     "sft",
+    "select",
     "distill",
     "cluster",
     "run",

@@ -260,7 +260,7 @@ def _in_words(error: ValidationError, kind: type[BaseModel]) -> str:
     # Whoever brings another trainer's file hears of its names first, and then of what it lacks.
     first = min(error.errors(), key=lambda complaint: complaint["type"] == "missing")
     where = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden" and where in Config.model_fields:
+    if first["type"] == "extra_forbidden" and where in GROUPS:
         return f"{where} is not read here; the groups that are: {', '.join(_groups(kind))}"
     if first["type"] == "extra_forbidden":
         path = [*(str(part) for part in first["loc"] if not isinstance(part, int)), *_first_inside(first["input"])]

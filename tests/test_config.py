@@ -14,8 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from grpo.config import GROUPS, CollectConfig, Config, EvalConfig, JudgeConfig
-from grpo.config_file import _REFUSED, _RENAMED, apply_changes, change, load_config, recipes, validate
+from grpo.config import GROUPS, CollectConfig, Config, EvalConfig, JudgeConfig, Select, SelectConfig
+from grpo.config_file import _REFUSED, _RENAMED, apply_changes, change, load_config, load_settings, recipes, validate
 from grpo.errors import ConfigError
 
 MINIMAL = '[model]\nname = "m"\n[data]\nsource = "d.jsonl"\n'
@@ -75,8 +75,17 @@ def test_there_are_few_settings():
     assert len(SETTINGS) <= MOST_WITH_PARTS
 
 
-def test_every_group_of_settings_is_written_down_in_a_runs_config():
-    assert set(GROUPS) == set(Config.model_fields)
+def test_every_group_of_settings_has_its_place_in_a_file():
+    assert set(GROUPS) == Config.model_fields.keys() | SelectConfig.model_fields.keys()
+
+
+@pytest.mark.parametrize("kind", [CollectConfig, EvalConfig, Config])
+def test_a_recipe_may_say_what_to_select_for_the_commands_that_do_not(kind, tmp_path):
+    recipe = tmp_path / "r.toml"
+    recipe.write_text('[model]\nname = "m"\n[data]\nsource = "d"\n[select]\nrows = 5\n')
+    assert load_settings(str(recipe), (), kind=kind).data.source == "d"
+    with pytest.raises(ConfigError, match=r"^--set select.rows=6: select is not read here; the groups that are: "):
+        load_settings(str(recipe), ["select.rows=6"], kind=kind)
 
 
 def test_no_sentence_of_the_program_names_a_setting_that_is_not_there():
@@ -91,7 +100,8 @@ def test_no_sentence_of_the_program_names_a_setting_that_is_not_there():
         for name in named.findall(node.value)
     }
     refused = {("config_file.py", name) for name in _REFUSED}
-    assert {name for _, name in found - refused} - set(SETTINGS) == {
+    of_select = {f"select.{name}" for name in Select.model_fields}
+    assert {name for _, name in found - refused} - set(SETTINGS) - of_select == {
         "model.safetensors",
         "cluster.md",
         "distill.json",
