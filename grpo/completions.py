@@ -18,7 +18,6 @@ from __future__ import annotations
 import base64
 import itertools
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -144,28 +143,6 @@ def _unicode(text: str) -> str:
 
 
 # --- Writing --------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A place to write to; what lies there in the end takes that of `path`, on the disk and in one rename."""
-    fresh = path.with_name(f".{path.name}.writing")
-    try:
-        yield fresh
-        _flush(fresh)
-        fresh.replace(path)
-        _flush(path.parent)
-    except BaseException:
-        fresh.unlink(missing_ok=True)
-        raise
-
-
-def _flush(place: Path) -> None:
-    descriptor = os.open(place, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class Writer:

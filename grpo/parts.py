@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
 
-from grpo.completions import COMPLETIONS, CollectedGroup, Writer, facts_json, row_groups, whole_file
+from grpo.completions import COMPLETIONS, CollectedGroup, Writer, facts_json, row_groups
 from grpo.errors import CheckpointError, DataError, first_line
 from grpo.types import Problem
+from grpo.whole import whole_file
 
 # Columns of the table that a tally reads.
 _COUNTED = ("problem_id", "tokens", "finish", "reward", "scores.list.element.name", "scores.list.element.value")

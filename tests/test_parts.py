@@ -10,6 +10,7 @@ from grpo import completions
 from grpo.completions import Collected, CollectedGroup, Writer, groups
 from grpo.parts import Parts, Tally, checksum
 from grpo.types import Finish, Problem
+from grpo.whole import whole_file
 from rewards import Score
 
 
@@ -105,7 +106,7 @@ def test_a_checksum_is_of_all_that_is_asked_and_judged() -> None:
 
 def test_whole_file_leaves_nothing_behind_where_writing_fails(tmp_path: Path) -> None:
     (tmp_path / "t").write_text("before")
-    with pytest.raises(OSError, match="full"), completions.whole_file(tmp_path / "t") as fresh:
+    with pytest.raises(OSError, match="full"), whole_file(tmp_path / "t") as fresh:
         fresh.write_text("half")
         raise OSError("full")
     assert [path.name for path in tmp_path.iterdir()] == ["t"] and (tmp_path / "t").read_text() == "before"

@@ -217,7 +217,7 @@ def test_rewinding_after_a_kill_at_any_byte_keeps_exactly_the_whole_rows(last: i
             whole = [step for step in range(1, last + 1) for _ in range(per_step)][: survived.count(b"\n")]
             folder.rewind(to)
             assert [row["step"] for row in rows(file)] == [step for step in whole if step <= to]
-        assert not list(Path(name).glob("*.new"))
+        assert not list(Path(name).glob(".*.writing"))
 
 
 def test_rows_written_after_a_rewind_follow_the_kept_ones(tmp_path: Path) -> None:

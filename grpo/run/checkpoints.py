@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -24,6 +23,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from grpo.errors import CheckpointError
+from grpo.whole import flush
 
 Writer = Callable[[Path], None]  # writes the model and the tokenizer into an empty folder
 
@@ -133,14 +133,14 @@ def write_whole(path: Path, write: Writer) -> None:
         unfinished.mkdir()
         write(unfinished)
         for file in unfinished.rglob("*"):
-            _flush(file)
+            flush(file)
             if file.is_file():  # safetensors writes for its owner alone; the folder has what the umask allows
                 file.chmod(unfinished.stat().st_mode & 0o666)
-        _flush(unfinished)
+        flush(unfinished)
         if path.exists():
             path.rename(previous)
         unfinished.rename(path)
-        _flush(path.parent)
+        flush(path.parent)
     except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors wrap "no space left" in their own
         shutil.rmtree(unfinished, ignore_errors=True)
         free = shutil.disk_usage(path.parent).free / 2**30
@@ -163,14 +163,6 @@ def _free(folder: Path) -> int:
 
 def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _sum(path: Path) -> str:

@@ -32,6 +32,7 @@ from typing import Any
 
 from grpo.config import Cluster
 from grpo.errors import CheckpointError
+from grpo.whole import whole_file
 
 # Settings that a resumed run may change: they move its end, its files, its speed or its memory, not its mathematics
 # (beyond the last bit of rounding).  What an error message advises to change must be among them.
@@ -298,16 +299,9 @@ def _rows_until(file: Path, step: int) -> Iterator[bytes]:
 
 def replace_file(file: Path, pieces: Iterable[bytes]) -> None:
     """Give `file` new content so that a kill at any moment leaves either the old or the new, whole."""
-    fresh = file.with_name(file.name + ".new")
     try:
-        with fresh.open("wb") as out:
+        with whole_file(file) as fresh, fresh.open("wb") as out:
             out.writelines(pieces)
-            out.flush()
-            os.fsync(out.fileno())
-        fresh.replace(file)
-        folder = os.open(file.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
     except OSError as error:
         raise _cannot_write(file, error) from error
 

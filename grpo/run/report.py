@@ -28,6 +28,7 @@ from grpo.run.columns import mean as _mean
 from grpo.run.distill_page import behind_charts, kept_html
 from grpo.run.samples_page import REASON, as_html, rows_of, samples_html
 from grpo.run.wording import count, cut, duration, percent, plain, plural, whole_percent
+from grpo.whole import whole_file
 
 MAX_BYTES = 2_000_000
 _RECENT = 10  # steps that "lately" means
@@ -57,10 +58,9 @@ def write_report(folder: Path) -> Path:
 
 def write_html(path: Path, title: str, body: str, source: str) -> Path:
     """A whole page in the house's style, without script and requests; its foot says what it was made from."""
-    fresh = path.with_name(path.name + ".new")
     try:
-        fresh.write_bytes(_page(title, body, source).encode("utf-8", errors="replace"))
-        fresh.replace(path)
+        with whole_file(path) as fresh:
+            fresh.write_bytes(_page(title, body, source).encode("utf-8", errors="replace"))
     except OSError as error:
         raise CheckpointError(f"{path}: could not be written ({error.strerror}); the run itself is complete") from error
     return path

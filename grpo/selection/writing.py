@@ -9,7 +9,6 @@ rows is a whole one, with its card.  The same rows give the same bytes.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from grpo.errors import ConfigError, DataError
+from grpo.whole import flush
 
 Row = Mapping[str, Any]
 
@@ -83,9 +83,6 @@ def room(out: Path) -> Iterator[Path]:
 def put(files: Iterable[Path], folder: Path) -> None:
     """`files` into `folder`, one after another, each on disk before it is seen there."""
     for file in files:
-        with file.open("rb") as written:
-            os.fsync(written.fileno())
+        flush(file)
         file.replace(folder / file.name)
-    directory = os.open(folder, os.O_RDONLY)
-    os.fsync(directory)
-    os.close(directory)
+    flush(folder)
