@@ -58,8 +58,10 @@ def open_engine(
     from grpo.cluster.opening import open_cluster
 
     place, files, start = choose_place(config.model), _anywhere(files), _anywhere(start)
-    if os.path.isdir(str(config.distill.teacher)):
-        config = config.with_changes(distill={"teacher": os.path.abspath(str(config.distill.teacher))})
+    teacher = config.distill.teacher
+    if teacher is not None and os.path.isdir(teacher):
+        teacher = os.path.abspath(teacher)
+        config = config.with_changes(distill={"teacher": teacher})
     width, context = config.cluster.tensor_parallel, context or LEAST_CONTEXT
     refuse_indivisible_heads(model_config(start.name, start.revision), width)
     # Of the model that the run started from: a checkpoint may be gone when a sampler is replaced.
@@ -71,9 +73,7 @@ def open_engine(
         files.tokenizer,
         cuda=place.device == "cuda",
         tolerance=canary.tolerance(place.dtype, config.sampling.sync_tolerance),
-        directories=[
-            Path(name) for name in (start.name, files.name, str(config.distill.teacher)) if os.path.isdir(name)
-        ],
+        directories=[Path(name) for name in (start.name, files.name, teacher) if name and os.path.isdir(name)],
         folder=folder.resolve(),
         step=step,
         checkpoint=checkpoint and checkpoint.resolve(),

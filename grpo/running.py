@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
@@ -24,6 +24,7 @@ from grpo.evaluate import Evaluation, evaluate, write
 from grpo.interrupt import StopRequest
 from grpo.learning.rehearsal import Worst
 from grpo.metrics import Row, Stopwatch
+from grpo.opening import Settled, Stand
 from grpo.run import checkpoints
 from grpo.run.checkpoints import Progress
 from grpo.run.console import Console
@@ -76,6 +77,46 @@ def open_folder(config: Config, path: Path, *, resume: bool, dry_run: bool) -> I
             path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="grpo-dry-run-", dir=shared)))
         opened = RunFolder.resume(path, config.to_toml()) if resume else RunFolder.create(path, config.to_toml())
         yield stack.enter_context(opened)
+
+
+@contextmanager
+def opened_trackers(
+    config: Config, folder: RunFolder, open_trackers: OpenTrackers, *, dry_run: bool
+) -> Iterator[list[Tracker]]:
+    """Those that the settings name; of a dry run nobody hears."""
+    names, settings = () if dry_run else config.run.trackers, config.model_dump(mode="json")
+    with ExitStack() as stack:
+        opened = open_trackers(names, folder.path.name, settings, folder.path)
+        yield [stack.enter_context(closing(tracker)) for tracker in opened]
+
+
+@contextmanager
+def opened_engine(
+    config: Config,
+    open_engine: OpenEngine,
+    stand: Stand,
+    start: ModelFiles,
+    folder: RunFolder,
+    *,
+    context: int,
+    worst: Worst,
+) -> Iterator[Engine]:
+    """The engine with the model where the run stands."""
+    step, checkpoint = stand.progress.step, stand.checkpoint
+    engine = open_engine(
+        config, stand.files, start, context=context, step=step, checkpoint=checkpoint, folder=folder.path, worst=worst
+    )
+    with closing(engine):
+        yield engine
+
+
+def as_it_runs(settled: Settled, engine: Engine, folder: RunFolder, console: Console) -> Config:
+    """The settings with what the engine has seen of the device, as the folder keeps them; what it remarks is said."""
+    config = opening.as_seen(settled, engine.seen, console)
+    folder.write_config(config.to_toml())
+    for remark in engine.remarks:
+        console.warn(f"{config.model.name}: {remark}")
+    return config
 
 
 @contextmanager

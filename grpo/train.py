@@ -25,7 +25,19 @@ from grpo.run.checkpoints import Progress
 from grpo.run.console import Console
 from grpo.run.trackers import open_trackers
 from grpo.run.wording import duration, percent, plural, seconds
-from grpo.running import HeldOut, OpenEngine, OpenTrackers, Parts, Run, as_begun, open_folder, spared_by_the_collector
+from grpo.running import (
+    HeldOut,
+    OpenEngine,
+    OpenTrackers,
+    Parts,
+    Run,
+    as_begun,
+    as_it_runs,
+    open_folder,
+    opened_engine,
+    opened_trackers,
+    spared_by_the_collector,
+)
 from grpo.scoring import Scorer
 from grpo.types import Prompt
 from grpo.watch import Watch
@@ -65,30 +77,19 @@ def train(
             console.note(f"resumed: after step {stand.progress.step}, from {stand.checkpoint}")
         rendered = opening.rendered(config, inputs, stand.files, teacher)
         settled = opening.settle(config, kept, stand.files, rendered, console, path / "checkpoints", teacher)
-        settings = settled.config.model_dump(mode="json")
-        opened = open_trackers(() if dry_run else config.run.trackers, folder.path.name, settings, folder.path)
-        trackers = [stack.enter_context(closing(tracker)) for tracker in opened]
+        trackers = stack.enter_context(opened_trackers(settled.config, folder, open_trackers, dry_run=dry_run))
         failed = folder.path / "failed.json"
         scorer = stack.enter_context(
             assemble.open_scorer(config.reward, chat=config.data.chat, workers=config.run.reward_workers, failed=failed)
         )
         if teacher is not None and not dry_run:
             distillation.evaluate_teacher(config, teacher, rendered, scorer, folder.eval, console, stop)
-        engine = open_engine(
-            settled.config,
-            stand.files,
-            start,
-            context=rendered.context,
-            step=stand.progress.step,
-            checkpoint=stand.checkpoint,
-            folder=folder.path,
-            worst=settled.worst,
+        engine = stack.enter_context(
+            opened_engine(
+                settled.config, open_engine, stand, start, folder, context=rendered.context, worst=settled.worst
+            )
         )
-        stack.enter_context(closing(engine))
-        config = opening.as_seen(settled, engine.seen, console)
-        folder.write_config(config.to_toml())
-        for remark in engine.remarks:
-            console.warn(f"{config.model.name}: {remark}")
+        config = as_it_runs(settled, engine, folder, console)
         texts = partial(opening.texts_of, files=stand.files)
         held_out = HeldOut(rendered.held_out, texts(rendered.held_out), scorer) if rendered.held_out else None
         parts = Parts(folder, console, stop, engine, held_out, trackers, start)

@@ -27,7 +27,19 @@ from grpo.run.console import FINE_TUNING, Console
 from grpo.run.folder import RunFolder
 from grpo.run.trackers import open_trackers
 from grpo.run.wording import duration, plural, seconds
-from grpo.running import HeldOut, OpenEngine, OpenTrackers, Parts, Run, as_begun, open_folder, spared_by_the_collector
+from grpo.running import (
+    HeldOut,
+    OpenEngine,
+    OpenTrackers,
+    Parts,
+    Run,
+    as_begun,
+    as_it_runs,
+    open_folder,
+    opened_engine,
+    opened_trackers,
+    spared_by_the_collector,
+)
 from grpo.scoring import declarations
 from grpo.sft import Schedule, batch_of, cross_entropy, digest, load_examples, refuse_unfinite
 from grpo.types import Prompt
@@ -66,25 +78,20 @@ def tune(
             console.note(f"resumed: after step {stand.progress.step}, from {stand.checkpoint}")
         prompts = _held_out(config, start, console)
         settled = _settle(config, kept, start, schedule, prompts, console, path / "checkpoints")
-        settings = settled.config.model_dump(mode="json")
-        opened = open_trackers(() if dry_run else config.run.trackers, folder.path.name, settings, folder.path)
-        trackers = [stack.enter_context(closing(tracker)) for tracker in opened]
+        trackers = stack.enter_context(opened_trackers(settled.config, folder, open_trackers, dry_run=dry_run))
         held_out = stack.enter_context(_scored(config, prompts, start, folder)) if prompts else None
-        engine = open_engine(
-            _as_shown(settled.config),
-            stand.files,
-            start,
-            context=_room(config, prompts),
-            step=stand.progress.step,
-            checkpoint=stand.checkpoint,
-            folder=folder.path,
-            worst=settled.worst,
+        engine = stack.enter_context(
+            opened_engine(
+                _as_shown(settled.config),
+                open_engine,
+                stand,
+                start,
+                folder,
+                context=_room(config, prompts),
+                worst=settled.worst,
+            )
         )
-        stack.enter_context(closing(engine))
-        config = opening.as_seen(settled, engine.seen, console)
-        folder.write_config(config.to_toml())
-        for remark in engine.remarks:
-            console.warn(f"{config.model.name}: {remark}")
+        config = as_it_runs(settled, engine, folder, console)
         parts = Parts(folder, console, stop, engine, held_out, trackers, start)
         run = FineTuning(config, parts, stand.progress, schedule, shown)
         stack.enter_context(spared_by_the_collector())

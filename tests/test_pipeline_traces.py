@@ -87,6 +87,9 @@ def test_what_the_student_kept_of_the_teacher_stands_with_the_student(tmp_path):
     assert any(line.startswith("kept: type maximum (84 problems)") for line in said)
     assert json.loads((student / "eval/distill.json").read_text())["kept"]["mean"] == pytest.approx(2 / 3)
     assert "66.7%" in (student / "report.html").read_text()
+    (asked / "results.json").write_text(json.dumps({"solved": dict.fromkeys(ids, 1.0)}))  # that stage was redone
+    conclude(stages, tmp_path, said.append)
+    assert "student: 25.0% before, 50.0% after, teacher 100.0% of 400 held-out problems" in said
 
 
 def test_without_held_out_problems_nothing_is_said_of_what_was_kept(tmp_path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from grpo.config import Config
 from grpo.config_file import apply_changes, read_tree, with_flags
 from grpo.errors import ConfigError
 from grpo.pipeline.plan import Stage, make_plan
+from grpo.pipeline.records import RECORD
 from grpo.problems import load_problems
+from grpo.run.checkpoints import write_whole
 from grpo.run.report import write_report
 
 STUDENT, HELD_OUT = "student", "teacher-held-out"
@@ -69,13 +72,16 @@ def conclude(stages: Sequence[Stage], out: Path, say: Callable[[str], None]) -> 
     if HELD_OUT not in by_name:
         return
     student, asked = (out / by_name[name].folder for name in (STUDENT, HELD_OUT))
-    folder = student / "eval" / distillation.TEACHER
-    if not folder.exists():
-        shutil.copytree(asked, folder)
+    # Each time anew: a stage may have been redone since.
+    write_whole(student / "eval" / distillation.TEACHER, partial(_copy, asked))
     config = Config.model_validate(by_name[STUDENT].settings)
     of_eval = assemble.held_out(config.data, config.eval)
     distillation.conclude(student / "eval", load_problems(of_eval, needs=()) if of_eval else [], say)
     write_report(student)
+
+
+def _copy(evaluation: Path, folder: Path) -> None:
+    shutil.copytree(evaluation, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(RECORD))
 
 
 def _kept(table: Mapping[str, Any], *names: str) -> dict[str, Any]:
