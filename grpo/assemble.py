@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from grpo import hub, objectives
 from grpo.cluster.place import Division, divide, there_is_one
-from grpo.config import Cluster, Config, Data, Distill, Eval, Model, Objective, Reward, Sft
+from grpo.config import Cluster, Config, Data, Distill, Eval, JudgeConfig, Model, Objective, Reward, Sft
 from grpo.errors import ConfigError, DataError
 from grpo.learning import lora
 from grpo.learning.loading import (
@@ -219,9 +219,10 @@ def open_model(name: str, revision: str | None = None) -> ModelFiles:
     return ModelFiles(name, revision, tokenizer, context_length(name, revision), vocabulary_size(name, revision))
 
 
-def open_scorer(rewards: Sequence[Reward], *, chat: bool, workers: int | None = None, failed: Path | None) -> Scorer:
-    """`workers`: default one per core, at most 8."""
-    return Scorer(rewards, workers=workers or min(8, os.cpu_count() or 1), chat=chat, failed=failed)
+def open_scorer(config: JudgeConfig, failed: Path | None = None) -> Scorer:
+    """The processes that score.  `failed` is where a completion is kept at which a reward raised."""
+    workers = config.run.reward_workers or min(8, os.cpu_count() or 1)
+    return Scorer(config.reward, workers=workers, chat=config.data.chat, failed=failed)
 
 
 def needed_facts(declared: Sequence[Declaration]) -> tuple[str, ...]:

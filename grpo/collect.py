@@ -73,7 +73,7 @@ def _settled(config: CollectConfig, resumed: Path | None) -> CollectConfig:
     place, name, revision = assemble.choose_place(config.model), config.model.name, config.model.revision
     if revision is None and resumed is not None:
         revision = RunFolder.recorded_revision(resumed, "model", name)
-    if not name.startswith("builtin:") and hub.is_on_hub(name):
+    if not name.startswith(assemble.BUILT_IN) and hub.is_on_hub(name):
         revision = hub.commit_of(name, revision)
     model = {"device": place.device, "dtype": place.dtype, "revision": revision}
     sampling = {"backend": choose_backend(config.sampling.backend)}
@@ -175,9 +175,9 @@ def _sample_missing(
 
     # Every prompt is looked at before anything is sampled; one that does not fit is refused.
     longest = max(assemble.longest(render(problems[at : at + RENDERED])) for at in range(0, len(problems), RENDERED))
-    workers, failed, context = config.run.reward_workers, path / "failed.json", longest + sampling.max_tokens
+    context = longest + sampling.max_tokens
     with (
-        assemble.open_scorer(config.reward, chat=config.data.chat, workers=workers, failed=failed) as scorer,
+        assemble.open_scorer(config, path / "failed.json") as scorer,
         closing(open_sampler(sampling, files, place, context=context, seed=config.run.seed)) as sampler,
     ):
         progress.console.note(f"sampler: {sampler.name}")

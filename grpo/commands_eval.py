@@ -21,7 +21,6 @@ from grpo.run.wording import plural
 
 if TYPE_CHECKING:
     from grpo.evaluate import Evaluation
-    from grpo.scoring import Scorer
     from grpo.types import Problem
 
 Say = Callable[[str], None]
@@ -156,7 +155,7 @@ def _sample(config: EvalConfig, options: EvalOptions, say: Say) -> _Result:
     params = SamplingParams(tokens, config.eval.temperature, options.top_p, seed=seed, stop=config.sampling.stop)
     with (
         closing(Console(len(prompts))) as console,
-        _open_scorer(config) as scorer,
+        assemble.open_scorer(config) as scorer,
         closing(engines.open_sampler(sampling, files, place, context=context, seed=seed)) as sampler,
     ):
         console.note(f"sampler: {sampler.name}")
@@ -179,12 +178,6 @@ def _sample(config: EvalConfig, options: EvalOptions, say: Say) -> _Result:
     return _Result(result, texts, how)
 
 
-def _open_scorer(config: JudgeConfig) -> Scorer:
-    from grpo.assemble import open_scorer
-
-    return open_scorer(config.reward, chat=config.data.chat, workers=config.run.reward_workers, failed=None)
-
-
 def _score_given(config: JudgeConfig, options: EvalOptions) -> _Result:
     from grpo import assemble
     from grpo.evaluate import score_completions
@@ -200,7 +193,7 @@ def _score_given(config: JudgeConfig, options: EvalOptions) -> _Result:
     left_out = {problem.id for problem in problems[config.data.limit or len(problems) :]}
     problems = problems[: config.data.limit]
     texts = {name: given for name, given in texts.items() if name not in left_out}
-    with _open_scorer(config) as scorer:
+    with assemble.open_scorer(config) as scorer:
         result = score_completions(scorer, problems, texts, ks=ks, by=options.by)
     questions = {problem.id: problem.messages[-1]["content"] for problem in problems}
     return _Result(result, questions, {"completions": str(options.completions), "k": ks})

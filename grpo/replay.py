@@ -121,9 +121,7 @@ def opened(run: Path, step: int, say: Say) -> Iterator[OpenStep]:
         start = opening.starting_model(config, run, console, stop)
         stand = opening.stand(checkpoints.before(run / "checkpoints", step), start)
         rendered = opening.rendered(config, inputs, stand.files)
-        scorer = stack.enter_context(
-            assemble.open_scorer(config.reward, chat=config.data.chat, workers=config.run.reward_workers, failed=None)
-        )
+        scorer = stack.enter_context(assemble.open_scorer(config))
         engine = engines.open_engine(
             config,
             stand.files,
@@ -230,12 +228,13 @@ def rescore(run: Path, step: int, rewards: Sequence[str], say: Say) -> bool:
     Needs no model and samples nothing.
     """
     config = recorded_config(run)
-    specs = tuple(Reward(use=use) for use in rewards) or config.reward
+    if rewards:
+        config = config.model_copy(update={"reward": tuple(Reward(use=use) for use in rewards)})
     recorded = recorded_samples(run, step)
     problems = {problem.id: problem for problem in load_problems(config.data, needs=())}
     if missing := sorted({row["problem"] for row in recorded} - problems.keys()):
         raise DataError(f"{config.data.source}: has no problem {missing[0]} any more ({len(missing)} of step {step})")
-    again = _scored_again(config, specs, problems, recorded)
+    again = _scored_again(config, problems, recorded)
     changed = [
         f"{row['problem']}: {row['reward']} recorded, {reward} now ({_reasons(scores)})"
         for row, (reward, scores) in zip(recorded, again, strict=True)
@@ -252,12 +251,10 @@ def rescore(run: Path, step: int, rewards: Sequence[str], say: Say) -> bool:
 Rescored = tuple[float | None, Mapping[str, Score]]
 
 
-def _scored_again(
-    config: Config, specs: Sequence[Reward], problems: Mapping[str, Problem], recorded: Sequence[Row]
-) -> list[Rescored]:
+def _scored_again(config: Config, problems: Mapping[str, Problem], recorded: Sequence[Row]) -> list[Rescored]:
     """In the order of `recorded`; the completions of a group are scored together, as in a step."""
     groups = [list(rows) for _, rows in groupby(recorded, key=lambda row: row["problem"])]
-    with assemble.open_scorer(specs, chat=config.data.chat, failed=None) as scorer:
+    with assemble.open_scorer(config) as scorer:
         futures = [
             scorer.score(problems[rows[0]["problem"]], [r["completion"] for r in rows], [r["tokens"] for r in rows])
             for rows in groups

@@ -78,10 +78,7 @@ def train(
         rendered = opening.rendered(config, inputs, stand.files, teacher)
         settled = opening.settle(config, kept, stand.files, rendered, console, path / "checkpoints", teacher)
         trackers = stack.enter_context(opened_trackers(settled.config, folder, open_trackers, dry_run=dry_run))
-        failed = folder.path / "failed.json"
-        scorer = stack.enter_context(
-            assemble.open_scorer(config.reward, chat=config.data.chat, workers=config.run.reward_workers, failed=failed)
-        )
+        scorer = stack.enter_context(assemble.open_scorer(config, folder.path / "failed.json"))
         if teacher is not None and not dry_run:
             distillation.evaluate_teacher(config, teacher, rendered, scorer, folder.eval, console, stop)
         engine = stack.enter_context(

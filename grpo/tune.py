@@ -130,8 +130,7 @@ def _held_out(config: Config, files: ModelFiles, console: Console) -> list[Promp
 @contextmanager
 def _scored(config: Config, prompts: list[Prompt], files: ModelFiles, folder: RunFolder) -> Iterator[HeldOut]:
     """With the processes that score what is answered to `prompts`."""
-    workers, failed = config.run.reward_workers, folder.path / "failed.json"
-    with assemble.open_scorer(config.reward, chat=config.data.chat, workers=workers, failed=failed) as scorer:
+    with assemble.open_scorer(config, folder.path / "failed.json") as scorer:
         yield HeldOut(prompts, opening.texts_of(prompts, files), scorer)
 
 

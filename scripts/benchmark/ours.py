@@ -110,9 +110,7 @@ def main(spec: dict[str, Any]) -> None:
     prompts = [Prompt(p, tuple(ids)) for p, ids in zip(problems, make_prompts(work), strict=True)]
     context = work.prompt + work.new
     with (
-        assemble.open_scorer(
-            config.reward, chat=config.data.chat, workers=config.run.reward_workers, failed=None
-        ) as scorer,
+        assemble.open_scorer(config) as scorer,
         closing(engines.open_local_engine(config, files, files, context=context, step=0, checkpoint=None)) as engine,
     ):
         never_end(engine.sampler)

@@ -51,6 +51,7 @@ def settings(spec: dict[str, Any]) -> Config:
             "data": {"source": "builtin:arithmetic"},  # never read: the prompts are given
             "reward": [{"use": f"{REWARD}:judge"}],
             "optim": {"lr": LEARNING_RATE},
+            "run": {"reward_workers": 1},
         }
     )
     return assemble.resolved(base.with_changes(**spec["settings"]))
@@ -67,7 +68,7 @@ def main(spec: dict[str, Any]) -> None:
     files = assemble.open_model(spec["folder"])
     context = max(prompt + new for _, _, prompt, new in spec["asked"])
     with (
-        assemble.open_scorer(config.reward, chat=config.data.chat, workers=1, failed=None) as scorer,
+        assemble.open_scorer(config) as scorer,
         closing(
             engines.open_engine(
                 config, files, files, context=context, step=0, checkpoint=None, folder=Path(spec["folder"])
