@@ -159,33 +159,6 @@ def select(
 
 
 @app.command()
-def pipeline(
-    recipe: Annotated[
-        str,
-        typer.Argument(
-            metavar="RECIPE_OR_TOML", help=f"A .toml file with [[stage]] tables, or one of {', '.join(pipelines())}."
-        ),
-    ],
-    changes: Set = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Where the stages' folders go.  Default: runs/<recipe>.")
-    ] = None,
-    start: Annotated[
-        str | None, typer.Option("--from", metavar="STAGE", help="Those before it must be finished.")
-    ] = None,
-    until: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")] = None,
-    redo: Annotated[
-        str | None, typer.Option("--redo", metavar="STAGE", help="Move this stage and all after it aside first.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would run, what it needs, and how many tokens; run nothing.")
-    ] = False,
-) -> None:
-    """Run a list of stages, each one of the other commands: skip what is finished, go on with what was cut."""
-    commands.pipeline(recipe, changes or [], out, start=start, until=until, redo=redo, dry_run=dry_run)
-
-
-@app.command()
 def distill(
     recipe: Recipe,
     teacher: Annotated[
@@ -210,6 +183,33 @@ def distill(
 ) -> None:
     """Train a model to become like another, on what it writes itself: GRPO with a teacher."""
     commands.distill(recipe, teacher, model, data, reward or [], changes or [], out, resume=resume, dry_run=dry_run)
+
+
+@app.command()
+def pipeline(
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE_OR_TOML", help=f"A .toml file with [[stage]] tables, or one of {', '.join(pipelines())}."
+        ),
+    ],
+    changes: Set = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where the stages' folders go.  Default: runs/<recipe>.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="STAGE", help="Those before it must be finished.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")] = None,
+    redo: Annotated[
+        str | None, typer.Option("--redo", metavar="STAGE", help="Move this stage and all after it aside first.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run, what it needs, and how many tokens; run nothing.")
+    ] = False,
+) -> None:
+    """Run a list of stages, each one of the other commands: skip what is finished, go on with what was cut."""
+    commands.pipeline(recipe, changes or [], out, start=start, until=until, redo=redo, dry_run=dry_run)
 
 
 @app.command(name="eval")
