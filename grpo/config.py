@@ -333,7 +333,7 @@ class Place(_Settings):
     """Where rows are: `"test.jsonl"` alone, or `{use = "openai/gsm8k", subset = "main"}`."""
 
     use: Text
-    """A folder of `grpo collect`, or anything that data.source may be."""
+    """Anything that data.source may be; for `source` also a folder of `grpo collect`."""
     subset: str | None = None
     split: str | None = None
     """Default: "train", and "test" of what is held out."""
