@@ -141,16 +141,25 @@ class Decontaminator:
         return known
 
     def overlaps(self, candidate: Candidate) -> list[Overlap]:
-        """What of the evaluation sets is in the row; none: it may stay."""
+        """What of the evaluation sets is in the row; none: it may stay.  Counted in `report`."""
+        found = self.find(candidate)
+        self.count(found)
+        return found
+
+    def find(self, candidate: Candidate) -> list[Overlap]:
+        """The same, not counted."""
         found: dict[int, Overlap] = {}
         for text, asked in _texts_of(candidate).items():
             for index, share in self._in(text, asked):
                 if index not in found or share > found[index].covered:
                     found[index] = Overlap(self._texts[index], share, text)
-        for name in {overlap.text.set for overlap in found.values()}:
-            self.report[name].rows += 1
-            self.report[name].touched |= {one.text.item for one in found.values() if one.text.set == name}
         return list(found.values())
+
+    def count(self, found: Sequence[Overlap]) -> None:
+        """What was found in a row."""
+        for name in {overlap.text.set for overlap in found}:
+            self.report[name].rows += 1
+            self.report[name].touched |= {one.text.item for one in found if one.text.set == name}
 
     def _in(self, text: str, asked: bool) -> list[tuple[int, float]]:
         """Evaluation texts in `text`, with their shares; equal ones where it is `asked`."""
