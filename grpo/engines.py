@@ -11,8 +11,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from grpo.assemble import ModelFiles, Place, choose_place
 from grpo.config import Config, Distill, Sampling
 from grpo.engine import Engine, Frozen, Models, Whose
@@ -22,14 +20,10 @@ from grpo.learning.divergence import Divergences, within
 from grpo.learning.loading import load_model, model_config
 from grpo.learning.policy import LanguageModel, Policy
 from grpo.learning.rehearsal import Worst
+from grpo.products import choose_threads
 from grpo.sampling import RemoteSampler, Sampler, Way, canary, make_sampler
 from grpo.sampling.nobody import Nobody
 from grpo.sampling.tokens import refuse_indivisible_heads
-
-# Parameters of a model whose matrix products are too short to share.  With 0.3 M a second thread is hardly faster on
-# idle cores, and five times slower where anything else, a reward worker say, wants one of them.  With 4 M it is worth
-# its risk: 1.0 s an update instead of 1.9.
-ONE_THREAD = 1_000_000
 
 LEAST_CONTEXT = 256  # tokens, of a cluster's samplers where nothing is sampled
 
@@ -157,8 +151,7 @@ def make_policy(files: ModelFiles, config: Config, *, temperature: float, adapte
     place = choose_place(config.model)
     opened_on = "cpu" if config.model.load_in_4bit else place.device
     model = load_model(files.name, files.revision, dtype=place.dtype, device=opened_on)
-    if model.num_parameters() < ONE_THREAD:
-        torch.set_num_threads(1)
+    choose_threads(model.num_parameters())
     if config.model.load_in_4bit:
         lora.quantise(model, place.device)
     if config.model.lora_rank:
@@ -235,8 +228,7 @@ def _open_shards(config: Config, files: ModelFiles, start: ModelFiles, checkpoin
         float32_head=place.float32_head,
         prepare=inject if adapter else None,
     )
-    if policy.model.num_parameters() < ONE_THREAD:
-        torch.set_num_threads(1)
+    choose_threads(policy.model.num_parameters())
     if adapter:
         lora.read_adapter(policy.model, checkpoint) if checkpoint else lora.initialise(policy.model, config.run.seed)
     if checkpoint is not None:

@@ -44,6 +44,8 @@ from grpo.scoring import declarations
 from grpo.sft import Schedule, batch_of, cross_entropy, digest, load_examples, refuse_unfinite
 from grpo.types import Prompt
 
+STEP_LINES = 50  # on the console; steps are short here, and many
+
 
 def tune(
     config: Config,
@@ -63,7 +65,7 @@ def tune(
     kept = sizes.kept(config, path / "config.toml") if resume else config
     with ExitStack() as stack:
         folder = stack.enter_context(open_folder(kept, path, resume=resume, dry_run=dry_run))
-        console = stack.enter_context(closing(Console(config.sft.steps, columns=FINE_TUNING)))
+        console = stack.enter_context(closing(Console(config.sft.steps, columns=FINE_TUNING, most_lines=STEP_LINES)))
         console.note(f"learner: {config.model.device}, {config.model.dtype}")
         if division is not None:
             console.note(f"cluster: {division}")

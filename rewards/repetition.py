@@ -28,7 +28,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rewards.contract import Score, declare
-from rewards.prose import spans, without
+from rewards.prose import Span, spans, without
 
 PARAGRAPHS, IN_A_ROW, IN_ALL = 10, 4, 40
 MATHEMATICS, ITEM, LINES = 2, 3, 4  # times these numbers
@@ -71,27 +71,34 @@ def looped(text: str) -> str:
     """Why the text loops, such as 'a sentence 12 times in a row: "we go on"'; "" where it does not."""
     if end := _end(text):
         return end
-    factor = MATHEMATICS if next(spans(text), None) or "=" in text else 1
-    for unit, count in _most(text.split("\n\n")):
+    factor = MATHEMATICS if "=" in text or next(spans(text), None) else 1
+    for unit, count in _most(map(_normal, text.split("\n\n")), PARAGRAPHS):
         if count >= PARAGRAPHS * max(factor, LINES if "\n" in unit.strip() else 1, _item(unit)):
             return _said("a paragraph", count, "", unit)
-    sentences = _SENTENCE.split(without(text, (span for span in spans(text) if span.kind == "block")))
-    for unit, count in _most(sentences):
+    sentences = [_normal(sentence) for sentence in _SENTENCE.split(without(text, _blocks(text)))]
+    for unit, count in _most(sentences, IN_ALL):
         if count >= IN_ALL * max(factor, _item(unit)):
             return _said("a sentence", count, "", unit)
-    for unit, group in itertools.groupby(filter(str.strip, sentences), key=_normal):
+    for unit, group in itertools.groupby(filter(None, sentences)):
         count = sum(1 for _ in group)
         if count >= IN_A_ROW * max(factor, _item(unit)) and _is_said(unit):
             return _said("a sentence", count, " in a row", unit)
     return ""
 
 
-def _most(units: Iterable[str]) -> list[tuple[str, int]]:
-    counts = Counter(map(_normal, units))
-    return [(unit, count) for unit, count in counts.most_common() if _is_said(unit)]
+def _blocks(text: str) -> Iterator[Span]:
+    if "```" in text or "~~~" in text:  # else there is none, which is known a hundred times sooner
+        yield from (span for span in spans(text) if span.kind == "block")
+
+
+def _most(units: Iterable[str], least: int) -> list[tuple[str, int]]:
+    """Sentences that are there `least` times or more, the most frequent first."""
+    return [(unit, count) for unit, count in Counter(units).most_common() if count >= least and _is_said(unit)]
 
 
 def _normal(unit: str) -> str:
+    if "\n" not in unit:  # nearly all
+        return " ".join(unit.lower().split())
     return "\n".join(" ".join(line.split()) for line in unit.strip().lower().split("\n"))
 
 
@@ -115,6 +122,8 @@ def _end(text: str) -> str:
     A prefix of length k has the period k - border(k) (Knuth, Morris, Pratt); the shortest period wins that covers
     enough.
     """
+    if text[-COVERED // TIMES :] not in text[-WINDOW:-1]:  # what repeats has its end twice: cheap, and nearly all pass
+        return ""
     last = text[: -WINDOW - 1 : -1]
     border = [0] * len(last)
     period = 0

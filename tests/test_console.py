@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpo.run.console import HEADER_EVERY, PLAIN_WIDTH, Console, sparkline
+from grpo.run.console import FINE_TUNING, HEADER_EVERY, PLAIN_WIDTH, Console, sparkline
 
 ROW: dict[str, Any] = {
     "step": 12,
@@ -175,3 +175,12 @@ def test_a_sparkline_has_one_mark_per_value_and_rises_with_it(values: list[float
     assert len(line) == len(values)
     ordered = [mark for _, mark in sorted(zip(values, line, strict=True))]
     assert ordered == sorted(ordered)
+
+
+def test_of_very_many_steps_some_get_a_line_the_first_and_the_last_among_them():
+    file = io.StringIO()
+    console = Console(403, columns=FINE_TUNING, most_lines=50, file=file)
+    for step in range(1, 404):
+        console.step({"step": step, "sft/loss": 1.0})
+    numbers = [int(line.split("/")[0]) for line in file.getvalue().splitlines() if "/403" in line]
+    assert numbers == [1, *range(8, 401, 8), 403]

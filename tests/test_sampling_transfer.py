@@ -13,14 +13,14 @@ import pytest
 import torch
 
 from grpo.errors import ConfigError, SamplerError
-from grpo.sampling import gloo
+from grpo.sampling import gloo, vllm_versions
 from grpo.sampling.gloo import Weight
 from grpo.sampling.limits import aborted_after, within
 from grpo.sampling.sender import Director, Passes
 from grpo.sampling.tokens import refuse_indivisible_heads
 from grpo.sampling.transfer import Weights, open_sender
 from tests.receivers import CHUNK, SPAWN, Pipes, Receiver, digest, interrupted, learner_rank, pipes_to
-from tests.test_sampling import VLLM, logprobs_by
+from tests.test_sampling import logprobs_by
 from tests.tiny import encode, make_model, save_model
 
 SEQUENCES = [(encode("1 + 1"), encode(" = 2")), (encode("A longer question?"), encode(" An answer."))]
@@ -33,8 +33,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def receivers(folder: Path) -> Iterator[list[Receiver]]:
-    """One of transformers, and one of vLLM where it is installed."""
-    both = [Receiver("transformers", folder), Receiver("vllm" if VLLM else "transformers", folder)]
+    """One of transformers, and one of vLLM where a version is installed that can be given weights."""
+    found = vllm_versions.installed()
+    other = "vllm" if found and vllm_versions.transfers(found[1]) else "transformers"
+    both = [Receiver("transformers", folder), Receiver(other, folder)]
     for receiver in both:
         receiver.ask("name")  # it has started
     yield both

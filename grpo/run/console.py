@@ -98,7 +98,15 @@ class Console:
         console.close()
     """
 
-    def __init__(self, total_steps: int, *, columns: Sequence[_Column] = GRPO, file: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        total_steps: int,
+        *,
+        columns: Sequence[_Column] = GRPO,
+        most_lines: int | None = None,
+        file: TextIO | None = None,
+    ) -> None:
+        """`most_lines`: about so many of the steps get a line, evenly; default: all."""
         self._file = file or sys.stdout
         if isinstance(self._file, io.TextIOWrapper):
             self._file.reconfigure(errors="replace")  # an answer in Greek must not end a run whose pipe is ASCII
@@ -106,6 +114,7 @@ class Console:
         self._rich = RichConsole(file=self._file, highlight=False) if live else None
         self.total = total_steps  # may be set when it is known, before the first step
         self._columns = columns
+        self._most_lines = most_lines
         self._lines = 0
         self._phase = ("", 0, 0)
         self._spinner = Spinner("dots", style="cyan")
@@ -147,6 +156,9 @@ class Console:
         self._steps.append(row)
         self._since = time.monotonic()
         self._phase = ("", 0, 0)
+        every = max(1, self.total // self._most_lines) if self._most_lines else 1
+        if row["step"] % every and row["step"] not in (1, self.total):
+            return
         columns = _fitting(self._columns, self._rich.width if self._rich else PLAIN_WIDTH, self._step_width)
         if self._lines % HEADER_EVERY == 0:
             header = "  ".join(["step".rjust(self._step_width), *(c.title.rjust(_width(c)) for c in columns)])

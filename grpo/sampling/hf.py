@@ -20,7 +20,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from grpo.caps import keep_caps
 from grpo.errors import ModelError, SamplerError, first_line
-from grpo.products import fast_products, float32_product
+from grpo.products import choose_threads, fast_products, float32_product
 from grpo.sampling import Continuations, Dtype, Way, gloo, precision
 from grpo.sampling.tokens import Vocabulary, not_numbers
 from grpo.sampling.turn import Turns
@@ -105,6 +105,7 @@ class TransformersSampler:
         loaded, report = opened
         if report["missing_keys"]:  # transformers makes them up at random, and says so in a table that nobody reads
             raise ModelError(f"{model}: has no weights for {min(report['missing_keys'])}; the model is incomplete")
+        choose_threads(loaded.num_parameters())
         self._model: Any = loaded.to(device).eval()
         keep_caps(self._model)
         if float32_head:

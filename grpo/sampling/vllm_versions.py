@@ -37,8 +37,13 @@ def refuse_unsupported(package: str, version: str) -> None:
     )
 
 
+def transfers(version: str) -> bool:
+    """Whether other processes can give it weights."""
+    return _minor(version) >= _minor(TRANSFERS)
+
+
 def refuse_transfer(version: str) -> None:
-    if _minor(version) < _minor(TRANSFERS):
+    if not transfers(version):
         raise ConfigError(
             f"vLLM {version} cannot be given weights by other processes as they are here, which {TRANSFERS} and later "
             f"can; install vLLM {PINNED}, or train and sample in one process"

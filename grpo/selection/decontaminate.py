@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -131,7 +132,7 @@ class Decontaminator:
         count = len(words) - self.n + 1
         if count <= 0:
             return np.empty(0, np.int64)
-        numbers = np.fromiter((self._numbers.get(word, -1) for word in words), np.int64, len(words))
+        numbers = np.fromiter(map(self._numbers.get, words, repeat(-1)), np.int64, len(words))
         hashes = np.zeros(count, np.int64)
         for start, factor in enumerate(self._factors):
             hashes += factor * numbers[start : start + count]
@@ -140,16 +141,25 @@ class Decontaminator:
         return known
 
     def overlaps(self, candidate: Candidate) -> list[Overlap]:
-        """What of the evaluation sets is in the row; none: it may stay."""
+        """What of the evaluation sets is in the row; none: it may stay.  Counted in `report`."""
+        found = self.find(candidate)
+        self.count(found)
+        return found
+
+    def find(self, candidate: Candidate) -> list[Overlap]:
+        """The same, not counted."""
         found: dict[int, Overlap] = {}
         for text, asked in _texts_of(candidate).items():
             for index, share in self._in(text, asked):
                 if index not in found or share > found[index].covered:
                     found[index] = Overlap(self._texts[index], share, text)
-        for name in {overlap.text.set for overlap in found.values()}:
-            self.report[name].rows += 1
-            self.report[name].touched |= {one.text.item for one in found.values() if one.text.set == name}
         return list(found.values())
+
+    def count(self, found: Sequence[Overlap]) -> None:
+        """What was found in a row."""
+        for name in {overlap.text.set for overlap in found}:
+            self.report[name].rows += 1
+            self.report[name].touched |= {one.text.item for one in found if one.text.set == name}
 
     def _in(self, text: str, asked: bool) -> list[tuple[int, float]]:
         """Evaluation texts in `text`, with their shares; equal ones where it is `asked`."""
@@ -163,7 +173,7 @@ class Decontaminator:
         return self._remembered[text]
 
     def _copied(self, text: str) -> Iterator[tuple[int, float]]:
-        grams = self._ngrams(words_of(text))
+        grams = np.sort(self._ngrams(words_of(text)))  # in order they are found three times as fast
         first = np.searchsorted(self._gram, grams, "left")
         end = np.searchsorted(self._gram, grams, "right")
         hits = [np.arange(a, b) for a, b in zip(first[end > first], end[end > first], strict=True)]

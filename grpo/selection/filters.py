@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import takewhile
 
 from grpo.config import Select
 from grpo.selection.candidates import Candidate, Group
@@ -20,6 +21,7 @@ from rewards.layout import layout
 Keep = Callable[[Group], list[Candidate]]
 
 CAP = "over the cap"
+REMEMBERS = "duplicate"  # the first filter that looks at what was kept before; those behind it get what it leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,17 @@ class Funnel:
         if sum(self.dropped.values()) + self.kept != self.seen:
             raise AssertionError(f"counts do not add up: {self}")
 
+    def add(self, other: Funnel) -> None:
+        """The counts of other groups, which went through the same filters."""
+        self.seen, self.problems = self.seen + other.seen, self.problems + other.problems
+        self.kept, self.kept_problems = self.kept + other.kept, self.kept_problems + other.kept_problems
+        self.dropped = {name: self.dropped.get(name, 0) + count for name, count in other.dropped.items()}
+
+    def then(self, later: Funnel) -> Funnel:
+        """Both as one, where what this one kept went through `later`."""
+        dropped = {**self.dropped, **later.dropped}
+        return Funnel(self.seen, self.problems, later.kept, later.kept_problems, dropped)
+
     @property
     def passed(self) -> int:
         """What the cap drops is good enough."""
@@ -74,6 +87,16 @@ def chain(context: Context, *, judged: bool) -> dict[str, Keep]:
     """The filters that the settings ask for, in their order, by the name of what they drop."""
     made = {name: make(context) for name, make in FILTERS.items() if judged or name in OF_TRUSTED}
     return {name: keep for name, keep in made.items() if keep is not None}
+
+
+def alone(filters: dict[str, Keep]) -> dict[str, Keep]:
+    """Those of them that look at one problem and at nothing before it."""
+    return dict(takewhile(lambda one: one[0] != REMEMBERS, filters.items()))
+
+
+def together(filters: dict[str, Keep]) -> dict[str, Keep]:
+    """The others, which come after."""
+    return {name: keep for name, keep in filters.items() if name not in alone(filters)}
 
 
 def each(stays: Callable[[Candidate], bool]) -> Keep:
@@ -190,7 +213,7 @@ FILTERS: dict[str, Callable[[Context], Keep | None]] = {
     "mixed language": in_language,
     "too long": short_enough,
     "contaminated": clean,
-    "duplicate": new,
+    REMEMBERS: new,
     "near duplicate": dissimilar,
     CAP: few,
 }

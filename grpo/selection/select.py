@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -22,10 +22,11 @@ from grpo import DISTRIBUTION
 from grpo.config import Place, Select, SelectConfig
 from grpo.errors import ConfigError, DataError
 from grpo.run.wording import percent
-from grpo.selection import card, mix, writing
-from grpo.selection.candidates import Candidate, CountTokens, Group, Opened, checksum, open_sources
+from grpo.selection import card, mix, workers, writing
+from grpo.selection.candidates import CountTokens, Group, Opened, checksum, open_sources
 from grpo.selection.decontaminate import Decontaminator, read_sets
-from grpo.selection.filters import Context, Funnel, chain
+from grpo.selection.filters import Context, Funnel, chain, together
+from grpo.selection.workers import Part, Sieve
 from rewards import language
 
 LEAST = 0.01  # of a source must be left, or something is wrong with it
@@ -57,9 +58,11 @@ def select(config: SelectConfig, out: Path, say: Say) -> None:
     with writing.room(out) as folder:
         listed = folder / f"{out.name}.overlaps.jsonl"
         with listed.open("w", encoding="utf-8") as file:
-            contaminated = partial(_is_contaminated, detector, file) if settings.decontaminate else None
-            context = Context(settings, seed, contaminated)
-            kept = [_filtered(source, context, folder / str(number), say) for number, source in enumerate(sources)]
+            context = Context(settings, seed)
+            kept = [
+                _filtered(source, context, detector, file, folder / str(number), say)
+                for number, source in enumerate(sources)
+            ]
         for line in card.set_lines(detector.report):
             say(line)
         tally = _mixed(kept, settings, seed, folder / out.name)
@@ -111,23 +114,31 @@ def _counter(model: str) -> CountTokens:
     return lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]) + 1
 
 
-def _is_contaminated(detector: Decontaminator, listed: IO[str], row: Candidate) -> bool:
-    found = detector.overlaps(row)
-    listed.writelines(json.dumps(overlap.row(row), ensure_ascii=False) + "\n" for overlap in found)
-    return bool(found)
-
-
-def _filtered(source: Opened, context: Context, place: Path, say: Say) -> Kept:
+def _filtered(
+    source: Opened, context: Context, detector: Decontaminator, listed: IO[str], place: Path, say: Say
+) -> Kept:
     """Raises `DataError` where next to nothing is left."""
-    funnel, digest = Funnel(), hashlib.sha256()
-    groups = _watched(source, digest, say)
-    kept = funnel.through(chain(context, judged=source.judged), groups)
+    first, then, digest = Funnel(), Funnel(), hashlib.sha256()
+    sieve = Sieve(context.settings, context.seed, detector, source.judged)
+    parts = workers.sifted(sieve, _watched(source, digest, say))
+    kept = then.through(together(chain(context, judged=source.judged)), _counted(parts, first, detector, listed))
     writing.write_jsonl(place, (row.row() for group in kept for row in group))
+    funnel = first.then(then)
     for line in card.funnel_lines(source, funnel):
         say(line)
     if funnel.passed < LEAST * funnel.seen or not funnel.passed:
         raise _too_little(source, funnel)
     return Kept(source, funnel, source.sha256 or digest.hexdigest(), place)
+
+
+def _counted(parts: Iterable[Part], funnel: Funnel, detector: Decontaminator, listed: IO[str]) -> Iterator[Group]:
+    """What is left of the problems; what was dropped is counted, and listed where it is of an evaluation set."""
+    for part in parts:
+        funnel.add(part.funnel)
+        for row, found in part.found:
+            detector.count(found)
+            listed.writelines(json.dumps(overlap.row(row), ensure_ascii=False) + "\n" for overlap in found)
+        yield from part.kept
 
 
 def _watched(source: Opened, digest: Any, say: Say) -> Iterator[Group]:

@@ -8,12 +8,15 @@ differs is what was said, not how it was spelled, and long traces are compared f
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from rapidfuzz.distance import Indel
 
 from grpo.selection.candidates import Candidate, Group
 from grpo.selection.words import parts_of
+
+ROUNDING = 1e-9  # two ways to divide the same numbers differ by less
 
 Choose = Callable[[Group, int, int], list[Candidate]]
 
@@ -26,13 +29,23 @@ def similarity(a: Sequence[str], b: Sequence[str], *, at_least: float = 0.0) -> 
 def without_near_duplicates(rows: Group, most: float) -> list[Candidate]:
     """Each row that shares at most `most` with each one kept before it."""
     kept: list[Candidate] = []
-    words: list[list[str]] = []
+    before: list[tuple[list[str], Counter[str]]] = []
     for row in rows:
-        mine = parts_of(row.text)
-        if not any(similarity(mine, other, at_least=most) > most for other in words):
+        words = parts_of(row.text)
+        counts = Counter(words)
+        if not any(
+            _share_in_any_order(counts, others) >= most - ROUNDING and similarity(words, other, at_least=most) > most
+            for other, others in before
+        ):
             kept.append(row)
-            words.append(mine)
+            before.append((words, counts))
     return kept
+
+
+def _share_in_any_order(a: Counter[str], b: Counter[str]) -> float:
+    """What the similarity cannot be above, ten times as fast: most pairs need no more."""
+    total = a.total() + b.total()
+    return 2 * (a & b).total() / total if total else 1.0
 
 
 # --- At most k of a problem -----------------------------------------------------------------------------------------
