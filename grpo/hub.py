@@ -71,6 +71,8 @@ def is_on_hub(name: str) -> bool:
     """Whether `name` is meant as a Hub id.  Raises `ModelError` where it must be a directory and is none."""
     if os.path.isdir(name):
         return False
+    if os.path.isfile(name):
+        raise ModelError(f"{name}: is a file; give a directory with a model in Hugging Face format, or a Hub id")
     if not may_be_an_id(name):
         raise ModelError(
             f"{name}: no such directory; give a model in Hugging Face format or a Hub id like Qwen/Qwen3-0.6B"

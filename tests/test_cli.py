@@ -263,6 +263,7 @@ def test_a_model_directory_that_lacks_something_is_told_what(refusal, plain_mode
 
 def test_a_model_that_is_nowhere_is_refused(refusal):
     assert refusal("eval", "./nowhere", "good.jsonl").startswith("./nowhere: no such directory")
+    assert refusal("collect", "good.jsonl", "good.jsonl").startswith("good.jsonl: is a file; give a directory")
     assert refusal("eval", "no/where", "good.jsonl").startswith("model no/where: is not (or not whole)")
     assert refusal("train", "mine.toml", "--model", "builtin:big").endswith(
         'no such built-in model; there is "builtin:tiny", "builtin:tiny-third"'

@@ -263,6 +263,25 @@ def test_a_reward_file_that_is_not_there_is_said_before_anything_runs(run):
         run()
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [("", "problems.jsonl: has no rows"), ('{"problem": "1+1=?"}\n{"prob', "problems.jsonl line 2: not JSON")],
+)
+def test_a_file_that_is_empty_or_half_written_is_said_before_anything_runs(run, text, sentence):
+    Path("problems.jsonl").write_text(text)  # which only the second stage reads
+    commands = FakeCommands()
+    with pytest.raises(DataError, match=f"stage rl: {sentence}"):
+        run(commands)
+    assert commands.lines == []
+
+
+def test_a_reward_that_is_none_is_said_before_anything_runs(run):
+    commands = FakeCommands()
+    with pytest.raises(DataError, match=r"stage cold-start: reward 'maths': .*did you mean 'math'"):
+        run(commands, stages=r1(Path("."), reward=[{"use": "maths"}]))
+    assert commands.lines == []
+
+
 def test_an_evaluation_set_that_is_trained_on_is_said(run):
     Path("test.jsonl").write_text(Path("problems.jsonl").read_text())
     _, said = run()

@@ -141,6 +141,13 @@ def test_resume_lists_the_settings_that_would_change_the_mathematics(tmp_path: P
     assert caught.value.exit_code == 2
 
 
+def test_resume_of_quite_another_run_names_a_few_differences_and_counts_the_rest(tmp_path: Path) -> None:
+    RunFolder.create(tmp_path, "".join(f"setting_{number} = 1\n" for number in range(8))).close()
+    with pytest.raises(CheckpointError, match=r"setting_4: 1 in the run, 2 given; and 3 more\); resume with") as caught:
+        RunFolder.resume(tmp_path, "".join(f"setting_{number} = 2\n" for number in range(8)))
+    assert "setting_5" not in str(caught.value)
+
+
 def test_a_reward_may_have_more_time_in_a_run_that_is_resumed(tmp_path: Path) -> None:
     base = {"model": {"name": "m"}, "data": {"source": "d"}}
     RunFolder.create(tmp_path / "run", Config(**base, reward=[{"use": "code"}]).to_toml()).close()

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from grpo.config import Data
+from grpo.config import Data, Reward
 from grpo.errors import DataError, GrpoError
 from grpo.pipeline.plan import Stage, reference
 from grpo.pipeline.records import places
@@ -15,6 +15,7 @@ from grpo.problems import load_problems
 from grpo.problems.files import is_file_name
 from grpo.problems.sources import read_rows
 from grpo.run.wording import plural
+from grpo.scoring.load import load_reward
 
 CHEAP = 64 * 2**20  # bytes of a file that is read twice without a second thought
 
@@ -34,10 +35,29 @@ def missing(stage: Stage) -> Iterator[str]:
 
 
 def check_inputs(stages: Sequence[Stage]) -> None:
-    """Raises `DataError` for the first input that is not there."""
+    """Raises `DataError` for the first input that is not there or cannot be read, and for a reward that is none."""
+    looked_at: set[str] = set()
     for stage in stages:
         for what in missing(stage):
             raise DataError(f"stage {stage.name}: {what}: no such file or directory; check the path")
+        try:
+            for text in _files_of_rows(stage) - looked_at:
+                looked_at.add(text)
+                read_rows(Data(source=text, limit=None if _is_cheap(text) else 1))
+            _check_rewards(stage)
+        except GrpoError as error:
+            raise DataError(f"stage {stage.name}: {error}") from error
+
+
+def _files_of_rows(stage: Stage) -> set[str]:
+    return {text for _, text, place in places(stage) if place is not None and place.is_file() and is_file_name(text)}
+
+
+def _check_rewards(stage: Stage) -> None:
+    """Those that are built in or installed; the code in a file of yours does not run in here."""
+    for table in stage.settings.get("reward", ()):
+        if ":" not in table["use"]:
+            load_reward(Reward(**table))
 
 
 def overlaps(stages: Sequence[Stage]) -> Iterator[str]:

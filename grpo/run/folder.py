@@ -59,6 +59,7 @@ MAY_DIFFER = frozenset(
 MAY_DIFFER_OF_A_REWARD = re.compile(r"reward\.\d+\.(timeout|on_error)")
 
 MADE = ("model", "cold-start", "eval/teacher")
+NAMED = 5  # differences in a refusal: a folder of another command differs in dozens
 
 
 class RunFolder:
@@ -223,8 +224,9 @@ def _check_same_mathematics(stored: Path, given_toml: str) -> None:
         if key not in may_differ and not MAY_DIFFER_OF_A_REWARD.fullmatch(key) and old.get(key) != new.get(key)
     ]
     if changed:
+        more = f"; and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
         raise CheckpointError(
-            f"{stored.parent}: was made with other settings ({'; '.join(changed)}); "
+            f"{stored.parent}: was made with other settings ({'; '.join(changed[:NAMED])}{more}); "
             f"resume with the run's own ({stored} as the recipe, --resume --out {stored.parent}), or start another run "
             "with --out",
             exit_code=2,
