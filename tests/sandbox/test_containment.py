@@ -65,7 +65,7 @@ def results(who: str, level: str, abi: str) -> dict[str, Any] | str:
     command = [runner, "-B", "-m", "tests.sandbox.contain", level, abi, any_python]
     prefix = ["setpriv", *AS[who]] if AS[who] else []
     done = subprocess.run(
-        [*prefix, *command], cwd=HERE, env={"PYTHONPATH": str(HERE)}, capture_output=True, text=True, timeout=120
+        [*prefix, *command], cwd=HERE, env={"PYTHONPATH": str(HERE)}, capture_output=True, text=True, timeout=600
     )
     if SandboxUnavailable.__name__ in done.stderr and "got out" not in done.stderr:
         return done.stderr.strip().splitlines()[-1]
