@@ -93,6 +93,14 @@ def test_references_are_replaced_wherever_they_stand_and_other_texts_are_left():
         ([train("cold"), train("b", model={"name": "@colt"})], "'@colt': is no earlier stage; did you mean @cold?"),
         ([train("a", model={"name": "@b"}), train("b")], "'@b': comes later; there are @base"),
         ([{"name": "c", "command": "collect"}, train("b", model={"name": "@c"})], "collect makes no model"),
+        (
+            [{"name": "c", "command": "collect"}, {"name": "d", "command": "distill", "distill": {"teacher": "@c"}}],
+            "distill.teacher = '@c': collect makes no model",
+        ),
+        (
+            [{"name": "c", "command": "collect"}, {"name": "s", "command": "sft", "sft": {"source": "@c"}}],
+            "sft.source = '@c': collect makes no rows to learn from; name a stage of select",
+        ),
         ([{"name": "s", "command": "sft"}], "stage s: sft.source is missing; sft needs it"),
     ],
 )

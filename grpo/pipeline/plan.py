@@ -154,9 +154,12 @@ def _check(stage: Stage, stages: Sequence[Stage], place: str, changes: Sequence[
         if name not in earlier:
             later = "comes later" if any(other.name == name for other in stages) else "is no earlier stage"
             raise ConfigError(f"{where}: {key} = '@{name}': {later}; {_nearest(name, [BASE, *earlier], '@')}")
-        if key == "model.name" and not earlier[name].kind.makes_a_model:
+        made_by = earlier[name]
+        if key in ("model.name", "distill.teacher") and not made_by.kind.makes_a_model:
+            raise ConfigError(f"{where}: {key} = '@{name}': {made_by.command} makes no model; name a stage that does")
+        if key == "sft.source" and made_by.command != "select":
             raise ConfigError(
-                f"{where}: {key} = '@{name}': {earlier[name].command} makes no model; name a stage that does"
+                f"{where}: {key} = '@{name}': {made_by.command} makes no rows to learn from; name a stage of select"
             )
     if stage.settings.get("distill", {}).get("mode") == "traces":
         raise ConfigError(

@@ -15,11 +15,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 
 import psutil
 
-from grpo.interrupt import SIGNALS
+from grpo.interrupt import Hearing
 
 # Not `-m grpo`, which would put the working directory, and whatever lies there, before everything that is installed.
 BOOT = (
@@ -29,22 +29,13 @@ BOOT = (
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-class Forwarding:
+class Forwarding(Hearing):
     """Within this context signals go to the command that runs, and are remembered in `received`."""
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._sent = False
-
-    def __enter__(self) -> Forwarding:
-        heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-        self._before = {number: signal.signal(number, self._receive) for number in heard}
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number)
