@@ -96,7 +96,7 @@ def _eval_tree(places: Sequence[str], options: EvalOptions, kind: type[JudgeConf
         tree = _asked_as(options.recipe, places[-1])
     if options.rewards:
         tree["reward"] = [{"use": use} for use in options.rewards]
-    ignored = [change for change in options.changes if change.startswith(("eval.", "run.seed", "sampling.temperature"))]
+    ignored = [text for text in options.changes if text.startswith(("eval.", "run.seed", "sampling.temperature"))]
     if ignored:
         raise ConfigError(f"--set {ignored[0]}: grpo eval has flags for this: --n, --temperature, --max-tokens, --seed")
     temperature = options.temperature if options.temperature is not None else (0.0 if options.n == 1 else 0.8)

@@ -55,16 +55,11 @@ class AdamW:
         self.sums: dict[str, Tensor] = {}  # float32 gradients of weights in lower precision, beside the weights
         for name, weight in self.weights.items():
             if weight.dtype != torch.float32:
-                weight.register_post_accumulate_grad_hook(partial(self._add_up, name))
+                weight.register_post_accumulate_grad_hook(partial(_add_up, self.sums, name))
         self.kept: Masters = Offloaded(self.weights) if settings.on_host else Resident(self.weights)
         saved = saved_as or {name: weight.dtype for name, weight in self.weights.items()}
         self.rounded = {name for name in self.weights if saved[name] != torch.float32}
         self.max_grad_norm = settings.max_grad_norm
-
-    def _add_up(self, name: str, weight: Tensor) -> None:
-        assert weight.grad is not None
-        gradient, weight.grad = weight.grad.float(), None
-        self.sums[name] = self.sums[name].add_(gradient) if name in self.sums else gradient
 
     @property
     def masters(self) -> Mapping[str, Tensor]:
@@ -113,3 +108,11 @@ class AdamW:
             if name in self.rounded:
                 state[f"master.{name}"] = master.detach()
         return state
+
+
+def _add_up(sums: dict[str, Tensor], name: str, weight: Tensor) -> None:
+    """A hook of the weight.  It knows the sums and not their optimizer: Python's collector does not see through hooks,
+    and a weight that held its optimizer would never be freed, nor its masters and moments."""
+    assert weight.grad is not None
+    gradient, weight.grad = weight.grad.float(), None
+    sums[name] = sums[name].add_(gradient) if name in sums else gradient

@@ -117,7 +117,7 @@ class Policy(LanguageModel):
 
     def _checkpoint(self) -> None:
         self.checkpointing = True
-        self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        self.model.gradient_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
         self.model.train()  # transformers checkpoints in training mode only; dropout is off
 
     def forward_backward(self, batch: Batch, loss: Loss) -> dict[str, float]:
