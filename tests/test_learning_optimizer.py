@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import math
+import weakref
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -267,3 +269,13 @@ def test_the_learning_rate_by_hand() -> None:
     assert [learning_rate(settings, step, 4) for step in range(4)] == pytest.approx(
         [1, 0.85355, 0.5, 0.14645], abs=1e-5
     )
+
+
+def test_an_optimizer_whose_model_is_gone_is_freed_with_its_masters_and_moments() -> None:
+    model = linear(torch.bfloat16)
+    optimizer = AdamW(model, Optim())
+    steps(model, optimizer, 1, 1e-3)
+    weight, master = weakref.ref(model.weight), weakref.ref(optimizer.masters["weight"])
+    del model, optimizer
+    gc.collect()
+    assert weight() is None and master() is None

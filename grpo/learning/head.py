@@ -145,7 +145,7 @@ class Gradients:
 
 
 def tile_width(states_ND: Tensor, vocabulary: int, projection: Projection) -> int:
-    """Rows of W at a time; several make a multiple of 64, for GPUs have no fast products of rows that start anywhere."""
+    """Rows of W at a time; several make a multiple of 64, as fast products on GPUs need."""
     N, D = states_ND.shape
     rows = N + D if projection.float32 else N  # on CPUs a float32 product takes a copy of its rows of W, too
     width = TILE.get(states_ND.device.type, TILE["cpu"]) // (4 * rows)

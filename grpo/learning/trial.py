@@ -37,7 +37,7 @@ VOCABULARY = 256  # tokens of a twin; its layers are what is tried
 # |Δ| / |value|.  Through a layer or some, what is right is 1e-7 to 2e-6 apart; what has its completions one position
 # too far 2e-3 (weights of 0.02, 64 wide) to 0.4 (of 0.06, 1,536 wide).
 FLOAT32 = 1e-4
-# Times the distance that plain attention has from the truth.  Another order of sums makes about 1; gradients that come in
+# Times the distance that plain attention has from the truth.  Another order of sums makes about 1; gradients in
 # two parts are rounded three times where plain ones are once: 2.2 to 3.03 on an H200, in bfloat16, for 32 draws.
 NOISE = 6.0
 
