@@ -23,6 +23,12 @@ settings.load_profile("anywhere")
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests without the marker `gpu` are about the CPU, on machines that have a GPU too."""
+    if "not gpu" in config.option.markexpr:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small Qwen2 with random weights and its tokenizer, in Hugging Face format.  Shared: do not write into it."""

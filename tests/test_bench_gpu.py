@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers.models.qwen2 import modeling_qwen2
 
 from grpo.errors import LearningError
 from grpo.learning import attention
@@ -141,6 +142,17 @@ def test_rows_by_themselves_are_not_timed_in_place_of_shared_prompts(
     assert "seconds |" not in said.out.replace("| seconds | peak GiB |", "")
 
 
+def test_a_model_has_transformers_own_layers_whatever_the_other_side_put_in_their_place() -> None:
+    """As Liger does, for the whole process."""
+
+    class Fused(modeling_qwen2.Qwen2MLP):
+        pass
+
+    modeling_qwen2.Qwen2MLP = Fused
+    layers = make_model(TINY, "float32", CPU).model.layers
+    assert not any(isinstance(layer.mlp, Fused) for layer in layers) and modeling_qwen2.Qwen2MLP is not Fused
+
+
 def test_other_layers_and_an_offloaded_optimizer_are_measured_beside_ours(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,10 +165,10 @@ def test_other_layers_and_an_offloaded_optimizer_are_measured_beside_ours(
     monkeypatch.setattr(variants, "ROUNDS", 1)
     variants.compare(TINY, CPU, bench_gpu.measured)
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()[5:]]
-    assert [row[0] for row in rows] == [f"{v.name}{c}" for v in found for c in (", checkpointing", "")]
+    assert [row[0] for row in rows] == [f"{v.name}{c}" for c in (", checkpointing", "") for v in found]
     norms, apart = [row[6] for row in rows], [row[7] for row in rows]
-    assert norms[0] == norms[4] == norms[5] != norms[2]
-    assert apart[0] == apart[4] == "0, 0" != apart[2]
+    assert norms[0] == norms[2] == norms[5] != norms[1]
+    assert apart[0] == apart[2] == "0, 0" != apart[1]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

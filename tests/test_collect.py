@@ -236,11 +236,22 @@ def test_problems_that_changed_underneath_are_refused(place: Path, model: Path) 
 
 def test_a_reward_that_raises_stops_at_once_and_what_was_done_is_kept(place: Path, model: Path) -> None:
     (place / "raises.py").write_text(
+        "import pathlib\n"
         "def digits(completion, problem):\n"
-        "    if completion[:1] == 'x' and problem['id'] == 'p5':\n        raise ZeroDivisionError('no such thing')\n"
+        "    if completion[:1] == 'x' and problem['id'] == 'p5':\n"
+        f"        pathlib.Path({str(place / 'raising')!r}).touch()\n"
+        "        raise ZeroDivisionError('no such thing')\n"
         "    return float(bool(completion))\n"
     )
-    reward, sampler = {"use": f"{place / 'raises.py'}:digits"}, Counting(lambda number: time.sleep(0.05))
+
+    def until_it_raised(number: int) -> None:
+        """However long the reward's process takes to start."""
+        until = time.monotonic() + 60
+        while number == 8 and not (place / "raising").exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        time.sleep(0.05 if number < 8 else 1)
+
+    reward, sampler = {"use": f"{place / 'raises.py'}:digits"}, Counting(until_it_raised)
     with pytest.raises(RewardError, match=r"ZeroDivisionError.*on problem p5.*completion saved to .*failed\.json"):
         collect(settings(place, model, reward=[reward]), place / "out", open_sampler=opening(sampler))
     assert "p9" not in sampler.asked, "it is not the next shard's end that tells of it"

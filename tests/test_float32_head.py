@@ -312,3 +312,14 @@ def test_a_model_in_fewer_bits_is_refused(tmp_path: Path) -> None:
 def test_a_float32_model_has_it_already(still: Path) -> None:
     settings = config.Model(name=str(still), dtype="float32", head_dtype="float32")
     assert not assemble.choose_place(settings).float32_head
+
+
+@pytest.mark.parametrize(("states", "expected"), [(17_408, 7_680), (8_704, 15_360), (3, 151_936)])
+def test_tiles_are_as_wide_as_their_bytes_allow_in_whole_64s(states: int, expected: int) -> None:
+    """2^29 / (4 · 17,408) = 7,710, and products of rows that wide have no fast kernel on a GPU."""
+    states_ND = torch.empty(states, 1, device="meta")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(head.TILE, "meta", head.TILE["cuda"])
+        assert head.tile_width(states_ND, 151_936, head.Projection()) == expected
+        patch.setitem(head.TILE, "meta", 4 * states * 50)
+        assert head.tile_width(states_ND, 151_936, head.Projection()) == 50  # less than 64 is as it is

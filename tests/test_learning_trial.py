@@ -206,3 +206,24 @@ def test_a_body_that_is_asked_for_more_is_not_taken_apart(monkeypatch: pytest.Mo
     monkeypatch.setattr(model, "forward", with_positions)
     assert body is model.base_model
     assert trial.projection_of(model, CPU) is None
+
+
+@pytest.mark.parametrize("result", range(4))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_a_kernel_whose_output_or_one_gradient_is_a_few_percent_off_is_refused(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, result: int
+) -> None:
+    """And one that rounds each of two parts of its gradients, as GPUs' kernels do, is not."""
+    model = build("qwen2").to(dtype)
+    trial._try_kernel(model, CPU)
+
+    def off(results: Any) -> list[Tensor]:
+        return [value * 1.03 if index == result else value for index, value in enumerate(results)]
+
+    forward, backward = attention._Cpu.forward, attention._Cpu.backward
+    if result:
+        monkeypatch.setattr(attention._Cpu, "backward", lambda *given: off([None, *backward(*given)])[1:])
+    else:
+        monkeypatch.setattr(attention._Cpu, "forward", lambda *given: tuple(off(forward(*given))))
+    with pytest.raises(attention.Unsupported, match="is not exact here"):
+        trial._try_kernel(model, CPU)

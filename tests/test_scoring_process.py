@@ -79,7 +79,11 @@ def test_several_rewards_live_in_one_worker_and_are_asked_by_index():
     assert not process.is_alive()
 
 
-@pytest.mark.parametrize("text", ["", "é∀🎉", "\ud800 half a character", "\0\n\r", "x" * 3_000_000])
+@pytest.mark.parametrize(
+    "text",
+    ["", "é∀🎉", "\ud800 half a character", "\0\n\r", "x" * 3_000_000],
+    ids=["empty", "unicode", "half a character", "control", "long"],  # pytest puts them into the environment
+)
 def test_any_text_gets_to_a_reward(text):
     process = started(a("brief"))
     assert process.call(0, text, {}).answer == (text if len(text) <= LONGEST_TEXT else "x" * (LONGEST_TEXT - 1) + "…")

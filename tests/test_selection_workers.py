@@ -110,7 +110,10 @@ for part in workers.sifted(SIEVE, itertools.chain.from_iterable(map(groups, iter
 
 def test_processes_end_when_the_command_is_killed(tmp_path):
     command = subprocess.Popen(
-        [sys.executable, "-c", ENDLESS], env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", ENDLESS],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])},
+        stdout=subprocess.PIPE,
+        text=True,
     )
     children: list[int] = []
     for line in command.stdout:

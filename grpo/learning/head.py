@@ -149,7 +149,7 @@ def tile_width(states_ND: Tensor, vocabulary: int, projection: Projection) -> in
     N, D = states_ND.shape
     rows = N + D if projection.float32 else N  # on CPUs a float32 product takes a copy of its rows of W, too
     width = TILE.get(states_ND.device.type, TILE["cpu"]) // (4 * rows)
-    return min(vocabulary, max(1, width - width % 64 if width > 64 else width))
+    return min(vocabulary, max(1, width // 64 * 64 or width))
 
 
 def tiles(

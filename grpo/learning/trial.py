@@ -37,9 +37,7 @@ VOCABULARY = 256  # tokens of a twin; its layers are what is tried
 # |Δ| / |value|.  Through a layer or some, what is right is 1e-7 to 2e-6 apart; what has its completions one position
 # too far 2e-3 (weights of 0.02, 64 wide) to 0.4 (of 0.06, 1,536 wide).
 FLOAT32 = 1e-4
-# Times the distance that plain attention has from the truth.  Another order of sums makes about 1; gradients in
-# two parts are rounded three times where plain ones are once: 2.2 to 3.03 on an H200, in bfloat16, for 32 draws.
-NOISE = 6.0
+NOISE = 3.0  # times the distance that plain attention has from the truth; another order of sums makes about 1
 
 
 @torch.no_grad()
@@ -186,7 +184,12 @@ def layers_of_every_kind(model: Any, count: int) -> int:
 
 def _try_kernel(model: Any, device: torch.device) -> None:
     """Raises `Unsupported` unless the kernel for the model's heads and type is about as near to the truth, which is in
-    float64, as attention is that has no kernel."""
+    float64, as attention is that has no kernel.
+
+    Compared with the least exact of its results: plain gradients of queries are rounded once, and a kernel's three
+    times, for they come in two parts.  On an H200, 28 draws of 7 shapes in bfloat16, they were 2.2 to 3.02 times as far
+    from the truth as their own counterpart, and at most 1.9 times as far as the least exact.
+    """
     text, dtype = model.config.get_text_config(), model.dtype
     heads = text.num_attention_heads
     keys = getattr(text, "num_key_value_heads", None) or heads
@@ -210,6 +213,6 @@ def _try_kernel(model: Any, device: torch.device) -> None:
             return [x.detach().double() for x in (out, *torch.autograd.grad(out, leaves, grad))]
 
     found, noisy, truth = response(kernel, dtype), response(plain, dtype), response(plain, torch.float64)
-    for a, b, exact in zip(found, noisy, truth, strict=True):
-        if not _apart(a, exact) <= max(FLOAT32, NOISE * _apart(b, exact)):
-            raise Unsupported(f"the kernel for {heads} heads of {size} in {dtype} is not exact here")
+    noise = max(map(_apart, noisy, truth))
+    if not all(_apart(a, exact) <= max(FLOAT32, NOISE * noise) for a, exact in zip(found, truth, strict=True)):
+        raise Unsupported(f"the kernel for {heads} heads of {size} in {dtype} is not exact here")

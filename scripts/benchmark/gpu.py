@@ -16,6 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen2Config
+from transformers.models.qwen2 import modeling_qwen2
 
 from grpo.algorithm import policy_loss
 from grpo.config import Objective, Optim
@@ -310,8 +311,13 @@ def trl_loss(model: PreTrainedModel, size: Size, setting: Setting) -> RowsLoss:
     return partial(trainer.compute_loss, trainer.model)
 
 
+PLAIN = dict(vars(modeling_qwen2))
+
+
 def make_model(size: Size, weights: str, device: torch.device) -> PreTrainedModel:
-    """The same random weights each time, up to what bfloat16 rounds."""
+    """The same random weights each time, up to what bfloat16 rounds, in transformers' own layers: Liger puts others in
+    their place for the whole process, and so for the side that did not ask."""
+    vars(modeling_qwen2).update(PLAIN)
     config = Qwen2Config(
         vocab_size=size.vocabulary,
         hidden_size=size.width,

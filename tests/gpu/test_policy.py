@@ -255,6 +255,14 @@ def test_prompts_are_shared_through_many_layers_of_bfloat16(device: str, std: fl
 
 
 @on_each_device
+@pytest.mark.parametrize(("heads", "size"), [(3, 32), (2, 16), (12, 128)])
+def test_small_heads_share_prompts_too(device: str, heads: int, size: int) -> None:
+    shape = {"num_attention_heads": heads, "num_key_value_heads": heads, "hidden_size": heads * size}
+    model = build("qwen2", num_hidden_layers=2, intermediate_size=128, **shape).to(device, torch.bfloat16)
+    assert decide(model).fallback == ""
+
+
+@on_each_device
 def test_scores_are_the_same_bit_for_bit_when_they_are_asked_again(device: str) -> None:
     """Nothing that moved is what the canary takes this for."""
     policy = make_policy(device, torch.bfloat16)
