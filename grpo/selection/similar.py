@@ -7,6 +7,7 @@ differs is what was said, not how it was spelled, and long traces are compared f
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -16,14 +17,19 @@ from rapidfuzz.distance import Indel
 from grpo.selection.candidates import Candidate, Group
 from grpo.selection.words import parts_of
 
-ROUNDING = 1e-9  # two ways to divide the same numbers differ by less
-
 Choose = Callable[[Group, int, int], list[Candidate]]
 
 
 def similarity(a: Sequence[str], b: Sequence[str], *, at_least: float = 0.0) -> float:
-    """Of two lists of words; 0 where it is below `at_least`, which is found out sooner."""
-    return Indel.normalized_similarity(a, b, score_cutoff=at_least)
+    """Of two lists of words; 0 where it is below `at_least`, which is found out sooner.
+
+    One division of whole numbers, so that the same share is the same number whatever it is compared with: 1 minus a
+    distance is not (rapidfuzz's normalised one finds 1/3 to be more than 1/3).
+    """
+    total = len(a) + len(b)
+    shared = Indel.similarity(a, b, score_cutoff=math.floor(at_least * total))  # 2 · the longest common subsequence
+    share = shared / total if total else 1.0
+    return share if share >= at_least else 0.0
 
 
 def without_near_duplicates(rows: Group, most: float) -> list[Candidate]:
@@ -34,7 +40,7 @@ def without_near_duplicates(rows: Group, most: float) -> list[Candidate]:
         words = parts_of(row.text)
         counts = Counter(words)
         if not any(
-            _share_in_any_order(counts, others) >= most - ROUNDING and similarity(words, other, at_least=most) > most
+            _share_in_any_order(counts, others) > most and similarity(words, other, at_least=most) > most
             for other, others in before
         ):
             kept.append(row)
