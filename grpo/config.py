@@ -459,6 +459,25 @@ class Run(_Settings):
     """Besides metrics.jsonl."""
     preflight: Literal["refuse", "report"] = "refuse"
     """What to do when the first groups show that the run would learn nothing."""
+    control: Literal["random-reward"] | None = None
+    """The same run with the rewards of each step shuffled among its completions: what a gain is to be compared with,
+    because random rewards have raised benchmarks (arXiv 2506.10947)."""
+    shown_groups: Annotated[int, Field(ge=0)] = 4
+    """Groups of each step that samples.jsonl shows, and whose tokens are kept with their ratio and entropy.  What all
+    the others wrote is in rollouts/."""
+    on_alarm: Literal["warn", "stop"] = "warn"
+    """What an alarm does besides saying what it sees (docs/alarms.md)."""
+    notify: str | None = None
+    """URL that alarms, a crash and the end of the run are posted to, as JSON."""
+    deadline: str | None = None
+    """Time from the start of the command, such as "11h45m", by which it has saved and ended: with the exit code that
+    asks a scheduler to run it again."""
+    watchdog: bool = True
+    """End a run that hangs: no progress for much longer than its own steps take.  Off where a debugger holds it."""
+    price: Annotated[float, Field(ge=0)] | None = None
+    """Money per hour of one GPU (of the machine, where there is none), for what a run will cost and has cost."""
+    push_to_hub: str | None = None
+    """Repository on the Hugging Face Hub, such as "me/model", that checkpoints and a model card are pushed to."""
 
 
 GROUPS = (

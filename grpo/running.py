@@ -11,7 +11,7 @@ import gc
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -33,7 +33,7 @@ from grpo.run.report import write_report
 from grpo.run.trackers import Tracker
 from grpo.scoring import Scorer
 from grpo.source import sampling_seed
-from grpo.types import Prompt
+from grpo.types import Alarm, Prompt
 
 
 class OpenEngine(Protocol):
@@ -244,6 +244,11 @@ class Run:
             except Exception as error:  # noqa: BLE001  other people's network code, any exception
                 self.parts.trackers.remove(tracker)
                 self.console.warn(f"{type(tracker).__name__.strip('_')} failed ({error}) and gets no more metrics")
+
+    def alarm(self, alarm: Alarm) -> None:
+        """Into alarms.jsonl, and to whoever watches."""
+        self.folder.append_alarm(asdict(alarm))
+        self.console.warn(f"step {alarm.step}: {alarm.text}")
 
     def _evaluate_where_due(self) -> None:
         """Before the first step, after the last, and every so many between; one that was cut short is made up."""

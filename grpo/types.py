@@ -168,3 +168,28 @@ class SamplingParams:
     top_k: int = 0  # 0: the whole vocabulary
     seed: int = 0
     stop: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Where a completion is found: of the group of problem `problem` in step `step`, number `index`, from 0."""
+
+    step: int
+    problem: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """What a run says of itself after step `step`: a statement with its evidence, not a verdict.
+
+    `numbers` are what was compared, by name; `examples` the three worst completions, where any show it.  Raised once,
+    and once more with `cleared` when it is over.
+    """
+
+    name: str
+    step: int
+    text: str
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    examples: tuple[Example, ...] = ()
+    cleared: bool = False

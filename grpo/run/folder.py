@@ -5,6 +5,7 @@
         metrics.jsonl    one flat row per step, and one per evaluation
         samples.jsonl    one row per completion: gold answer, text, reward, advantage, every reward's reason
         checkpoints/     models in Hugging Face format, and what exact resume needs
+        alarms.jsonl     what the run has said of itself: one row per alarm raised or cleared
         eval/<label>/    results.json and samples.jsonl of each evaluation, a teacher's among them
         eval/distill.json  what a student has kept of its teacher
         report.html      the whole run on one page
@@ -44,6 +45,13 @@ MAY_DIFFER = frozenset(
         "run.trackers",
         "run.reward_workers",
         "run.preflight",
+        "run.shown_groups",
+        "run.on_alarm",
+        "run.notify",
+        "run.deadline",
+        "run.watchdog",
+        "run.price",
+        "run.push_to_hub",
         "eval.every",
         "model.gradient_checkpointing",
         "optim.tokens_per_microbatch",
@@ -75,6 +83,7 @@ class RunFolder:
         self.config = path / "config.toml"
         self.metrics = path / "metrics.jsonl"
         self.samples = path / "samples.jsonl"
+        self.alarms = path / "alarms.jsonl"
         self.checkpoints = path / "checkpoints"
         self.eval = path / "eval"
         self.report = path / "report.html"
@@ -135,12 +144,15 @@ class RunFolder:
         """Add one row, which has `step`: the number of finished steps."""
         _append(self.metrics, [row])
 
+    def append_alarm(self, row: Mapping[str, Any]) -> None:
+        _append(self.alarms, [row])
+
     def append_samples(self, rows: Iterable[Mapping[str, Any]]) -> None:
         _append(self.samples, rows)
 
     def rewind(self, step: int) -> None:
         """Forget every row later than `step`, and the half line at the end that a kill may have left."""
-        for file in (self.metrics, self.samples):
+        for file in (self.metrics, self.samples, self.alarms):
             if file.exists():
                 replace_file(file, _rows_until(file, step))
 
