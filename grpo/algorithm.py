@@ -36,7 +36,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from grpo.behind import behind_sums
@@ -105,6 +107,14 @@ def divergence_loss(divergences_BT: Tensor, targets: Targets) -> Terms:
 # --- One step -----------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenView:
+    """What the policy makes of each token of a completion before the step's updates; neither moves anything."""
+
+    logprobs: NDArray[np.float32]
+    entropies: NDArray[np.float32]  # nats
+
+
 @dataclass(frozen=True, slots=True)
 class JudgedGroup:
     """A scored group with the advantage of each completion."""
@@ -112,6 +122,7 @@ class JudgedGroup:
     scored: ScoredGroup
     advantages: tuple[float, ...]
     useful: bool  # it tells some of its completions from others, or a teacher does
+    views: tuple[TokenView, ...] = ()  # one per completion of a group that is shown
     dropped: bool = False  # too old to learn from: see `grpo.asynchronous`
 
 
@@ -164,6 +175,7 @@ class Trainer:
     clock: Clock
     arrived: Callable[[int, int], None]
     distill: Distill = field(default_factory=Distill)
+    shown_groups: int = 0
 
     def step(self, step: int, source: Source, *, lr: float) -> StepResult:
         """Sample, score, compare, learn, publish: step `step`, counted from 1."""
@@ -174,6 +186,7 @@ class Trainer:
         with self.clock("score"):
             groups = self.compare(scored)
         with self.clock("update"):
+            groups = self.with_views(groups)
             updates = self.learn(self.batches(groups), lr)
         with self.clock("sync"):
             gap = self.engine.publish(step)
@@ -217,6 +230,21 @@ class Trainer:
             rewards = self.less_kl(scored)
         advantages = self.objective.advantages(rewards, self.objective.settings)
         return [JudgedGroup(s, tuple(a), u) for s, a, u in zip(scored, advantages, useful, strict=True)]
+
+    def with_views(self, groups: Sequence[JudgedGroup]) -> list[JudgedGroup]:
+        """The groups, with views of those that are shown: the first that are useful, or else the first."""
+        first = sorted(range(len(groups)), key=lambda index: not groups[index].useful)
+        shown = sorted(first[: self.shown_groups])
+        samples = [(index, c) for index in shown for c in groups[index].scored.group.completions]
+        if not samples:
+            return list(groups)
+        sequences = Sequences.of([(groups[index].scored.group.prompt.token_ids, c.token_ids) for index, c in samples])
+        logprobs_BT, entropies_BT = self.engine.logprobs(sequences), self.engine.entropies(sequences)
+        views: dict[int, list[TokenView]] = {index: [] for index in shown}
+        for (index, completion), logprobs_T, entropies_T in zip(samples, logprobs_BT, entropies_BT, strict=True):
+            n = len(completion.token_ids)
+            views[index].append(TokenView(logprobs_T[:n].numpy(), entropies_T[:n].numpy()))
+        return [replace(group, views=tuple(views.get(index, ()))) for index, group in enumerate(groups)]
 
     def has_signal(self, group: GroupRewards) -> bool:
         """Whether anything is learned from the group.  A teacher says something of every token."""

@@ -16,7 +16,7 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, get_args
 
@@ -165,14 +165,15 @@ def reward_statistics(scored: Sequence[ScoredGroup], reward_names: Sequence[str]
 
 
 def sample_rows(step: int, groups: Sequence[JudgedGroup], prompt_text: Mapping[str, str]) -> Iterator[Row]:
-    """One row per completion, for samples.jsonl."""
+    """One row per completion, as rollouts/ and samples.jsonl hold them."""
     for judged in groups:
         group = judged.scored.group
         columns = zip(group.completions, judged.scored.scores, judged.scored.rewards, judged.advantages, strict=True)
-        for completion, scores, reward, advantage in columns:
+        for index, (completion, scores, reward, advantage) in enumerate(columns):
             row = {
                 "step": step,
                 "problem": group.prompt.problem.id,
+                "index": index,
                 "prompt": prompt_text[group.prompt.problem.id],
                 "gold": gold_of(group.prompt.problem),
                 "completion": completion.text,
@@ -183,6 +184,23 @@ def sample_rows(step: int, groups: Sequence[JudgedGroup], prompt_text: Mapping[s
                 "scores": {name: score_row(score) for name, score in scores.items()},
             }
             yield {**row, "dropped": True} if judged.dropped else row
+
+
+def token_rows(groups: Sequence[JudgedGroup], pieces: Callable[[Sequence[int]], list[str]]) -> Iterator[Row]:
+    """What is said of each token, for the rows of `sample_rows`: of a group that is not shown, nothing."""
+    for judged in groups:
+        completions = judged.scored.group.completions
+        if not judged.views:
+            yield from ({} for _ in completions)
+            continue
+        for completion, view in zip(completions, judged.views, strict=True):
+            yield {
+                "pieces": pieces(completion.token_ids.tolist()),
+                "token_ids": completion.token_ids,
+                "sampler_logprobs": completion.logprobs,
+                "policy_logprobs": view.logprobs,
+                "entropies": view.entropies,
+            }
 
 
 def gold_of(problem: Problem) -> str | None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from tokenizers.decoders import DecodeStream
 
 from grpo import assemble, objectives, preflight, sizes
 from grpo.algorithm import Clock, Trainer
@@ -304,7 +305,8 @@ def make_trainer(
     config: Config, engine: Engine, scorer: Scorer, clock: Clock, arrived: Callable[[int, int], None]
 ) -> Trainer:
     objective = objectives.choose(config.objective)
-    return Trainer(engine, scorer, objective, config.sampling, config.optim, clock, arrived, config.distill)
+    shown = config.run.shown_groups
+    return Trainer(engine, scorer, objective, config.sampling, config.optim, clock, arrived, config.distill, shown)
 
 
 def make_source(
@@ -325,3 +327,11 @@ def make_source(
 def texts_of(prompts: Sequence[Prompt], files: ModelFiles) -> dict[str, str]:
     """What the model was asked, by problem id."""
     return {prompt.problem.id: str(files.tokenizer.decode(list(prompt.token_ids))) for prompt in prompts}
+
+
+def pieces_of(token_ids: Sequence[int], files: ModelFiles) -> list[str]:
+    """The text of each token.  Of a character that several tokens make, the last one has it, the others have none."""
+    if not files.tokenizer.is_fast:
+        return [str(files.tokenizer.decode([token])) for token in token_ids]
+    stream, tokenizer = DecodeStream(skip_special_tokens=False), files.tokenizer.backend_tokenizer
+    return [stream.step(tokenizer, token) or "" for token in token_ids]

@@ -28,7 +28,7 @@ from grpo.interrupt import StopRequest
 from grpo.learning.optimizer import learning_rate
 from grpo.metrics import Row, Stopwatch, sample_rows, step_row
 from grpo.problems import load_problems
-from grpo.run import checkpoints
+from grpo.run import checkpoints, rollouts
 from grpo.run.checkpoints import Progress
 from grpo.run.console import Console
 from grpo.run.folder import as_line
@@ -77,7 +77,7 @@ class OpenStep:
     def rows(self, step: int, result: StepResult) -> tuple[list[Row], Row]:
         """As the run would have recorded them: one per completion, and the step's metrics."""
         texts = opening.texts_of([group.scored.group.prompt for group in result.groups], self.files)
-        samples = [_as_recorded(row) for row in sample_rows(step, result.groups, texts)]
+        samples = rollouts.as_recorded(sample_rows(step, result.groups, texts))
         return samples, _as_recorded(step_row(step, result, reward_names=self.scorer.names))
 
 
@@ -161,9 +161,12 @@ def metrics_of(row: Row) -> str:
 
 
 def recorded_samples(run: Path, step: int) -> list[Row]:
+    """All completions of the step, or those that samples.jsonl has, in which older runs kept all."""
+    if step in (files := rollouts.files(run)):
+        return rollouts.read_step(files[step])
     rows = [dict(row) for row in rows_of(run / "samples.jsonl") if row["step"] == step]
-    if not rows:
-        raise DataError(f"{run}/samples.jsonl: has no completions of step {step}")
+    if not rows or files:
+        raise DataError(f"{run}/rollouts: has no completions of step {step}")
     return rows
 
 

@@ -18,7 +18,7 @@ from grpo.asynchronous import Ahead, ByTurns, Finished, Pace
 from grpo.config import Config, Curriculum
 from grpo.interrupt import StopRequest
 from grpo.learning.optimizer import learning_rate
-from grpo.metrics import Row, sample_rows, solved_share, step_row
+from grpo.metrics import Row, sample_rows, solved_share, step_row, token_rows
 from grpo.problems import SolveRates
 from grpo.run import checkpoints
 from grpo.run.checkpoints import Progress
@@ -88,9 +88,10 @@ def train(
         )
         config = as_it_runs(settled, engine, folder, console)
         texts = partial(opening.texts_of, files=stand.files)
+        pieces = partial(opening.pieces_of, files=stand.files)
         held_out = HeldOut(rendered.held_out, texts(rendered.held_out), scorer) if rendered.held_out else None
         parts = Parts(folder, console, stop, engine, held_out, trackers, start)
-        run = TrainingRun(config, parts, stand.progress, scorer, rendered.prompts, texts)
+        run = TrainingRun(config, parts, stand.progress, scorer, rendered.prompts, texts, pieces)
         stack.enter_context(spared_by_the_collector())
         run.preflight()
         run.try_one_step() if dry_run else run.to_the_end()
@@ -109,7 +110,8 @@ def advanced(progress: Progress, result: StepResult, *, drawn: int, curriculum: 
 
 
 class TrainingRun(Run):
-    """A run whose steps are GRPO's, on `prompts`.  `texts` reads them."""
+    """A run whose steps are GRPO's, on `prompts`.  `texts` reads them, `pieces` their
+    completions token by token."""
 
     def __init__(
         self,
@@ -119,9 +121,10 @@ class TrainingRun(Run):
         scorer: Scorer,
         prompts: Sequence[Prompt],
         texts: Callable[[Sequence[Prompt]], dict[str, str]],
+        pieces: Callable[[Sequence[int]], list[str]],
     ) -> None:
         super().__init__(config, parts, progress, steps=config.run.steps)
-        self.scorer, self.texts = scorer, texts
+        self.scorer, self.texts, self.pieces = scorer, texts, pieces
         self.watch = Watch(self.console.warn, self.folder.path / "failed-batch.pt")
         self.trainer = opening.make_trainer(config, self.engine, scorer, self.stopwatch, self.arrived)
         self.make_source = partial(opening.make_source, config, prompts)
@@ -178,7 +181,10 @@ class TrainingRun(Run):
         """Returns the step's row of metrics."""
         step, result = self.progress.step + 1, finished.result
         texts = self.texts([group.scored.group.prompt for group in result.groups])
-        self.folder.append_samples(sample_rows(step, result.groups, texts))
+        samples = list(sample_rows(step, result.groups, texts))
+        tokens = list(token_rows(result.groups, self.pieces))
+        self.folder.write_rollouts(step, [row | of_tokens for row, of_tokens in zip(samples, tokens, strict=True)])
+        self.folder.append_samples(row for row, of_tokens in zip(samples, tokens, strict=True) if of_tokens)
         row = step_row(step, result, reward_names=self.scorer.names) | finished.row
         row |= {**self.engine.row(), **self.stopwatch.row(), **self.stopwatch.memory()}
         row["speed/tokens_per_second"] = row["tokens/sample"] / row["time/step"]

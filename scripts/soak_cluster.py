@@ -11,7 +11,6 @@ were asked for; and, where sampling and learning take turns, with its very numbe
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import signal
@@ -29,6 +28,7 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from grpo.run import rollouts  # noqa: E402
 from tests import runs, tiny  # noqa: E402
 
 VICTIMS = {
@@ -193,9 +193,8 @@ def account(calm: Path, disturbed: Path, steps: int, *, same_numbers: bool) -> l
 
 def _problems(run: Path) -> dict[int, Counter[str]]:
     found: dict[int, Counter[str]] = {}
-    for line in (run / "samples.jsonl").read_text().splitlines():
-        row = json.loads(line)
-        found.setdefault(row["step"], Counter())[row["problem"]] += 1
+    for step, path in rollouts.files(run).items():
+        found[step] = Counter(row["problem"] for row in rollouts.read_step(path))
     return found
 
 

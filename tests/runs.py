@@ -12,6 +12,7 @@ from typing import Any
 
 from grpo.config import Config
 from grpo.config_file import validate
+from grpo.run import rollouts
 from grpo.types import Problem, Prompt
 
 REWARD = """
@@ -50,6 +51,11 @@ def rows(file: Path) -> list[dict[str, Any]]:
     """Of a .jsonl file, without what depends on the clock or on the process."""
     found = [json.loads(line) for line in file.read_text().splitlines()]
     return [{k: v for k, v in row.items() if not k.startswith(("time/", "speed/", "memory/"))} for row in found]
+
+
+def completions(run: Path) -> list[dict[str, Any]]:
+    """All of a run's, from rollouts/."""
+    return [row for path in rollouts.files(run).values() for row in rollouts.read_step(path)]
 
 
 def run_and_die(config_toml: str, out: str, where: str) -> None:

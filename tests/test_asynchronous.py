@@ -34,6 +34,7 @@ from grpo.objectives import OBJECTIVES, choose
 from grpo.problems import draw
 from grpo.replay import opened, replay
 from grpo.run.checkpoints import Progress
+from grpo.run.rollouts import PER_TOKEN
 from grpo.train import advanced, train
 from grpo.types import Completion, Group, Problem, Prompt, SamplingParams, ScoredGroup, Span
 from rewards import Score
@@ -422,8 +423,8 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 
 
 def problems(run: Path) -> list[str]:
-    """Of every group, in the order of samples.jsonl."""
-    return [row["problem"] for row in runs.rows(run / "samples.jsonl")][::4]
+    """Of every group, in their order."""
+    return [row["problem"] for row in runs.completions(run)][::4]
 
 
 def in_order(steps: int) -> list[str]:
@@ -440,7 +441,7 @@ def test_through_threads_but_without_staleness_a_run_is_the_synchronous_one_bit_
     by_turns = config.with_changes(cluster=alone, run={"steps": 3}, eval={"source": None, "every": 0})
     train(by_turns, tmp_path / "run", open_engine=engines.opening_here(watching))
     assert not seen  # by turns there are no threads
-    recorded = runs.rows(tmp_path / "run" / "samples.jsonl")
+    recorded = [{k: v for k, v in row.items() if k not in PER_TOKEN} for row in runs.completions(tmp_path / "run")]
     with opened(tmp_path / "run", 1, lambda line: None) as again:
         source = partial(opening.make_source, again.config, again.prompts)
         with closing(Ahead(again.trainer, source, max_staleness=0, steps=3)) as pace:

@@ -77,7 +77,7 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 
 
 def drawn(run: Path) -> list[tuple[Any, ...]]:
-    return [(row["step"], row["problem"], row["completion"]) for row in runs.rows(run / "samples.jsonl")]
+    return [(row["step"], row["problem"], row["completion"]) for row in runs.completions(run)]
 
 
 def close(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> bool:

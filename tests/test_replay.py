@@ -14,6 +14,7 @@ from grpo.config import Config
 from grpo.errors import DataError
 from grpo.explain import explain, explained, footing, heading, table
 from grpo.replay import differences, opened, replay, rescore
+from grpo.run import rollouts
 from grpo.train import train
 from tests import runs
 
@@ -37,6 +38,11 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> tupl
 def changed(run: Path, tmp_path: Path, file: str, step: int, **values: Any) -> Path:
     """A copy of the run in whose `file` the first row of `step` says something else."""
     copy = shutil.copytree(run, tmp_path / "run")
+    if file == "rollouts":
+        rows = rollouts.read_step(rollouts.files(copy)[step])
+        rows[0].update(values)
+        rollouts.write(copy, step, rows)
+        return copy
     rows = [json.loads(line) for line in (copy / file).read_text().splitlines()]
     next(row for row in rows if row["step"] == step).update(values)
     (copy / file).write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -68,9 +74,9 @@ def test_a_replay_leaves_the_run_as_it_was(recorded: tuple[Config, Path]) -> Non
 @pytest.mark.parametrize(
     ("file", "values", "first"),
     [
-        ("samples.jsonl", {"completion": "something else"}, "completions: 1 of"),
-        ("samples.jsonl", {"reward": 7.0}, "scores: 1 of"),
-        ("samples.jsonl", {"advantage": 7.0}, "advantages: 1 of"),
+        ("rollouts", {"completion": "something else"}, "completions: 1 of"),
+        ("rollouts", {"reward": 7.0}, "scores: 1 of"),
+        ("rollouts", {"advantage": 7.0}, "advantages: 1 of"),
         ("metrics.jsonl", {"policy/loss": 7.0}, "policy/loss: 7.0 recorded"),
         ("metrics.jsonl", {"policy/grad_norm": 7.0}, "policy/grad_norm: 7.0 recorded"),
     ],
@@ -81,6 +87,16 @@ def test_a_step_that_differs_from_its_record_is_told_where_first(
     said: list[str] = []
     assert not replay(changed(recorded[1], tmp_path, file, 4, **values), 4, said.append)
     assert any(line.startswith("step 4: differs from what was recorded, first in " + first) for line in said)
+
+
+def test_a_run_of_before_there_were_columns_replays_from_its_samples(
+    recorded: tuple[Config, Path], tmp_path: Path
+) -> None:
+    copy = shutil.copytree(recorded[1], tmp_path / "run")
+    older = [{k: v for k, v in row.items() if k not in rollouts.PER_TOKEN} for row in runs.completions(copy)]
+    (copy / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in older))
+    shutil.rmtree(copy / "rollouts")
+    assert replay(copy, 4, lambda line: None)
 
 
 def test_nothing_can_be_explained_of_a_folder_without_a_run(tmp_path: Path) -> None:
@@ -135,7 +151,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
 def test_the_recorded_completions_get_the_recorded_scores_again(recorded: tuple[Config, Path]) -> None:
     said: list[str] = []
     assert rescore(recorded[1], 2, [], said.append)
-    counts = [row for row in runs.rows(recorded[1] / "samples.jsonl") if row["step"] == 2]
+    counts = [row for row in runs.completions(recorded[1]) if row["step"] == 2]
     assert f"{len(counts)} of {len(counts)} completions get the reward that was recorded" in said[-2]
 
 
@@ -173,7 +189,7 @@ def test_the_contributions_of_an_update_add_up_to_its_gradient_norm(recorded: tu
 
 
 def test_a_group_is_laid_out_from_rewards_to_its_part_of_the_gradient(recorded: tuple[Config, Path]) -> None:
-    samples = [row for row in runs.rows(recorded[1] / "samples.jsonl") if row["step"] == 1]
+    samples = [row for row in runs.completions(recorded[1]) if row["step"] == 1]
     with at_step(recorded[1], 1) as again:
         explanation = explained(again, None)
         objective = again.trainer.objective
@@ -197,7 +213,7 @@ def test_a_zero_variance_group_is_part_of_no_update_and_says_why(tmp_path: Path,
         "    return float(len(completion.encode()) % 2 and int(problem['answer']) % 4 == 1)\n"
     )
     train(runs.settings(tmp_path, tiny_model, run={"steps": 1}, eval={"source": None, "every": 0}), tmp_path / "run")
-    alike = [row["problem"] for row in runs.rows(tmp_path / "run" / "samples.jsonl") if int(row["problem"][1:]) % 2]
+    alike = [row["problem"] for row in runs.completions(tmp_path / "run") if int(row["problem"][1:]) % 2]
     with at_step(tmp_path / "run", 1) as again:
         explanation = explained(again, alike[0])
     assert (explanation.number, [row.contribution for row in explanation.completions]) == (0, [None] * 4)

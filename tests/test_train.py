@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, Qwen2MoeConfig, Qwen2MoeForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2MoeConfig, Qwen2MoeForCausalLM
 
 from grpo import sizes
 from grpo.config import Config
@@ -27,7 +27,7 @@ from grpo.config_file import load_config
 from grpo.errors import CheckpointError, ConfigError, Interrupted, LearningError, RewardError, SamplerError
 from grpo.interrupt import StopRequest
 from grpo.memory import Machine, Sizes, Work, estimate_memory
-from grpo.run import checkpoints
+from grpo.run import checkpoints, rollouts
 from grpo.train import train
 from tests import engines, runs
 from tests.conftest import ROOT
@@ -54,7 +54,7 @@ def test_a_run_leaves_its_settings_metrics_samples_models_and_report(whole: tupl
     steps = [row for row in runs.rows(path / "metrics.jsonl") if "solved" in row]
     assert [row["step"] for row in steps] == [1, 2, 3, 4, 5, 6]
     assert all(row["policy/updates"] == 2 and row["sync/logprob_gap"] < 1e-4 for row in steps)
-    assert len(runs.rows(path / "samples.jsonl")) == 6 * 16
+    assert len(runs.completions(path)) == len(runs.rows(path / "samples.jsonl")) == 6 * 16  # four groups are shown
     assert {p.name for p in (path / "checkpoints").iterdir()} >= {"step-3", "step-6"}
     assert {p.name for p in (path / "eval").iterdir()} == {"before", "step-2", "step-4", "after"}
     assert "<svg" in (path / "report.html").read_text()
@@ -156,8 +156,28 @@ def assert_same_run(path: Path, other: Path) -> None:
     """Metrics, samples and weights, to the last bit."""
     for name in ("metrics.jsonl", "samples.jsonl"):
         assert runs.rows(path / name) == runs.rows(other / name)
+    assert runs.completions(path) == runs.completions(other)
     ours, theirs = (load_file(p / "checkpoints" / "step-6" / "model.safetensors") for p in (path, other))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_what_is_shown_of_a_step_changes_nothing_in_what_is_learned(whole: tuple[Config, Path], tmp_path: Path) -> None:
+    config, shown = whole
+    train(config.with_changes(run={"shown_groups": 0}), tmp_path / "run")
+    assert runs.rows(tmp_path / "run" / "metrics.jsonl") == runs.rows(shown / "metrics.jsonl")
+    assert runs.rows(tmp_path / "run" / "samples.jsonl") == []
+    ours, theirs = (load_file(p / "checkpoints" / "step-6" / "model.safetensors") for p in (tmp_path / "run", shown))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_of_the_groups_that_are_shown_each_token_has_its_text_and_how_likely_it_was(whole: tuple[Config, Path]) -> None:
+    config, path = whole
+    tokenizer = AutoTokenizer.from_pretrained(config.model.name)
+    for row in runs.completions(path):
+        assert {len(row[name]) for name in rollouts.PER_TOKEN} == {row["tokens"]}
+        assert "".join(row["pieces"]) == tokenizer.decode(row["token_ids"])
+        assert row["policy_logprobs"] == pytest.approx(row["sampler_logprobs"], abs=1e-4)  # on-policy
+        assert all(entropy >= 0 for entropy in row["entropies"])
 
 
 @pytest.mark.parametrize("at", [2, 6])
@@ -418,7 +438,7 @@ def test_refill_and_curriculum_go_on_bit_for_bit_after_a_kill(everything: Config
     train(everything, tmp_path / "whole")
     steps = [row for row in runs.rows(tmp_path / "whole" / "metrics.jsonl") if "solved" in row]
     assert any(row["groups/rounds"] > 1 for row in steps)
-    samples = runs.rows(tmp_path / "whole" / "samples.jsonl")
+    samples = runs.completions(tmp_path / "whole")
     assert len(samples) == 4 * sum(row["groups/sampled"] for row in steps)  # whatever was sampled is on record
     die(everything, tmp_path / "run", where)
     train(everything, tmp_path / "run", resume=True)

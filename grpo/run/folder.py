@@ -3,7 +3,9 @@
     runs/<name>/
         config.toml      every setting, resolved; the run can be repeated from this file alone
         metrics.jsonl    one flat row per step, and one per evaluation
-        samples.jsonl    one row per completion: gold answer, text, reward, advantage, every reward's reason
+        samples.jsonl    some groups of each step, one row per completion: gold answer, text, reward, advantage, every
+                         reward's reason
+        rollouts/        all completions, in columns: see `grpo.run.rollouts`
         checkpoints/     models in Hugging Face format, and what exact resume needs
         alarms.jsonl     what the run has said of itself: one row per alarm raised or cleared
         eval/<label>/    results.json and samples.jsonl of each evaluation, a teacher's among them
@@ -11,7 +13,7 @@
         report.html      the whole run on one page
 
 One process owns the folder at a time, by a lock that the kernel releases however the process ends.  Rows are on disk
-when `append_…` returns, so a kill loses at most the step under way; `rewind` cuts both files back to a checkpoint's
+when `append_…` returns, so a kill loses at most the step under way; `rewind` cuts all of them back to a checkpoint's
 step, and with it whatever half line the kill left.
 """
 
@@ -33,6 +35,7 @@ from typing import Any
 
 from grpo.config import Cluster
 from grpo.errors import CheckpointError
+from grpo.run import rollouts
 from grpo.whole import whole_file
 
 # Settings that a resumed run may change: they move its end, its files, its speed or its memory, not its mathematics
@@ -147,6 +150,10 @@ class RunFolder:
     def append_alarm(self, row: Mapping[str, Any]) -> None:
         _append(self.alarms, [row])
 
+    def write_rollouts(self, step: int, rows: Iterable[Mapping[str, Any]]) -> None:
+        """All completions of a step, before `append_metrics` says that there was one."""
+        rollouts.write(self.path, step, rows)
+
     def append_samples(self, rows: Iterable[Mapping[str, Any]]) -> None:
         _append(self.samples, rows)
 
@@ -155,6 +162,7 @@ class RunFolder:
         for file in (self.metrics, self.samples, self.alarms):
             if file.exists():
                 replace_file(file, _rows_until(file, step))
+        rollouts.rewind(self.path, step)
 
     def close(self) -> None:
         """Release the folder.  The lock file stays: removing it would race with whoever takes it next."""
@@ -172,7 +180,7 @@ class RunFolder:
     def _holds_progress(self) -> bool:
         """Whether anything would be lost.  A run that was stopped by its own preflight may simply be started again."""
         files = (self.metrics, self.samples, self.path / "completions.parquet")
-        folders = (self.checkpoints, self.path / "parts")
+        folders = (self.checkpoints, self.path / "parts", self.path / "rollouts")
         saved = any(folder.is_dir() and any(folder.iterdir()) for folder in folders)
         return saved or any(file.exists() and file.stat().st_size > 0 for file in files)
 
