@@ -10,44 +10,38 @@ shown, and texts are cut, with a word on how much is missing.
 
 from __future__ import annotations
 
-import json
-import re
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from grpo.errors import CheckpointError
 from grpo.run import tuning_page
+from grpo.run.alarms_page import alarms_html
 from grpo.run.charts import Dot, Line, interval_strip, line_chart, stacked_chart
 from grpo.run.columns import Row
 from grpo.run.columns import column as _column
-from grpo.run.columns import known as _known
 from grpo.run.columns import mean as _mean
 from grpo.run.distill_page import behind_charts, kept_html
-from grpo.run.samples_page import REASON, as_html, rows_of, samples_html
-from grpo.run.wording import count, cut, duration, percent, plain, plural, whole_percent
+from grpo.run.samples_page import REASON, as_html, samples_html
+from grpo.run.summary import Summary, is_measure
+from grpo.run.wording import count, cut, percent, plain, whole_percent
 from grpo.whole import whole_file
 
 MAX_BYTES = 2_000_000
-_RECENT = 10  # steps that "lately" means
 
 
 def write_report(folder: Path) -> Path:
     """Write `report.html` into the run folder and return its path.  Half a run, or no step at all, is no obstacle."""
-    rows = list(rows_of(folder / "metrics.jsonl"))
-    steps = [row for row in rows if not any(key.startswith("eval/") for key in row)]
-    results = _results(folder)
-    evaluations = _evaluations(results, rows, steps)
-    parts = _of_tuning if tuning_page.is_one(steps) else _of_training
+    run = Summary.of(folder)
     body = "".join(
         [
-            _header(folder, tuning=parts is _of_tuning),
-            *parts(steps, evaluations, _held_out(results)),
+            _header(folder, run),
+            *(_of_tuning(run) if run.is_tuning else _of_training(run)),
+            alarms_html(folder, run.steps),
             kept_html(folder),
-            _evaluation_table(results),
-            samples_html(folder / "samples.jsonl", [int(row["step"]) for row in steps]),
+            _evaluation_table(run.results),
+            samples_html(folder / "samples.jsonl", [int(row["step"]) for row in run.steps]),
             _settings(folder / "config.toml"),
         ]
     )
@@ -66,14 +60,14 @@ def write_html(path: Path, title: str, body: str, source: str) -> Path:
     return path
 
 
-def _of_training(steps: Sequence[Row], evaluations: Sequence[Dot], held_out: str) -> tuple[str, str, str]:
-    headline = _headline(_result(steps, evaluations, held_out), _tiles(steps)) if steps or evaluations else _NO_STEP
-    return headline, _notes(steps, evaluations), _curves(steps, evaluations)
+def _of_training(run: Summary) -> tuple[str, str, str]:
+    headline = _headline(_result(run), run.tiles) if run.steps or run.evaluations else _NO_STEP
+    return headline, _notes(run.notes), _curves(run.steps, run.evaluations)
 
 
-def _of_tuning(steps: Sequence[Row], evaluations: Sequence[Dot], held_out: str) -> tuple[str, str]:
-    result = _result(steps, evaluations, held_out) if len(evaluations) >= 2 else tuning_page.result(steps)
-    return _headline(result, tuning_page.tiles(steps)), tuning_page.curves(steps, evaluations)
+def _of_tuning(run: Summary) -> tuple[str, str]:
+    result = _result(run) if len(run.evaluations) >= 2 else tuning_page.result(run.steps)
+    return _headline(result, run.tiles), tuning_page.curves(run.steps, run.evaluations)
 
 
 def _page(title: str, body: str, source: str) -> str:
@@ -87,12 +81,12 @@ def _page(title: str, body: str, source: str) -> str:
     )
 
 
-def _header(folder: Path, *, tuning: bool) -> str:
-    settings = _config(folder / "config.toml")
+def _header(folder: Path, run: Summary) -> str:
+    settings = run.settings
     facts = [
         settings.get("model", {}).get("name"),
         *(f"teacher {name}" for name in [settings.get("distill", {}).get("teacher")] if name),
-        settings.get("sft" if tuning else "data", {}).get("source"),
+        settings.get("sft" if run.is_tuning else "data", {}).get("source"),
         *(f"reward {reward.get('use')}" for reward in settings.get("reward", [])[:6]),
         f"seed {settings.get('run', {}).get('seed', 0)}",
     ]
@@ -103,12 +97,6 @@ def _header(folder: Path, *, tuning: bool) -> str:
 # --- The headline ----------------------------------------------------------------------------------------------------
 
 
-def _held_out(results: Mapping[str, Row]) -> str:
-    """What pass@1 is a share of."""
-    counts = {result["problems"] for result in results.values() if isinstance(result.get("problems"), int)}
-    return f"{plural(counts.pop(), 'held-out problem')} solved (pass@1)" if len(counts) == 1 else "Held-out pass@1"
-
-
 _NO_STEP = '<section class="hero"><div class="card result">No step has been finished yet.</div></section>'
 
 
@@ -117,27 +105,22 @@ def _headline(result: str, shown: Iterable[tuple[str, str]]) -> str:
     return f'<section class="hero">{result}<div class="tiles">{tiles}</div></section>'
 
 
-def _result(steps: Sequence[Row], evaluations: Sequence[Dot], held_out: str) -> str:
-    """Before and after, by held-out evaluation where there are two, else by the share solved while training."""
-    if len(evaluations) >= 2:
-        label, before, after = held_out, evaluations[0], evaluations[-1]
-        known = [f"{percent(low)} – {percent(high)}" for low, high in map(_interval, (before, after)) if high > low]
-        about = f"95% intervals {known[0]}, then {known[1]}" if len(known) == 2 else ""
-    elif len(steps) >= 2:
-        part = min(_RECENT, len(steps) // 2)
-        before, after = (Dot(0, _mean(chosen, "solved") or 0.0) for chosen in (steps[:part], steps[-part:]))
-        label, about = "Solved while training, not held out", f"from the first {part} to the last {part} of the steps"
-    else:
-        only = evaluations[0].value if evaluations else _mean(steps, "solved") or 0.0
-        label = held_out if evaluations else "Solved in the only step"
+def _result(run: Summary) -> str:
+    change = run.change
+    if change is None:
+        evaluations = run.evaluations
+        only = evaluations[0].value if evaluations else _mean(run.steps, "solved") or 0.0
+        label = run.held_out if evaluations else "Solved in the only step"
         return f'<div class="card result"><p class="label">{label}</p><p class="big">{percent(only)}</p></div>'
-    change = 100 * (after.value - before.value)
-    kind = "good" if change > 0 else "bad" if change < 0 else ""
+    before, after = change.before, change.after
+    known = [f"{percent(low)} – {percent(high)}" for low, high in map(_interval, (before, after)) if high > low]
+    about = f"95% intervals {known[0]}, then {known[1]}" if len(known) == 2 else change.about
+    kind = "good" if change.points > 0 else "bad" if change.points < 0 else ""
     strip = interval_strip([("before", before), ("after", after)], whole_percent)
     return (
-        f'<div class="card result"><p class="label">{label}</p>'
+        f'<div class="card result"><p class="label">{change.label}</p>'
         f'<p class="big">{percent(before.value)}<i>→</i>{percent(after.value)}</p>'
-        f'<p class="label"><span class="change {kind}">{change:+.1f} points</span> {about}</p>{strip}</div>'
+        f'<p class="label"><span class="change {kind}">{change.points:+.1f} points</span> {about}</p>{strip}</div>'
     )
 
 
@@ -145,46 +128,8 @@ def _interval(dot: Dot) -> tuple[float, float]:
     return (dot.value if dot.low is None else dot.low, dot.value if dot.high is None else dot.high)
 
 
-def _tiles(steps: Sequence[Row]) -> Iterator[tuple[str, str]]:
-    if not steps:
-        return
-    last = int(steps[-1]["step"])
-    yield f"{last:,}", "step" if last == 1 else "steps"
-    times, tokens = _known(steps, "time/step"), _known(steps, "tokens/sample")
-    if times:
-        yield duration(sum(times)), f"in steps, {sum(times) / len(times):.1f} s each"
-    if tokens:
-        yield count(sum(tokens)), "tokens sampled"
-    if times and tokens:
-        yield count(sum(tokens) / sum(times)), "tokens per second"
-    if lengths := _known(steps, "completions/length_mean"):
-        yield f"{lengths[0]:.0f} → {lengths[-1]:.0f}", "tokens per completion"
-    if memory := _known(steps, "memory/peak_gib"):
-        yield f"{max(memory):.1f} GiB", "memory at the peak"
-
-
-def _notes(steps: Sequence[Row], evaluations: Sequence[Dot]) -> str:
-    """What a reader with experience would point at first."""
-    late, early = steps[-_RECENT:], steps[:_RECENT]
-    found = []
-    if (share := _mean(late, "completions/truncated") or 0.0) > 0.2:
-        found.append(f"{percent(share)} of the last completions ran out of room: raise sampling.max_tokens.")
-    if (share := _mean(late, "completions/unparseable") or 0.0) > 0.2:
-        found.append(f"{percent(share)} of the last completions held no answer that the reward could read.")
-    if (share := _mean(late, "completions/unscored") or 0.0) > 0.02:
-        found.append(f"{percent(share)} of the last completions could not be judged; samples.jsonl says why.")
-    useful, solved = _mean(late, "groups/useful"), _mean(late, "solved")
-    if useful is not None and useful < 0.1:
-        reason = "nearly all problems are solved every time" if (solved or 0.0) > 0.5 else "nearly none is ever solved"
-        found.append(
-            f"{f'Only {percent(useful)}' if useful else 'None'} of the last groups carried a signal: {reason}."
-        )
-    if skipped := sum(_known(steps, "policy/skipped_updates")):
-        found.append(f"{plural(int(skipped), 'update')} skipped, because loss or gradient was not finite.")
-    rise = (_mean(late, "reward/mean") or 0.0) - (_mean(early, "reward/mean") or 0.0)
-    if rise > 0.05 and len(evaluations) >= 2 and evaluations[-1].value < evaluations[0].value:
-        found.append("The reward rose, held-out results fell: look below for answers that please the reward only.")
-    return f'<ul class="notes">{"".join(f"<li>{note}</li>" for note in found)}</ul>' if found else ""
+def _notes(notes: Sequence[str]) -> str:
+    return f'<ul class="notes">{"".join(f"<li>{note}</li>" for note in notes)}</ul>' if notes else ""
 
 
 # --- Curves ----------------------------------------------------------------------------------------------------------
@@ -275,28 +220,11 @@ def _phases(steps: Sequence[Row]) -> list[Line]:
 # --- Evaluations -----------------------------------------------------------------------------------------------------
 
 
-def _evaluations(results: Mapping[str, Row], rows: Sequence[Row], steps: Sequence[Row]) -> list[Dot]:
-    """Held-out pass@1 by step.  Files under eval/ know the interval; rows of metrics.jsonl are there for every step."""
-    last = int(steps[-1]["step"]) if steps else 0
-    found = {
-        int(row["step"]): Dot(int(row["step"]), row["eval/pass@1"])
-        for row in rows
-        if row.get("eval/pass@1") is not None
-    }
-    for label, result in results.items():
-        number = re.search(r"\d+$", label)
-        step = 0 if label == "before" else last if label == "after" else int(number[0]) if number else None
-        measure = result.get("pass@1")
-        if step is not None and _is_measure(measure):
-            found[step] = Dot(step, measure["mean"], measure.get("low"), measure.get("high"))
-    return [found[step] for step in sorted(found)]
-
-
 def _evaluation_table(results: Mapping[str, Row]) -> str:
     if not results:
         return ""
     shown = list(results.items()) if len(results) <= 12 else [*results.items()][:6] + [*results.items()][-6:]
-    names = list(dict.fromkeys(name for _, result in shown for name in result if _is_measure(result[name])))[:10]
+    names = list(dict.fromkeys(name for _, result in shown for name in result if is_measure(result[name])))[:10]
     head = "".join(f"<th>{as_html(name, 40)}</th>" for name in names)
     body = "".join(
         f"<tr><th>{as_html(label, 40)}</th>{''.join(_measure_cell(result.get(name)) for name in names)}</tr>"
@@ -307,34 +235,12 @@ def _evaluation_table(results: Mapping[str, Row]) -> str:
 
 
 def _measure_cell(measure: Any) -> str:
-    if not _is_measure(measure):
+    if not is_measure(measure):
         return "<td>–</td>"
     show = percent if 0 <= measure["mean"] <= 1 else plain
     low, high = measure.get("low"), measure.get("high")
     interval = f"<small>{show(low)} – {show(high)}</small>" if low is not None and high is not None else ""
     return f"<td>{show(measure['mean'])}{interval}</td>"
-
-
-def _is_measure(value: Any) -> TypeGuard[dict[str, Any]]:
-    return isinstance(value, dict) and isinstance(value.get("mean"), int | float)
-
-
-def _results(folder: Path) -> dict[str, Row]:
-    """What is in eval/*/results.json by label: before, then by step, then after."""
-    found = {}
-    for path in (folder / "eval").glob("*/results.json"):
-        try:
-            results = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda name: None)
-        except (OSError, ValueError):
-            continue  # being written, or cut off by a kill: the report shows the rest
-        if isinstance(results, dict):
-            found[path.parent.name] = results
-
-    def order(label: str) -> tuple[int, int, str]:
-        number = re.search(r"\d+$", label)
-        return ({"before": 0, "after": 2}.get(label, 1), int(number[0]) if number else 0, label)
-
-    return {label: found[label] for label in sorted(found, key=order)}
 
 
 def _settings(path: Path) -> str:
@@ -345,13 +251,3 @@ def _settings(path: Path) -> str:
         '<h2>Settings</h2><details class="card"><summary><b>config.toml</b><span>every setting of this run</span>'
         f'</summary><div class="inside"><pre class="prompt">{text}</pre></div></details>'
     )
-
-
-# --- Reading ---------------------------------------------------------------------------------------------------------
-
-
-def _config(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # ValueError: not TOML, not UTF-8
-        return {}

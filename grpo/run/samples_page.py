@@ -52,7 +52,7 @@ def _group(rows: Sequence[Row], *, is_open: bool) -> str:
         f"<summary><b>{as_html(str(rows[0].get('problem')), REASON)}</b>"
         f'<span>{plural(len(rows), "completion")}{mean}{few}</span></summary><div class="inside">'
         f'<pre class="prompt">{as_html(str(rows[0].get("prompt", "")), _TEXT)}</pre>{_gold(rows[0].get("gold"))}'
-        f'<div class="samples">{"".join(_sample(row) for row in shown)}</div></div></details>'
+        f'<div class="samples">{"".join(sample_html(row) for row in shown)}</div></div></details>'
     )
 
 
@@ -60,7 +60,7 @@ def _gold(gold: object) -> str:
     return "" if gold is None else f'<p class="gold"><b>gold answer</b> {as_html(str(gold), _TEXT)}</p>'
 
 
-def _sample(row: Row) -> str:
+def sample_html(row: Row) -> str:
     reward, advantage = row.get("reward"), row.get("advantage") or 0.0
     kind = "good" if advantage > 0 else "bad" if advantage < 0 else ""
     verdict = "not scored" if reward is None else f"reward {plain(reward)}"
