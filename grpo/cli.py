@@ -267,6 +267,15 @@ Step = Annotated[int, typer.Option("--step", min=1, help="The step, counted from
 
 
 @app.command()
+def show(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, folders of runs, or pipelines.")],
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Default: any that is free.")] = 0,
+) -> None:
+    """Look at runs in a browser, live: curves, completions, evaluations, alarms.  On this machine alone, read only."""
+    commands.show(runs, port)
+
+
+@app.command()
 def replay(
     run: Run,
     step: Step,

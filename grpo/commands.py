@@ -14,6 +14,16 @@ from grpo.errors import CheckpointError, ConfigError, DataError
 PIPE_WIDTH = 160  # characters of a table that goes to a file or another program
 
 
+def show(places: Sequence[Path], port: int) -> None:
+    try:
+        from grpo.show.server import serve
+    except ImportError as error:
+        raise ConfigError(
+            f"grpo show: needs DuckDB, Starlette and uvicorn ({error}); pip install 'grpo-train[show]'"
+        ) from error
+    serve(places, port, say)
+
+
 def say(text: str) -> None:
     print(text, flush=True)  # noqa: T201  the one place where a command's result goes to the terminal
 

@@ -90,7 +90,12 @@ def _reason(name: str, score: Row) -> str:
 
 
 def rows_of(path: Path) -> Iterator[Row]:
-    """The rows of a .jsonl file that have a step.  A half line, which a kill may have left, is passed over."""
+    """The rows of a .jsonl file that have a step."""
+    return (row for row in lines_of(path) if isinstance(row.get("step"), int))
+
+
+def lines_of(path: Path) -> Iterator[Row]:
+    """The rows of a .jsonl file.  A half line, which a kill may have left, is passed over."""
     if not path.exists():
         return
     with path.open("rb") as lines:
@@ -99,7 +104,7 @@ def rows_of(path: Path) -> Iterator[Row]:
                 row = json.loads(line)
             except ValueError:
                 continue
-            if isinstance(row, dict) and isinstance(row.get("step"), int):
+            if isinstance(row, dict):
                 yield row
 
 

@@ -1,0 +1,150 @@
+"""A metric of several runs, over steps, tokens or time; runs that differ in their seed only as mean and interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from grpo.run.columns import Row, column
+from grpo.show.catalogue import ShownRun
+
+Axis = Literal["step", "tokens", "time"]
+Values = list[float | None]
+
+POINTS = 500  # of a curve, at most
+_GRID = 200  # points at which runs are compared that were measured at others
+_OF_AXIS: Mapping[Axis, str] = {"tokens": "tokens/sample", "time": "time/step"}  # summed up over the steps
+
+# The 97.5 % point of Student's t by degrees of freedom, where there are few seeds; beyond, the normal's is near.
+_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
+
+
+@dataclass(frozen=True)
+class Series:
+    """One curve.  `raw` is before smoothing; `low` and `high` bound the mean over `n` seeds with 95 % confidence."""
+
+    label: str
+    x: Values
+    y: Values
+    raw: Values
+    n: int = 1
+    low: Values | None = None
+    high: Values | None = None
+    run: str | None = None
+    experiment: str | None = None
+
+
+def curves(runs: Sequence[ShownRun], metric: str, axis: Axis, smooth: float, *, together: bool) -> dict[str, Any]:
+    """What the page draws of `metric`: {metric, axis, series, dots}."""
+    alone = [of_run(run, metric, axis, smooth) for run in runs]
+    series = [one for one in alone if any(value is not None for value in one.y)]
+    if together:
+        series = over_seeds(series)
+    dots = [dot for run in runs for dot in _dots(run, axis)] if metric == "solved" else []
+    return {"metric": metric, "axis": axis, "series": [_as_sent(one) for one in series], "dots": dots}
+
+
+def names(runs: Iterable[ShownRun]) -> list[str]:
+    """Of the numeric metrics that any step of these runs has."""
+    found = {
+        name
+        for run in runs
+        for row in run.summary.steps
+        for name, value in row.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    return sorted(found - {"step"})
+
+
+def of_run(run: ShownRun, metric: str, axis: Axis, smooth: float) -> Series:
+    line = run.line()
+    steps = run.summary.steps
+    values = column(steps, metric)
+    return Series(
+        run.id, _axis(steps, axis), smoothed(values, smooth), values, run=run.id, experiment=line["experiment"]
+    )
+
+
+def smoothed(values: Sequence[float | None], weight: float) -> Values:
+    """The exponential moving mean, m_t = w m_{t-1} + (1 - w) x_t, divided by 1 - w^t so that the start is not drawn to
+    zero (arXiv 1412.6980, section 3)."""
+    mean, count, found = 0.0, 0, Values()
+    for value in values:
+        if value is None:
+            found.append(None)
+            continue
+        mean, count = weight * mean + (1 - weight) * value, count + 1
+        found.append(mean / (1 - weight**count))
+    return found
+
+
+def over_seeds(series: Sequence[Series]) -> list[Series]:
+    """One curve for the runs of each experiment: their mean, with its interval where there are two or more."""
+    groups: dict[str | None, list[Series]] = {}
+    for one in series:
+        groups.setdefault(one.experiment, []).append(one)
+    return [_mean_of(runs) for runs in groups.values()]
+
+
+def _mean_of(runs: Sequence[Series]) -> Series:
+    if len(runs) == 1:
+        return runs[0]
+    grid = _common(runs)
+    values_RX = np.array([_at(run, run.y, grid) for run in runs])
+    mean_X, n = values_RX.mean(axis=0), len(runs)
+    half_X = t_quantile(n - 1) * values_RX.std(axis=0, ddof=1) / math.sqrt(n)
+    raw_X = np.array([_at(run, run.raw, grid) for run in runs]).mean(axis=0)
+    label = f"{runs[0].label} and {n - 1} more seed{'s' if n > 2 else ''}"
+    lines = (mean_X, raw_X, mean_X - half_X, mean_X + half_X)
+    y, raw, low, high = (line.tolist() for line in lines)
+    return Series(label, list(grid), y, raw, n, low, high, experiment=runs[0].experiment)
+
+
+def t_quantile(degrees: int) -> float:
+    return _T[degrees - 1] if degrees <= len(_T) else 1.96
+
+
+def _common(runs: Sequence[Series]) -> list[float]:
+    """Where all runs were measured; where that is nowhere, a grid over what they have in common."""
+    known = [[x for x, y in zip(run.x, run.y, strict=True) if x is not None and y is not None] for run in runs]
+    shared = sorted(set(known[0]).intersection(*known[1:]))
+    if len(shared) >= min(len(xs) for xs in known) / 2:
+        return shared
+    first, last = max(xs[0] for xs in known), min(xs[-1] for xs in known)
+    return np.linspace(first, last, _GRID).tolist() if last > first else []
+
+
+def _at(run: Series, values: Sequence[float | None], grid: Sequence[float]) -> list[float]:
+    """Between two measurements, on the straight line through them."""
+    known = [(x, y) for x, y in zip(run.x, values, strict=True) if x is not None and y is not None]
+    return np.interp(grid, [x for x, _ in known], [y for _, y in known]).tolist() if known else []
+
+
+def _axis(steps: Sequence[Row], axis: Axis) -> Values:
+    if axis == "step":
+        return [float(row["step"]) for row in steps]
+    return np.cumsum([value or 0.0 for value in column(steps, _OF_AXIS[axis])]).tolist()
+
+
+def _dots(run: ShownRun, axis: Axis) -> list[dict[str, Any]]:
+    """The evaluations, each at what its step has come to."""
+    summary = run.summary
+    at = dict(zip((row["step"] for row in summary.steps), _axis(summary.steps, axis), strict=True)) | {0: 0.0}
+    return [
+        {"run": run.id, "x": at[dot.step], "y": dot.value, "low": dot.low, "high": dot.high}
+        for dot in summary.evaluations
+        if dot.step in at
+    ]
+
+
+def _as_sent(series: Series) -> dict[str, Any]:
+    """With `POINTS` points at most, the last among them."""
+    every = math.ceil(len(series.x) / POINTS) or 1
+    keep = sorted({*range(0, len(series.x), every), len(series.x) - 1}) if series.x else []
+    lines = {name: getattr(series, name) for name in ("x", "y", "raw", "low", "high")}
+    thin = {name: [line[i] for i in keep] if line is not None else None for name, line in lines.items()}
+    return asdict(replace(series, **thin))
