@@ -43,7 +43,7 @@ export class Chart {
     this.metric = metric;
     this.title = title;
     this.format = formatOf(metric);
-    this.values = h("p", { class: "values" });
+    this.values = h("div", { class: "values" });
     this.spoken = h("p", { class: "unseen", "aria-live": "polite" });
     this.plot = h("div", { class: "plot", tabindex: "0", role: "img", onkeydown: (event) => this.key(event) });
     this.node = h("figure", { class: "card chart", "data-keep": true, "data-metric": metric },
@@ -112,7 +112,7 @@ export class Chart {
     return {
       width: this.plot.clientWidth || 320, height: HEIGHT, series, bands, legend: { show: false },
       padding: [8, 10, 0, 0],
-      scales: { x: { time: false, range: (_, low, high) => this.look.zoom ?? room(low, high) }, y: { range: (u, low, high) => this.range(u, low, high) } },
+      scales: { x: { time: false, range: (_, low, high) => this.look.zoom ?? this.wide(low, high) }, y: { range: (u, low, high) => this.range(u, low, high) } },
       axes: [
         { ...axis, size: 26, gap: 4, grid: { show: false }, space: 56, values: (_, ticks) => ticks.map(this.axis.ticks), ...(this.axis.incrs && { incrs: this.axis.incrs }) },
         { ...axis, gap: 4, grid, space: 34, size: (_, values) => 14 + 6.5 * Math.max(0, ...(values ?? []).map((value) => value.length)), values: (_, ticks) => this.ticks(ticks) },
@@ -125,6 +125,13 @@ export class Chart {
         draw: [(u) => this.drawDots(u)],
       },
     };
+  }
+
+  /** From the first point to the last, evaluations among them: the one before training is at 0. */
+  wide(low, high) {
+    const ends = [low, high, ...this.dots.map((dot) => dot.x)].filter((end) => end !== null && end !== undefined);
+    const [least, most] = ends.length ? [Math.min(...ends), Math.max(...ends)] : [0, 1];
+    return least === most ? [least - 1, most + 1] : [least, most];
   }
 
   ticks(values) {
@@ -154,6 +161,7 @@ export class Chart {
     const { ctx } = u;
     const ratio = devicePixelRatio || 1;
     ctx.save();
+    ctx.setLineDash([]);
     for (const dot of this.dots) {
       const x = u.valToPos(dot.x, "x", true);
       if (x < u.bbox.left - 1 || x > u.bbox.left + u.bbox.width + 1) continue;
@@ -184,9 +192,11 @@ export class Chart {
       return key(this.look.paint(idOf(one)).color, one.label, this.format(row === null ? last(values) : values[row]), shown.length > 1);
     });
     const x = at === null || at === undefined ? null : u.data[0][at];
-    const dot = nearest(this.dots, x);
-    if (dot) keys.push(h("span", { class: "key" }, "held-out ", h("b", {}, interval({ ...dot, mean: dot.y }, this.format))));
-    this.values.replaceChildren(h("span", { class: "at" }, x === null ? "last" : this.axis.value(x)), ...keys);
+    const dots = shown.map((one) => nearest(this.dots.filter((dot) => this.owner(dot.run) === idOf(one)), x));
+    const held = dots.flatMap((dot, index) => !dot ? [] : key(this.look.paint(idOf(shown[index])).color, shown[index].label,
+      shown.length > 1 ? this.format(dot.y) : interval({ ...dot, mean: dot.y }, this.format), shown.length > 1));
+    const row = (name, list) => h("p", {}, h("span", { class: "at" }, name), ...list);
+    this.values.replaceChildren(row(x === null ? "last" : this.axis.value(x), keys), ...(held.length ? [row("held-out", held)] : []));
     this.plot.setAttribute("aria-label", `${this.title} by ${this.axis.title}. ${this.values.textContent}. Arrow keys move along it.`);
   }
 
@@ -217,10 +227,6 @@ export class Chart {
     this.observer.disconnect();
     this.u?.destroy();
   }
-}
-
-function room(low, high) {
-  return low === high || low === null ? [(low ?? 0) - 1, (high ?? 1) + 1] : [low, high];
 }
 
 function key(color, label, value, named) {

@@ -7,6 +7,7 @@ const KEYS = [
   ["/", "to the search or the first filter"],
   ["j k", "next and previous row; on a group’s page, next and previous group of the list it was opened from"],
   ["[ ]", "on a group’s page: the same problem one step earlier, later"],
+  ["n p", "next and previous page of a list"],
   ["Enter", "open the row"],
   ["u", "up: from a group to its list, from a run to all runs"],
   ["← →", "in a chart: move the line; in a completion: move from token to token"],

@@ -26,8 +26,8 @@ export function keyOf(measure, scale) {
     ? "Blue: the policy finds the token less likely than the sampler did. Orange: more likely. Colours go by the logarithm; the outermost hundredth is beyond the ends."
     : "Nats: how open the choice was for the policy, before the step’s update.";
   return h("div", { class: "scale" },
-    h("div", { class: `ramp ${measure}`, role: "img", "aria-label": `From ${ends.map(plain).join(" over ")}` }),
-    h("p", { class: "ends", "aria-hidden": "true" }, ends.map((end) => h("span", {}, plain(end)))),
+    h("div", {}, h("div", { class: `ramp ${measure}`, role: "img", "aria-label": `From ${ends.map(plain).join(" over ")}` }),
+      h("p", { class: "ends", "aria-hidden": "true" }, ends.map((end) => h("span", {}, plain(end))))),
     h("p", { class: "soft" }, about));
 }
 

@@ -2,6 +2,7 @@
 
 import { get, ofRun } from "../api.js";
 import { h, say, table, visible, written } from "../dom.js";
+import { verdict as mark } from "../marks.js";
 import { keep } from "../place.js";
 import { interval, percent, plain, plural } from "../words.js";
 
@@ -96,6 +97,9 @@ function problems(title, rows, a, b) {
   return h("section", {}, h("h3", {}, `${title}, ${plural(rows.length, "problem")}`), list, more);
 }
 
+/** The end of a prompt, where the question stands, without the marks of its template. */
+const gist = (prompt) => prompt.replace(/<\|[^|]*\|>(system|user|assistant)?/g, " ").replace(/\s+/g, " ").trim().slice(-120);
+
 /** A problem folded up; its completions are made when it is opened. @param {import("../api.js").Change} row */
 function problem(row, a, b) {
   const inside = h("div", { class: "inside" });
@@ -106,11 +110,11 @@ function problem(row, a, b) {
       h("div", { class: "samples two" }, side(a, row.a), side(b, row.b)));
   };
   return h("details", { class: "card", ontoggle: fill },
-    h("summary", { "data-row": true }, h("b", {}, visible(row.problem)), h("span", {}, visible(row.prompt.slice(-120)))), inside);
+    h("summary", { "data-row": true }, h("b", {}, visible(row.problem)), h("span", {}, visible(gist(row.prompt)))), inside);
 }
 
 function side(label, answers) {
   return h("div", {}, h("h4", {}, visible(label)), answers.map(({ completion, value }) => h("article", { class: "sample" },
-    h("p", {}, h("span", { class: `verdict ${value === null ? "" : value > 0 ? "good" : "bad"}` }, value === null ? "not scored" : plain(value))),
+    h("p", {}, mark(value, value > 0 ? 1 : -1, "")),
     h("pre", { tabindex: "0" }, completion ? written(completion) : "(empty)"))));
 }

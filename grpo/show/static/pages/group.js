@@ -2,6 +2,7 @@
 
 import { get, ofRun } from "../api.js";
 import { h, say, visible, written } from "../dom.js";
+import { ended, reason, verdict } from "../marks.js";
 import { here, keep, toGroup, toProblem, toRollouts } from "../place.js";
 import { Tokens, keyOf, scaleOf } from "../tokens.js";
 import { trail } from "../trail.js";
@@ -110,15 +111,14 @@ class GroupView {
 
   /** @param {import("../api.js").Completion} one */
   card(one) {
-    const kind = one.advantage > 0 ? "good" : one.advantage < 0 ? "bad" : "";
     const tokens = one.pieces ? new Tokens(one, this.scale) : null;
     if (tokens) this.tokens.push(tokens);
     const text = tokens?.text ?? h("pre", { tabindex: "0", "aria-label": `Completion ${one.index + 1}` }, one.text ? written(one.text) : h("i", { class: "soft" }, "(empty)"));
     return h("article", { class: "sample", id: `c${one.index}`, "aria-label": `Completion ${one.index + 1}` },
       h("p", {}, h("span", { class: "soft" }, `no. ${one.index + 1}`),
-        h("span", { class: `verdict ${kind}` }, one.reward === null ? "not scored" : `reward ${plain(one.reward)}`),
+        verdict(one.reward, one.advantage),
         h("span", {}, `advantage ${signed(one.advantage)}`),
-        h("span", {}, `${plural(one.tokens, "token")}, ${one.finish === "length" ? "ran out of room" : "ended by itself"}`),
+        h("span", {}, `${plural(one.tokens, "token")}, ${ended(one.finish)}`),
         one.dropped && h("span", { class: "mark" }, "not learned from")),
       text, tokens?.readout, h("ul", {}, one.scores.map(reason)));
   }
@@ -130,15 +130,4 @@ class GroupView {
     card?.scrollIntoView({ block: "nearest" });
     card?.querySelector("pre")?.focus({ preventScroll: true });
   }
-}
-
-/** @param {import("../api.js").Score} score */
-export function reason(score) {
-  const parts = [
-    h("b", {}, `${visible(score.reward)} ${plain(score.value)}`),
-    score.answer !== null && score.answer !== undefined && ["read as ", h("code", {}, visible(score.answer))],
-    score.failure && h("span", { class: "bad" }, visible(score.failure)),
-    score.why && visible(score.why),
-  ].filter(Boolean);
-  return h("li", {}, parts.map((part, index) => [index ? " · " : "", part]));
 }

@@ -99,17 +99,24 @@ function whiskers(before, after) {
 function alarms(run, rows) {
   if (!rows.length) return null;
   const last = new Map(rows.map((alarm) => [alarm.name, alarm]));
-  return h("ul", { class: "alarms" }, [...rows].reverse().map((alarm) => {
-    const over = alarm.cleared || last.get(alarm.name)?.cleared;
-    const numbers = Object.entries(alarm.numbers ?? {}).map(([name, value]) => h("span", {}, `${name} `, h("b", {}, plain(value))));
-    const examples = (alarm.examples ?? []).map((one) =>
-      h("a", { href: toGroup(run, one) }, `step ${one.step}, ${visible(one.problem)}, no. ${one.index + 1}`));
-    return h("li", { class: `card alarm ${over ? "over" : ""}`, "data-key": `${alarm.name} ${alarm.step} ${alarm.cleared}` },
-      h("p", { class: "alarm-head" }, h("b", {}, alarm.name), h("span", { class: "verdict" }, alarm.cleared ? "cleared" : over ? "raised, cleared since" : "raised"), h("span", { class: "soft" }, `step ${alarm.step}`)),
-      h("p", {}, visible(alarm.text)),
-      numbers.length > 0 && h("p", { class: "numbers" }, numbers),
-      examples.length > 0 && h("p", { class: "numbers" }, h("span", {}, plural(examples.length, "example")), examples));
-  }));
+  const isOver = (alarm) => last.get(alarm.name).cleared;
+  const list = (chosen) => h("ul", { class: "alarms" }, chosen.map((alarm) => item(run, alarm, isOver(alarm))));
+  const newest = [...rows].reverse();
+  const [now, over] = [newest.filter((alarm) => !isOver(alarm)), newest.filter(isOver)];
+  return h("div", {}, now.length ? list(now) : h("p", { class: "soft" }, "None now."),
+    h("details", { class: "card", hidden: !over.length }, h("summary", {}, "Alarms that are over"), h("div", { class: "inside" }, list(over))));
+}
+
+/** @param {import("../api.js").Alarm} alarm */
+function item(run, alarm, over) {
+  const numbers = Object.entries(alarm.numbers ?? {}).map(([name, value]) => h("span", {}, `${name} `, h("b", {}, plain(value))));
+  const examples = (alarm.examples ?? []).map((one) =>
+    h("a", { href: toGroup(run, one) }, `step ${one.step}, ${visible(one.problem)}, no. ${one.index + 1}`));
+  return h("li", { class: `card alarm ${over ? "over" : ""}`, "data-key": `${alarm.name} ${alarm.step} ${alarm.cleared}` },
+    h("p", { class: "alarm-head" }, h("b", {}, alarm.name), h("span", { class: "verdict" }, alarm.cleared ? "cleared" : over ? "raised, cleared since" : "raised"), h("span", { class: "soft" }, `step ${alarm.step}`)),
+    h("p", {}, visible(alarm.text)),
+    numbers.length > 0 && h("p", { class: "numbers" }, numbers),
+    examples.length > 0 && h("p", { class: "numbers" }, h("span", {}, plural(examples.length, "example")), examples));
 }
 
 function costs(data) {

@@ -4,6 +4,7 @@ import { get, ofRun } from "../api.js";
 import { Chart } from "../chart.js";
 import { curveColor } from "../colors.js";
 import { h, morph, say, table, visible, written } from "../dom.js";
+import { verdict } from "../marks.js";
 import { toGroup, toRollouts } from "../place.js";
 import { percent, plain, plural, signed } from "../words.js";
 
@@ -62,10 +63,9 @@ async function stations(run, { steps, problem }) {
   const groups = await Promise.all(chosen.map((at) => get(ofRun(run, "group"), { step: steps[at].step, problem }).catch(() => null)));
   const cards = groups.filter((group) => group?.completions.length).map((group) => {
     const first = group.completions[0];
-    const kind = first.advantage > 0 ? "good" : first.advantage < 0 ? "bad" : "";
     return h("article", { class: "sample", "data-key": group.step, "aria-label": `Step ${group.step}` },
       h("p", {}, h("a", { href: toGroup(run, { step: group.step, problem, index: first.index }) }, `step ${group.step}`),
-        h("span", { class: `verdict ${kind}` }, first.reward === null ? "not scored" : `reward ${plain(first.reward)}`),
+        verdict(first.reward, first.advantage),
         h("span", {}, `advantage ${signed(first.advantage)}`), h("span", {}, plural(first.tokens, "token"))),
       h("pre", { tabindex: "0", "aria-label": `Completion of step ${group.step}` }, first.text ? written(first.text) : "(empty)"));
   });

@@ -2,12 +2,14 @@
 
 import { get, ofRun } from "../api.js";
 import { h, say, visible } from "../dom.js";
+import { ended, verdict } from "../marks.js";
 import { keep, toGroup, toProblem } from "../place.js";
 import { follow } from "../trail.js";
 import { plain, plural, signed } from "../words.js";
 
 const LIMIT = 50;
 const FIELDS = ["step_min", "step_max", "problem", "reward_min", "reward_max", "finish", "failure", "text", "useful", "sort"];
+const ORDERS = [["-step", "newest first"], ["step", "oldest first"], ["-reward", "best first"], ["reward", "worst first"], ["-tokens", "longest first"], ["tokens", "shortest first"]];
 const COLUMNS = [["Step", "step"], ["Problem"], ["No."], ["Reward", "reward"], ["Advantage"], ["Tokens", "tokens"], ["Finish"], ["Failure"], ["Completion"]];
 
 /** @param {string} run  @param {URLSearchParams} query  @returns {Promise<import("../app.js").Page>} */
@@ -49,14 +51,26 @@ class Rollouts {
     h("label", {}, "Finish", h("select", { name: "finish" }, finishes.map(([value, label]) => h("option", { value, selected: value === this.filter.finish }, label)))),
     field("Failure", "failure", { type: "search", placeholder: "such as timeout" }),
     h("label", { class: "tick-label" }, h("input", { type: "checkbox", name: "useful", value: "true", checked: this.filter.useful === "true" }), "groups with a signal only"),
+    h("label", { class: "narrow-only" }, "Order", this.orders()),
     h("button", { type: "button", onclick: () => this.clear(form) }, "Clear"));
     return form;
+  }
+
+  /** Where the table has no heads to sort by, on a phone. */
+  orders() {
+    return h("select", { oninput: (event) => event.stopPropagation(), onchange: (event) => this.sort(event.target.value) },
+      ORDERS.map(([value, label]) => h("option", { value, selected: value === this.filter.sort }, label)));
+  }
+
+  sort(order) {
+    this.filter.sort = order;
+    this.go(0);
   }
 
   clear(form) {
     for (const field of form.elements) {
       if (field.type === "checkbox") field.checked = false;
-      else if ("value" in field) field.value = "";
+      else if (field.name) field.value = "";
     }
     this.change(form);
   }
@@ -115,7 +129,7 @@ class Rollouts {
     return h("div", { class: "card flush" }, h("table", { class: "rollouts" },
       h("caption", { class: "unseen" }, "Completions"),
       h("thead", {}, h("tr", {}, COLUMNS.map(([label, key]) => this.head(label, key)))),
-      h("tbody", {}, rows.map((row) => this.row(row)))));
+      h("tbody", {}, rows.map((row, index) => this.row(row, rows[index - 1])))));
   }
 
   head(label, key) {
@@ -123,29 +137,26 @@ class Rollouts {
     const now = this.filter.sort;
     const order = now === key ? "ascending" : now === `-${key}` ? "descending" : "none";
     const next = now === `-${key}` ? key : `-${key}`;
-    const sort = () => {
-      this.filter.sort = next;
-      this.go(0);
-    };
-    return h("th", { scope: "col", "aria-sort": order }, h("button", { type: "button", class: "sort", onclick: sort }, label,
+    return h("th", { scope: "col", "aria-sort": order }, h("button", { type: "button", class: "sort", onclick: () => this.sort(next) }, label,
       h("span", { "aria-hidden": "true" }, { ascending: " ↑", descending: " ↓", none: "" }[order])));
   }
 
-  /** @param {import("../api.js").Rollout} row */
-  row(row) {
-    const kind = row.advantage > 0 ? "good" : row.advantage < 0 ? "bad" : "";
+  /** A group that follows itself is drawn as one. @param {import("../api.js").Rollout} row  @param {import("../api.js").Rollout} [before] */
+  row(row, before) {
     const cell = (label, ...content) => h("td", { "data-label": label }, content);
-    return h("tr", {},
+    const same = before?.step === row.step && before.problem === row.problem;
+    return h("tr", { class: same && "same" },
       cell("Step", String(row.step)),
       cell("Problem", h("a", { href: toProblem(this.run, row.problem) }, visible(row.problem))),
       cell("No.", String(row.index + 1)),
-      cell("Reward", h("span", { class: `verdict ${kind}` }, row.reward === null ? "not scored" : plain(row.reward))),
+      cell("Reward", verdict(row.reward, row.advantage, "")),
       cell("Advantage", signed(row.advantage)),
       cell("Tokens", row.tokens.toLocaleString("en")),
-      cell("Finish", row.finish === "length" ? "ran out of room" : "by itself"),
+      cell("Finish", ended(row.finish)),
       cell("Failure", row.failure ? visible(row.failure) : ""),
-      h("th", { scope: "row", class: "snippet" }, h("a", { href: toGroup(this.run, row), "data-row": true }, visible(row.snippet) || "(empty)"),
-        row.shown && h("span", { class: "mark", title: "Its tokens are kept, with ratio and entropy" }, "tokens")));
+      h("th", { scope: "row", class: "snippet" },
+        row.shown && h("span", { class: "mark", title: "Its tokens are kept, with ratio and entropy" }, "tokens"),
+        h("a", { href: toGroup(this.run, row), "data-row": true }, visible(row.snippet) || "(empty)")));
   }
 
   pages(length, more) {
