@@ -9,6 +9,8 @@ import { plain, plural, signed } from "../words.js";
 
 const LIMIT = 50;
 const FIELDS = ["step_min", "step_max", "problem", "reward_min", "reward_max", "finish", "failure", "text", "useful", "sort"];
+const FINISHES = [["", "any"], ["stop", "ended by itself"], ["length", "ran out of room"]];
+const FAILURES = [["", "any or none"], ["timeout", "timeout"], ["crash", "crash"], ["fault", "fault"]];
 const ORDERS = [["-step", "newest first"], ["step", "oldest first"], ["-reward", "best first"], ["reward", "worst first"], ["-tokens", "longest first"], ["tokens", "shortest first"]];
 const COLUMNS = [["Step", "step"], ["Problem"], ["No."], ["Reward", "reward"], ["Advantage"], ["Tokens", "tokens"], ["Finish"], ["Failure"], ["Completion"]];
 
@@ -35,7 +37,8 @@ class Rollouts {
   form() {
     const field = (label, name, attributes = {}) => h("label", {}, label, h("input", { name, value: this.filter[name], autocomplete: "off", ...attributes }));
     const number = { type: "number", step: "any", size: 6 };
-    const finishes = [["", "any"], ["stop", "ended by itself"], ["length", "ran out of room"]];
+    const choice = (label, name, options) => h("label", {}, label, h("select", { name },
+      options.map(([value, text]) => h("option", { value, selected: value === this.filter[name] }, text))));
     const later = () => {
       clearTimeout(this.later);
       this.later = setTimeout(() => this.change(form), 300);
@@ -48,8 +51,8 @@ class Rollouts {
     field("Problem", "problem", { type: "search", placeholder: "its id" }),
     h("fieldset", {}, h("legend", {}, "Steps"), field("from", "step_min", { ...number, min: 0, step: 1 }), field("to", "step_max", { ...number, min: 0, step: 1 })),
     h("fieldset", {}, h("legend", {}, "Reward"), field("from", "reward_min", number), field("to", "reward_max", number)),
-    h("label", {}, "Finish", h("select", { name: "finish" }, finishes.map(([value, label]) => h("option", { value, selected: value === this.filter.finish }, label)))),
-    field("Failure", "failure", { type: "search", placeholder: "such as timeout" }),
+    choice("Finish", "finish", FINISHES),
+    choice("Failure", "failure", FAILURES),
     h("label", { class: "tick-label" }, h("input", { type: "checkbox", name: "useful", value: "true", checked: this.filter.useful === "true" }), "groups with a signal only"),
     h("label", { class: "narrow-only" }, "Order", this.orders()),
     h("button", { type: "button", onclick: () => this.clear(form) }, "Clear"));
