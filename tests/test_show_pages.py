@@ -178,7 +178,7 @@ def test_any_metric_can_be_found_and_added_and_the_address_keeps_it(reader: Read
     page.keyboard.type("odd_met")
     page.keyboard.press("Enter")
     page.wait_for_selector("[data-metric='some/odd_metric'] canvas")
-    assert "some%2Fodd_metric" in page.evaluate("location.hash")
+    assert "some/odd_metric" in page.evaluate("location.hash")
 
 
 @needs_chromium

@@ -6,6 +6,7 @@
  */
 
 import { h } from "./dom.js";
+import { drawDots, nearest } from "./dots.js";
 import uPlot from "./vendor/uPlot.esm.js";
 import { count, duration, formatOf, interval, isShare, wholePercent } from "./words.js";
 
@@ -34,7 +35,7 @@ const idOf = (series) => series.experiment ?? series.run;
 
 /**
  * @typedef {{hidden: Set<string>, zoom: [number, number]|null, paint: (id: string) => {color: string, dash: number[]},
- *   onZoom: (range: [number, number]|null) => void}} Look
+ *   onZoom: (range: [number, number]|null) => void, owner?: (run: string) => string|undefined}} Look
  */
 
 export class Chart {
@@ -122,7 +123,7 @@ export class Chart {
       hooks: {
         setCursor: [() => this.say()],
         setSelect: [(u) => this.selected(u)],
-        draw: [(u) => this.drawDots(u)],
+        draw: [(u) => drawDots(u, this.dots, (run) => this.look.paint(this.owner(run)).color, css("--card"))],
       },
     };
   }
@@ -155,29 +156,6 @@ export class Chart {
     const range = [u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x")];
     u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
     this.look.onZoom(/** @type {[number, number]} */ (range));
-  }
-
-  drawDots(u) {
-    const { ctx } = u;
-    const ratio = devicePixelRatio || 1;
-    ctx.save();
-    ctx.setLineDash([]);
-    for (const dot of this.dots) {
-      const x = u.valToPos(dot.x, "x", true);
-      if (x < u.bbox.left - 1 || x > u.bbox.left + u.bbox.width + 1) continue;
-      const at = (value) => u.valToPos(value, "y", true);
-      ctx.strokeStyle = ctx.fillStyle = this.look.paint(this.owner(dot.run)).color;
-      ctx.lineWidth = 2 * ratio;
-      ctx.beginPath();
-      if (dot.low !== null && dot.high !== null) ctx.moveTo(x, at(dot.low)), ctx.lineTo(x, at(dot.high));
-      ctx.stroke();
-      ctx.beginPath();
-      ctx.arc(x, at(dot.y), 4.5 * ratio, 0, 2 * Math.PI);
-      ctx.fill();
-      ctx.strokeStyle = css("--card");
-      ctx.stroke();
-    }
-    ctx.restore();
   }
 
   /** The caption: each curve's value at the crosshair, or its last. */
@@ -231,9 +209,4 @@ export class Chart {
 
 function key(color, label, value, named) {
   return h("span", { class: "key", title: label }, named && h("i", { style: { background: color } }), h("b", {}, value), " ");
-}
-
-function nearest(dots, x) {
-  if (x === null) return dots[dots.length - 1];
-  return dots.reduce((best, dot) => (!best || Math.abs(dot.x - x) < Math.abs(best.x - x) ? dot : best), null);
 }

@@ -18,7 +18,8 @@ export function address(path, query = {}) {
   for (const [name, value] of Object.entries(query)) {
     if (value !== undefined && value !== null && value !== "" && value !== false) search.set(name, String(value));
   }
-  return `#/${path.map(encodeURIComponent).join("/")}${search.size ? `?${search}` : ""}`;
+  const readable = String(search).replaceAll("%2F", "/").replaceAll("%2C", ",").replaceAll("%40", "@").replaceAll("%7E", "~");
+  return `#/${path.map(encodeURIComponent).join("/")}${readable && `?${readable}`}`;
 }
 
 /** Changes the address under a page that has already changed; `push` leaves a way back. */
