@@ -14,9 +14,10 @@ import * as rollouts from "./pages/rollouts.js";
 import * as runs from "./pages/runs.js";
 
 /**
- * What a page gives: its body, the runs that it shows, and what to do when they have gone on.
- * @typedef {{title: string, body: Node, live?: string[], refresh?: () => Promise<void>, leave?: () => void,
- *   keys?: Object<string, () => void>, up?: string, wide?: boolean}} Page
+ * What a page gives: its body, the runs that it shows, and what to do when they have gone on.  `shown` is called once
+ * it is in the document, `draw` then and whenever the colours change.
+ * @typedef {{title: string, body: Node, live?: string[], refresh?: () => Promise<void>, shown?: () => void,
+ *   draw?: () => void, leave?: () => void, keys?: Object<string, () => void>, up?: string, wide?: boolean}} Page
  */
 
 const OF_RUN = { overview, rollouts, group, problem, evaluations };
@@ -58,7 +59,8 @@ async function go() {
   document.title = `${page.title} – grpo show`;
   main.replaceChildren(...(where.run ? [tabs(where.name, where.run)] : []), page.body);
   mark(where);
-  page.body.dispatchEvent(new Event("shown"));
+  page.draw?.();
+  page.shown?.();
   watch(page);
 }
 
@@ -98,5 +100,6 @@ document.getElementById("skip")?.addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();
 });
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => page?.draw?.());
 listen(() => page);
 go();

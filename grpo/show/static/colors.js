@@ -15,20 +15,30 @@ export function edge(values, least) {
   return sorted.length ? Math.max(least, sorted[Math.min(sorted.length - 1, Math.floor(0.99 * sorted.length))]) : least;
 }
 
-/**
- * Background of a token by its importance ratio: clear at 1, blue below, orange above, as far as `most` (of |ln|).
- * @param {number|null} ratio  @param {number} most
- */
-export function ratioColor(ratio, most) {
-  if (ratio === null || ratio === undefined || !(ratio > 0)) return "";
-  const part = Math.max(-1, Math.min(1, Math.log(ratio) / most));
-  return mix(part < 0 ? "--c1" : "--c2", Math.abs(part));
-}
-
-/** Background of a token by its entropy: clear at 0, full at `most` nats. */
-export function entropyColor(entropy, most) {
-  return entropy === null || entropy === undefined ? "" : mix("--c4", Math.max(0, Math.min(1, entropy / most)));
-}
-
+// Tokens come by the ten thousand, so a colour is a class and not a style of its own: a dozen levels of each hue.
+const LEVELS = 12;
+const HUES = { less: "--c1", more: "--c2", open: "--c4" };
 // At 62 % the text on it keeps a contrast of more than 4.5 in both modes.
-const mix = (name, part) => `color-mix(in srgb, var(${name}) ${Math.round(62 * part)}%, transparent)`;
+const rule = (kind, level) => `.${kind}${level} { background-color: color-mix(in srgb, var(${HUES[kind]}) ${Math.round((62 * level) / LEVELS)}%, transparent); }`;
+const sheet = new CSSStyleSheet();
+sheet.replaceSync(Object.keys(HUES).flatMap((kind) => Array.from({ length: LEVELS }, (_, at) => rule(kind, at + 1))).join("\n"));
+document.adoptedStyleSheets.push(sheet);
+
+function level(kind, part) {
+  const at = Math.min(LEVELS, Math.round(LEVELS * part));
+  return at > 0 ? `${kind}${at}` : "";
+}
+
+/**
+ * The class of a token by its importance ratio: clear at 1, blue below, orange above, as far as `most` (of |ln|).
+ * @param {number|null|undefined} ratio  @param {number} most
+ */
+export function ratioClass(ratio, most) {
+  if (ratio === null || ratio === undefined || !(ratio > 0)) return "";
+  return level(ratio < 1 ? "less" : "more", Math.abs(Math.log(ratio)) / most);
+}
+
+/** The class of a token by its entropy: clear at 0, full at `most` nats. */
+export function entropyClass(entropy, most) {
+  return entropy === null || entropy === undefined ? "" : level("open", entropy / most);
+}

@@ -1,6 +1,6 @@
 /** A completion token by token: colours by importance ratio or entropy, and the token under the pointer in words. */
 
-import { edge, entropyColor, ratioColor } from "./colors.js";
+import { edge, entropyClass, ratioClass } from "./colors.js";
 import { h, visible } from "./dom.js";
 import { plain } from "./words.js";
 
@@ -34,32 +34,53 @@ export function keyOf(measure, scale) {
 /** A piece as it can be read in a line: " a\n" → "␣a⏎". */
 const inLine = (piece) => visible(piece.replaceAll("\n", "⏎").replaceAll("\t", "⇥").replaceAll(" ", "␣"));
 
+/** Completions far below the reader are plain text until they come near: sixteen of 4,000 tokens would take seconds. */
+const near = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) if (isIntersecting) target.tokens.build();
+}, { rootMargin: "600px" });
+
 export class Tokens {
   /** @param {import("./api.js").Completion} completion  @param {ReturnType<typeof scaleOf>} scale */
   constructor(completion, scale) {
     Object.assign(this, { completion, scale });
     this.at = -1;
-    this.spans = completion.pieces.map((piece, index) => {
+    this.measure = "none";
+    /** @type {any[]} */
+    this.spans = [];
+    this.text = h("pre", { tabindex: "0", class: "tokens", role: "group",
+      "aria-label": `Completion ${completion.index + 1}, token by token; the arrow keys go from one to the next`,
+      onkeydown: (event) => this.key(event) }, visible(completion.pieces.join("")));
+    this.text.tokens = this;
+    this.text.addEventListener("pointerover", (event) => event.target.at !== undefined && this.point(event.target.at));
+    this.text.addEventListener("focus", () => this.at < 0 && this.text.matches(":focus-visible") && this.point(0));
+    this.readout = h("p", { class: "readout", role: "status" }, "Point at a token for its numbers.");
+    near.observe(this.text);
+  }
+
+  build() {
+    near.unobserve(this.text);
+    if (this.spans.length) return;
+    this.spans = this.completion.pieces.map((piece, index) => {
       const span = h("span", { class: "t" }, visible(piece));
       span.at = index;
       return span;
     });
-    this.text = h("pre", { tabindex: "0", class: "tokens", role: "group",
-      "aria-label": `Completion ${completion.index + 1}, token by token; the arrow keys go from one to the next`,
-      onkeydown: (event) => this.key(event) }, this.spans);
-    this.text.addEventListener("pointerover", (event) => event.target.at !== undefined && this.point(event.target.at));
-    this.text.addEventListener("focus", () => this.at < 0 && this.text.matches(":focus-visible") && this.point(0));
-    this.readout = h("p", { class: "readout", role: "status" }, "Point at a token for its numbers.");
+    this.color(this.measure);
+    this.text.replaceChildren(...this.spans);
   }
 
   /** @param {Measure} measure */
   color(measure) {
+    this.measure = measure;
     const { ratios, entropies } = this.completion;
-    const of = { ratio: (at) => ratioColor(ratios?.[at], this.scale.ratio), entropy: (at) => entropyColor(entropies?.[at], this.scale.entropy), none: () => "" }[measure];
-    this.spans.forEach((span, at) => (span.style.backgroundColor = of(at)));
+    const of = { ratio: (at) => ratioClass(ratios?.[at], this.scale.ratio), entropy: (at) => entropyClass(entropies?.[at], this.scale.entropy), none: () => "" }[measure];
+    this.spans.forEach((span, at) => (span.className = `t ${of(at)}`));
+    this.spans[this.at]?.classList.add("now");
   }
 
   point(at) {
+    this.build();
+    if (!this.spans[at]) return;
     const { pieces, ratios, entropies } = this.completion;
     this.spans[this.at]?.classList.remove("now");
     this.at = at;
@@ -70,7 +91,7 @@ export class Tokens {
   }
 
   key(event) {
-    const last = this.spans.length - 1;
+    const last = this.completion.pieces.length - 1;
     const next = { ArrowRight: this.at + 1, ArrowLeft: this.at - 1, Home: 0, End: last }[event.key];
     if (next === undefined || last < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();

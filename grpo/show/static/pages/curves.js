@@ -29,7 +29,7 @@ export async function open(all, query) {
   await page.load();
   return {
     title: "Curves", body: page.body, wide: true, live: runs.map((run) => run.id), up: "#/",
-    refresh: () => page.load(), leave: () => page.leave(), keys: { 0: () => page.zoom(null) },
+    refresh: () => page.load(), draw: () => page.draw(), leave: () => page.leave(), keys: { 0: () => page.zoom(null) },
   };
 }
 
@@ -57,11 +57,9 @@ class Curves {
     this.legend = h("div", { class: "legend", role: "group", "aria-label": "Runs shown" });
     this.grid = h("div", { class: "grid" });
     this.reset = h("button", { type: "button", hidden: true, onclick: () => this.zoom(null) }, "Whole range");
+    this.hint = h("span", { class: "soft hint" }, "Drag in a chart to look closer; double click for the whole range.");
     this.picker = new Picker(names, this.metrics, this.usual, (metrics) => this.choose(metrics));
     this.body = h("div", {}, h("h1", {}, "Curves"), this.controls(), this.legend, this.picker.node, this.grid);
-    this.body.addEventListener("shown", () => this.draw());
-    this.dark = matchMedia("(prefers-color-scheme: dark)");
-    this.dark.addEventListener("change", this.draw);
   }
 
   controls() {
@@ -78,8 +76,7 @@ class Curves {
     return h("form", { class: "controls", onsubmit: (event) => event.preventDefault() },
       choices("axis", { step: "step", tokens: "tokens", time: "time" }, this.axis),
       this.seedable && choices("seeds", { apart: "apart", together: "mean and band" }, this.seeds),
-      h("label", { class: "slider" }, "smoothing", slider, shown), this.reset,
-      h("span", { class: "soft hint" }, "Drag in a chart to look closer; double click for the whole range."));
+      h("label", { class: "slider" }, "smoothing", slider, shown), this.reset, this.hint);
   }
 
   set(change) {
@@ -148,15 +145,16 @@ class Curves {
     });
   }
 
-  draw = () => {
-    this.reset.hidden = !this.look.zoom;
+  draw() {
+    this.reset.hidden = !this.look.zoom;  // one takes the other's place, and no chart moves
+    this.hint.hidden = Boolean(this.look.zoom);
     this.drawLegend();
     for (const [metric, chart] of this.charts) {
       const curves = this.answers.get(metric);
       if (curves?.series) chart.draw(curves, this.look);
       else if (curves) chart.values.textContent = curves.message;
     }
-  };
+  }
 
   drawLegend() {
     const focused = [...this.legend.children].indexOf(document.activeElement);
@@ -177,7 +175,6 @@ class Curves {
   }
 
   leave() {
-    this.dark.removeEventListener("change", this.draw);
     for (const chart of this.charts.values()) chart.leave();
   }
 }

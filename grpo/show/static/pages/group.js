@@ -21,10 +21,10 @@ export async function open(run, query) {
     group.gold === null ? h("p", { class: "gold soft" }, "This problem has no gold answer.") : h("p", { class: "gold" }, h("b", {}, "gold answer "), visible(group.gold)),
     view.controls, view.grid);
   const chosen = query.get("c");
-  body.addEventListener("shown", () => chosen !== null && view.reveal(Number(chosen)));
+  const shown = () => chosen !== null && view.reveal(Number(chosen));
   const keys = Object.fromEntries(ways.filter((way) => way.href).map((way) => [way.key, () => (location.hash = way.href)]));
   const nothing = Object.fromEntries(ways.filter((way) => !way.href).map((way) => [way.key, () => undefined]));
-  return { title: `${problem}, step ${step}`, body, wide: true, keys: { ...keys, ...nothing }, up: trail(run, step, problem)?.address ?? toRollouts(run) };
+  return { title: `${problem}, step ${step}`, body, wide: true, shown, keys: { ...keys, ...nothing }, up: trail(run, step, problem)?.address ?? toRollouts(run) };
 }
 
 /** Where one can go from here: along the list, and along the steps of the problem. */

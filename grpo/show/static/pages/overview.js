@@ -37,9 +37,8 @@ export async function open(run) {
     if (body.isConnected) draw();
   };
   await load();
-  body.addEventListener("shown", draw);
   const leave = () => charts.forEach((chart) => chart.leave());
-  return { title: run, body, live: [run], refresh: load, leave, up: "#/" };
+  return { title: run, body, live: [run], refresh: load, draw, leave, up: "#/" };
 }
 
 /** @param {import("../api.js").Overview} data */

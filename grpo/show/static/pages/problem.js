@@ -30,8 +30,7 @@ export async function open(run, query) {
     if (body.isConnected) draw();
   };
   await load();
-  body.addEventListener("shown", draw);
-  return { title: problem, body, live: [run], refresh: load, leave: () => charts.forEach((chart) => chart.leave()), up: toRollouts(run) };
+  return { title: problem, body, live: [run], refresh: load, draw, leave: () => charts.forEach((chart) => chart.leave()), up: toRollouts(run) };
 }
 
 /** @returns {import("../api.js").Curves} */
