@@ -167,7 +167,9 @@ export class Chart {
     const keys = shown.map((one, index) => {
       const values = u?.data[this.lines[index]] ?? one.y;
       const row = at === null || at === undefined ? null : u.cursor.idxs?.[this.lines[index]] ?? at;
-      return key(this.look.paint(idOf(one)).color, one.label, this.format(row === null ? last(values) : values[row]), shown.length > 1);
+      const read = (list) => this.format(row === null ? last(list) : list[row]);
+      const raw = one.raw && shown.length === 1 && `${read(u?.data[this.lines[index] + 1] ?? one.raw)} raw`;
+      return key(this.look.paint(idOf(one)).color, one.label, read(values), shown.length > 1, raw);
     });
     const x = at === null || at === undefined ? null : u.data[0][at];
     const dots = shown.map((one) => nearest(this.dots.filter((dot) => this.owner(dot.run) === idOf(one)), x));
@@ -207,6 +209,6 @@ export class Chart {
   }
 }
 
-function key(color, label, value, named) {
-  return h("span", { class: "key", title: label }, named && h("i", { style: { background: color } }), h("b", {}, value), " ");
+function key(color, label, value, named, raw = null) {
+  return h("span", { class: "key", title: label }, named && h("i", { style: { background: color } }), h("b", {}, value), " ", raw);
 }
