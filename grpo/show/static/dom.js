@@ -34,13 +34,10 @@ function fill(node, attributes, children) {
 // C0 and C1 controls would be invisible or act on the page; marks of direction would turn around what is read.
 const CONTROLS = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
 
-/** Text in which everything can be seen: NUL → ␀, right-to-left override → ⟨U+202E⟩. */
+/** Text in which everything can be seen: a bell → ⟨U+0007⟩, right-to-left override → ⟨U+202E⟩. */
 export function visible(text) {
-  return String(text).replace(CONTROLS, (character) => {
-    const code = character.codePointAt(0) ?? 0;
-    if (code < 32) return String.fromCodePoint(0x2400 + code);
-    return code === 127 ? "\u2421" : `\u27e8U+${code.toString(16).toUpperCase().padStart(4, "0")}\u27e9`;
-  });
+  const name = (character) => character.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0");
+  return String(text).replace(CONTROLS, (character) => `⟨U+${name(character)}⟩`);
 }
 
 /** What a model wrote, with the tags of its reasoning in another colour. */

@@ -98,7 +98,7 @@ function problems(title, rows, a, b) {
 }
 
 /** The end of a prompt, where the question stands, without the marks of its template. */
-const gist = (prompt) => prompt.replace(/<\|[^|]*\|>(system|user|assistant)?/g, " ").replace(/\s+/g, " ").trim().slice(-120);
+const gist = (prompt) => prompt.replace(/<\|[^|]*\|>(system|user|assistant)?/g, " ").replace(/\s+/g, " ").trim().replace(/^.*(?=.{120}$)/, "… ");
 
 /** A problem folded up; its completions are made when it is opened. @param {import("../api.js").Change} row */
 function problem(row, a, b) {

@@ -120,7 +120,7 @@ class GroupView {
         h("span", {}, `advantage ${signed(one.advantage)}`),
         h("span", {}, `${plural(one.tokens, "token")}, ${ended(one.finish)}`),
         one.dropped && h("span", { class: "mark" }, "not learned from")),
-      text, tokens?.readout, h("ul", {}, one.scores.map(reason)));
+      tokens?.readout, text, h("ul", {}, one.scores.map(reason)));
   }
 
   /** The completion that the address names. */
