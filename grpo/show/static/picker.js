@@ -6,7 +6,7 @@ import { plural } from "./words.js";
 export class Picker {
   /**
    * @param {string[]} names  @param {string[]} chosen  @param {string[]} usual
-   * @param {(chosen: string[]) => void} changed  @param {string} [what]
+   * @param {(chosen: string[]) => void} changed
    */
   constructor(names, chosen, usual, changed) {
     Object.assign(this, { usual, changed });
