@@ -101,5 +101,7 @@ document.getElementById("skip")?.addEventListener("click", (event) => {
   main.focus();
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => page?.draw?.());
+// The token has become a cookie: it need not stay where it is copied and seen.
+if (location.search) history.replaceState(null, "", location.pathname + location.hash);
 listen(() => page);
 go();

@@ -61,3 +61,12 @@ export function formatOf(metric) {
   return /^(tokens\/|speed\/|completions\/length)/.test(metric) ? count : plain;
 }
 export const isShare = (metric) => SHARES.test(metric);
+
+/** What to look at first, in the order of looking, with names for people. */
+export const USUAL = new Map([
+  ["solved", "Solved"], ["sft/loss", "Loss, nats per token"], ["reward/mean", "Reward"], ["groups/useful", "Useful groups"],
+  ["completions/length_mean", "Length, tokens"], ["completions/truncated", "Truncated"],
+  ["policy/entropy", "Entropy, nats per token"], ["policy/sampler_gap", "Gap of sampler to policy, nats"],
+  ["completions/unparseable", "No answer found"], ["completions/repetition", "Repetition"],
+  ["policy/grad_norm", "Gradient norm"], ["policy/clipped", "Clipped tokens"], ["time/step", "Seconds per step"],
+]);

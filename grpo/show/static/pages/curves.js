@@ -6,16 +6,7 @@ import { curveColor } from "../colors.js";
 import { h, say } from "../dom.js";
 import { Picker } from "../picker.js";
 import { keep } from "../place.js";
-import { plural } from "../words.js";
-
-/** What to look at first, in the order of looking, with names for people. */
-const USUAL = new Map([
-  ["solved", "Solved"], ["reward/mean", "Reward"], ["groups/useful", "Useful groups"],
-  ["completions/length_mean", "Length, tokens"], ["completions/truncated", "Truncated"],
-  ["policy/entropy", "Entropy, nats per token"], ["policy/sampler_gap", "Gap of sampler to policy, nats"],
-  ["completions/unparseable", "No answer found"], ["completions/repetition", "Repetition"],
-  ["policy/grad_norm", "Gradient norm"], ["policy/clipped", "Clipped tokens"], ["time/step", "Seconds per step"],
-]);
+import { USUAL, plural } from "../words.js";
 
 /** @param {import("../api.js").Run[]} all  @param {URLSearchParams} query  @returns {Promise<import("../app.js").Page>} */
 export async function open(all, query) {

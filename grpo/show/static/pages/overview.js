@@ -5,33 +5,32 @@ import { Chart } from "../chart.js";
 import { curveColor } from "../colors.js";
 import { h, morph, say, svg, table, visible } from "../dom.js";
 import { address, toGroup } from "../place.js";
-import { duration, percent, plain, plural, signed, wholePercent } from "../words.js";
+import { USUAL, duration, percent, plain, plural, signed, wholePercent } from "../words.js";
 
-const CURVES = [["Solved", "solved"], ["Reward", "reward/mean"], ["Length, tokens", "completions/length_mean"]];
+// The first three of these that the run has: of a training, or of a fine-tuning.
+const FIRST = ["solved", "sft/loss", "reward/mean", "completions/length_mean", "policy/grad_norm"];
 
 /** @param {string} run  @returns {Promise<import("../app.js").Page>} */
 export async function open(run) {
-  const charts = CURVES.map(([title, metric]) => new Chart(title, metric));
+  /** @type {Chart[]} */
+  let charts = [];
+  const grid = h("div", { class: "grid" });
   const strip = h("section", { "aria-label": "Curves", "data-keep": true },
     h("h2", {}, "Step by step ", h("small", {}, h("a", { href: address(["curves"], { runs: run }) }, "all curves"))),
-    h("div", { class: "grid" }, charts.map((chart) => chart.node)));
+    grid);
   const body = h("div", {});
   const look = { hidden: new Set(), zoom: null, paint: () => curveColor(0), onZoom: (zoom) => {
     look.zoom = zoom;
     draw();
   } };
-  let drawn = [];
-  const draw = () => drawn.forEach(([chart, curves]) => chart.draw(curves, look));
+  let curves = [];
+  const draw = () => charts.forEach((chart, index) => curves[index] && chart.draw(curves[index], look));
   const load = async () => {
-    const [data, ...curves] = await Promise.all([
-      get(ofRun(run)),
-      ...CURVES.map(([, metric]) => get("curves", { runs: run, metric, axis: "step", smooth: 0.6, seeds: "apart" }).catch(() => null)),
-    ]);
-    drawn = charts.flatMap((chart, index) => {
-      chart.node.hidden = !curves[index]?.series.some((one) => one.x.length);
-      return chart.node.hidden ? [] : [[chart, curves[index]]];
-    });
-    strip.hidden = !drawn.length;
+    const [data, names] = await Promise.all([get(ofRun(run)), charts.length ? [] : get("metrics", { runs: run })]);
+    if (!charts.length) charts = FIRST.filter((name) => names.includes(name)).slice(0, 3).map((name) => new Chart(USUAL.get(name), name));
+    grid.append(...charts.map((chart) => chart.node).filter((node) => !node.parentNode));
+    strip.hidden = !charts.length;
+    curves = await Promise.all(charts.map(({ metric }) => get("curves", { runs: run, metric, axis: "step", smooth: 0.6, seeds: "apart" }).catch(() => null)));
     const fresh = h("div", {}, parts(run, data, strip));
     body.childNodes.length ? morph(body, fresh) : body.append(...fresh.childNodes);
     if (body.isConnected) draw();
