@@ -73,7 +73,8 @@ export function morph(old, fresh) {
 }
 
 /** A sentence where there is nothing to show. */
-export const say = (sentence, kind = "") => h("p", { class: `say ${kind}`, role: kind === "bad" ? "alert" : "status" }, sentence);
+export const say = (sentence, kind = "") =>
+  h("p", { class: `say ${kind}`, role: kind === "bad" ? "alert" : "status" }, sentence);
 
 /**
  * A table: `columns` are headings or [heading, class]; the first cell of each row is its heading.
@@ -82,7 +83,19 @@ export const say = (sentence, kind = "") => h("p", { class: `say ${kind}`, role:
 export function table(caption, columns, rows, attributes = {}) {
   const heads = columns.map((column) => h("th", { scope: "col" }, column));
   const cells = (row) => row.map((cell, index) => (index ? h("td", {}, cell) : h("th", { scope: "row" }, cell)));
-  return h("div", { class: "scroll card", tabindex: "0", role: "region", "aria-label": caption },
-    h("table", attributes, h("caption", { class: "unseen" }, caption), h("thead", {}, h("tr", {}, heads)),
-      h("tbody", {}, rows.map((row) => h("tr", {}, cells(row))))));
+  return h(
+    "div",
+    { class: "scroll card", tabindex: "0", role: "region", "aria-label": caption },
+    h(
+      "table",
+      attributes,
+      h("caption", { class: "unseen" }, caption),
+      h("thead", {}, h("tr", {}, heads)),
+      h(
+        "tbody",
+        {},
+        rows.map((row) => h("tr", {}, cells(row))),
+      ),
+    ),
+  );
 }
