@@ -327,7 +327,7 @@ def test_no_page_is_wider_than_a_phone(browser: Any, address: str, scheme: str) 
 @needs_chromium
 def test_what_a_model_wrote_is_text_and_runs_nothing(reader: Reader) -> None:
     page = reader.go("#/run/one/group?step=1&problem=sum-0&colour=none")
-    seen = HOSTILE.replace("\x07", "␇").replace("\u202e", "⟨U+202E⟩")
+    seen = HOSTILE.replace("\x07", "⟨U+0007⟩").replace("\u202e", "⟨U+202E⟩")
     assert page.inner_text("#c3 pre") == seen
     reader.go("#/run/one/rollouts?problem=sum-0")
     page.wait_for_selector(".snippet >> text=onerror")

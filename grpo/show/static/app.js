@@ -47,11 +47,11 @@ async function go() {
     next = await open(where, query, all);
   } catch (error) {
     next = { title: "Not shown", body: say(error.message, "bad") };
-    if (error.name !== "Error") console.error(error);  // our own mistake, not the server's no
+    if (error.name !== "Error") console.error(error); // our own mistake, not the server's no
   } finally {
     clearTimeout(slow);
   }
-  if (mine !== turn) return void next.leave?.();  // the reader has gone on meanwhile
+  if (mine !== turn) return void next.leave?.(); // the reader has gone on meanwhile
   page?.leave?.();
   page = next;
   main.removeAttribute("aria-busy");
@@ -69,18 +69,27 @@ async function open({ name, run }, query, all) {
   if (name === "runs") return runs.open(all);
   if (name === "curves") return curves.open(all, query);
   if (name in OF_RUN) return OF_RUN[name].open(run, query, all);
-  return { title: "No such page", body: say("There is no page at this address; “Runs” above has all there are.", "bad") };
+  return {
+    title: "No such page",
+    body: say("There is no page at this address; “Runs” above has all there are.", "bad"),
+  };
 }
 
 function tabs(name, run) {
   const tab = (label, href, names) => h("a", { href, "aria-current": names.includes(name) && "page" }, label);
-  return h("div", { class: "run-head" },
+  return h(
+    "div",
+    { class: "run-head" },
     h("p", { class: "run-name" }, h("a", { href: toRun(run) }, run)),
-    h("nav", { class: "tabs", "aria-label": "This run" },
+    h(
+      "nav",
+      { class: "tabs", "aria-label": "This run" },
       tab("Overview", toRun(run), ["overview"]),
       tab("Rollouts", toRollouts(run), ["rollouts", "group", "problem"]),
       tab("Evaluations", address(["run", run, "evaluations"]), ["evaluations"]),
-      tab("Curves", address(["curves"], { runs: run }), [])));
+      tab("Curves", address(["curves"], { runs: run }), []),
+    ),
+  );
 }
 
 function mark({ name }) {
@@ -101,5 +110,7 @@ document.getElementById("skip")?.addEventListener("click", (event) => {
   main.focus();
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => page?.draw?.());
+// The token has become a cookie: it need not stay where it is copied and seen.
+if (location.search) history.replaceState(null, "", location.pathname + location.hash);
 listen(() => page);
 go();

@@ -5,32 +5,14 @@
  * the curves say at the crosshair, or at their end, stands in the caption: it takes the same room before and after.
  */
 
+import { AXES, axesOf, css } from "./axes.js";
 import { h } from "./dom.js";
 import { drawDots, nearest } from "./dots.js";
 import uPlot from "./vendor/uPlot.esm.js";
-import { count, duration, formatOf, interval, isShare, wholePercent } from "./words.js";
+import { formatOf, interval, isShare, wholePercent } from "./words.js";
 
-const HEIGHT = 190;  // px
-const WHOLE = [1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6];
-const TIMES = [1, 5, 15, 30, 60, 300, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400, 172_800, 604_800];
-const AXES = {
-  step: { title: "step", value: (x) => `step ${plainStep(x)}`, ticks: plainStep, incrs: WHOLE },
-  tokens: { title: "tokens sampled", value: (x) => `${count(x)} tokens`, ticks: count },
-  time: { title: "time in steps", value: duration, ticks: shortTime, incrs: TIMES },
-};
-const plainStepFormat = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
+const HEIGHT = 190; // px
 
-function plainStep(x) {
-  return plainStepFormat.format(x);
-}
-
-/** 90 → "90s", 5400 → "90m", 9000 → "2.5h". */
-function shortTime(x) {
-  if (x < 120) return `${x}s`;
-  return x < 7200 ? `${Math.round(x / 60)}m` : `${Number((x / 3600).toFixed(1))}h`;
-}
-
-const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const idOf = (series) => series.experiment ?? series.run;
 
 /**
@@ -47,8 +29,13 @@ export class Chart {
     this.values = h("div", { class: "values" });
     this.spoken = h("p", { class: "unseen", "aria-live": "polite" });
     this.plot = h("div", { class: "plot", tabindex: "0", role: "img", onkeydown: (event) => this.key(event) });
-    this.node = h("figure", { class: "card chart", "data-keep": true, "data-metric": metric },
-      h("figcaption", {}, h("div", { class: "chart-title" }, h("h3", {}, title), corner), this.values), this.plot, this.spoken);
+    this.node = h(
+      "figure",
+      { class: "card chart", "data-keep": true, "data-metric": metric },
+      h("figcaption", {}, h("div", { class: "chart-title" }, h("h3", {}, title), corner), this.values),
+      this.plot,
+      this.spoken,
+    );
     this.u = null;
     this.built = "";
     this.observer = new ResizeObserver(() => this.u?.setSize({ width: this.plot.clientWidth, height: HEIGHT }));
@@ -63,7 +50,11 @@ export class Chart {
     const shown = this.shown();
     this.plot.classList.toggle("nothing", shown.length === 0);
     this.dots = curves.dots.filter((dot) => !look.hidden.has(dot.run) && !look.hidden.has(this.owner(dot.run)));
-    const shape = JSON.stringify([curves.axis, shown.map((one) => [idOf(one), Boolean(one.raw), Boolean(one.low)]), css("--c1")]);
+    const shape = JSON.stringify([
+      curves.axis,
+      shown.map((one) => [idOf(one), Boolean(one.raw), Boolean(one.low)]),
+      css("--c1"),
+    ]);
     if (shape === this.built && this.u) {
       this.u.setData(this.table(shown));
     } else {
@@ -84,7 +75,7 @@ export class Chart {
   }
 
   table(shown) {
-    this.lines = [];  // the column of each series' curve in the joined table
+    this.lines = []; // the column of each series' curve in the joined table
     let column = 1;
     const tables = shown.map((one) => {
       this.lines.push(column);
@@ -108,18 +99,25 @@ export class Chart {
         series.push({ points: { show: false } }, { points: { show: false } });
       }
     }
-    const axis = { stroke: css("--faint"), font: `11px ${getComputedStyle(document.body).fontFamily}`, ticks: { show: false } };
-    const grid = { stroke: css("--line"), width: 1 };
     return {
-      width: this.plot.clientWidth || 320, height: HEIGHT, series, bands, legend: { show: false },
+      width: this.plot.clientWidth || 320,
+      height: HEIGHT,
+      series,
+      bands,
+      legend: { show: false },
       padding: [8, 10, 0, 0],
-      scales: { x: { time: false, range: (_, low, high) => this.look.zoom ?? this.wide(low, high) }, y: { range: (u, low, high) => this.range(u, low, high) } },
-      axes: [
-        { ...axis, size: 26, gap: 4, grid: { show: false }, space: 56, values: (_, ticks) => ticks.map(this.axis.ticks), ...(this.axis.incrs && { incrs: this.axis.incrs }) },
-        { ...axis, gap: 4, grid, space: 34, size: (_, values) => 14 + 6.5 * Math.max(0, ...(values ?? []).map((value) => value.length)), values: (_, ticks) => this.ticks(ticks) },
-      ],
-      cursor: { y: false, points: { size: 7 }, drag: { x: true, y: false, setScale: false }, sync: { key: "all", scales: ["x", null] },
-        bind: { dblclick: () => () => this.look.onZoom(null) } },
+      scales: {
+        x: { time: false, range: (_, low, high) => this.look.zoom ?? this.wide(low, high) },
+        y: { range: (u, low, high) => this.range(u, low, high) },
+      },
+      axes: axesOf(this.axis, (ticks) => this.ticks(ticks)),
+      cursor: {
+        y: false,
+        points: { size: 7 },
+        drag: { x: true, y: false, setScale: false },
+        sync: { key: "all", scales: ["x", null] },
+        bind: { dblclick: () => () => this.look.onZoom(null) },
+      },
       hooks: {
         setCursor: [() => this.say()],
         setSelect: [(u) => this.selected(u)],
@@ -144,7 +142,9 @@ export class Chart {
   range(u, low, high) {
     const { min, max } = u.scales.x;
     const seen = this.dots.filter((dot) => min === undefined || min === null || (dot.x >= min && dot.x <= max));
-    const ends = [low, high, ...seen.flatMap((dot) => [dot.low ?? dot.y, dot.high ?? dot.y])].filter((end) => end !== null && end !== undefined);
+    const ends = [low, high, ...seen.flatMap((dot) => [dot.low ?? dot.y, dot.high ?? dot.y])].filter(
+      (end) => end !== null && end !== undefined,
+    );
     if (!ends.length) return [0, 1];
     const [least, most] = [Math.min(...ends), Math.max(...ends)];
     if (isShare(this.metric)) return [0, Math.min(1, Math.max(1.08 * most, 0.02))];
@@ -166,18 +166,37 @@ export class Chart {
     const last = (values) => values.findLast((value) => value !== null && value !== undefined);
     const keys = shown.map((one, index) => {
       const values = u?.data[this.lines[index]] ?? one.y;
-      const row = at === null || at === undefined ? null : u.cursor.idxs?.[this.lines[index]] ?? at;
+      const row = at === null || at === undefined ? null : (u.cursor.idxs?.[this.lines[index]] ?? at);
       const read = (list) => this.format(row === null ? last(list) : list[row]);
       const raw = one.raw && shown.length === 1 && `${read(u?.data[this.lines[index] + 1] ?? one.raw)} raw`;
       return key(this.look.paint(idOf(one)).color, one.label, read(values), shown.length > 1, raw);
     });
     const x = at === null || at === undefined ? null : u.data[0][at];
-    const dots = shown.map((one) => nearest(this.dots.filter((dot) => this.owner(dot.run) === idOf(one)), x));
-    const held = dots.flatMap((dot, index) => !dot ? [] : key(this.look.paint(idOf(shown[index])).color, shown[index].label,
-      shown.length > 1 ? this.format(dot.y) : interval({ ...dot, mean: dot.y }, this.format), shown.length > 1));
+    const dots = shown.map((one) =>
+      nearest(
+        this.dots.filter((dot) => this.owner(dot.run) === idOf(one)),
+        x,
+      ),
+    );
+    const held = dots.flatMap((dot, index) =>
+      !dot
+        ? []
+        : key(
+            this.look.paint(idOf(shown[index])).color,
+            shown[index].label,
+            shown.length > 1 ? this.format(dot.y) : interval({ ...dot, mean: dot.y }, this.format),
+            shown.length > 1,
+          ),
+    );
     const row = (name, list) => h("p", {}, h("span", { class: "at" }, name), ...list);
-    this.values.replaceChildren(row(x === null ? "last" : this.axis.value(x), keys), ...(held.length ? [row("held-out", held)] : []));
-    this.plot.setAttribute("aria-label", `${this.title} by ${this.axis.title}. ${this.values.textContent}. Arrow keys move along it.`);
+    this.values.replaceChildren(
+      row(x === null ? "last" : this.axis.value(x), keys),
+      ...(held.length ? [row("held-out", held)] : []),
+    );
+    this.plot.setAttribute(
+      "aria-label",
+      `${this.title} by ${this.axis.title}. ${this.values.textContent}. Arrow keys move along it.`,
+    );
   }
 
   /** Arrows move the crosshair, +, − and 0 zoom. */
@@ -210,5 +229,12 @@ export class Chart {
 }
 
 function key(color, label, value, named, raw = null) {
-  return h("span", { class: "key", title: label }, named && h("i", { style: { background: color } }), h("b", {}, value), " ", raw);
+  return h(
+    "span",
+    { class: "key", title: label },
+    named && h("i", { style: { background: color } }),
+    h("b", {}, value),
+    " ",
+    raw,
+  );
 }

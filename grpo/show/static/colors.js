@@ -1,6 +1,7 @@
 /** Colours of curves and tokens.  Names of colours are the report's; what they look like, style.css says. */
 
-const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+import { css } from "./axes.js";
+
 const CURVES = ["--c1", "--c2", "--c3", "--c4", "--c6", "--c7", "--c8"];
 const DASHES = [[], [6, 4], [2, 3], [10, 4, 2, 4]];
 
@@ -19,9 +20,14 @@ export function edge(values, least) {
 const LEVELS = 12;
 const HUES = { less: "--c1", more: "--c2", open: "--c4" };
 // At 62 % the text on it keeps a contrast of more than 4.5 in both modes.
-const rule = (kind, level) => `.${kind}${level} { background-color: color-mix(in srgb, var(${HUES[kind]}) ${Math.round((62 * level) / LEVELS)}%, transparent); }`;
+const rule = (kind, level) =>
+  `.${kind}${level} { background-color: color-mix(in srgb, var(${HUES[kind]}) ${Math.round((62 * level) / LEVELS)}%, transparent); }`;
 const sheet = new CSSStyleSheet();
-sheet.replaceSync(Object.keys(HUES).flatMap((kind) => Array.from({ length: LEVELS }, (_, at) => rule(kind, at + 1))).join("\n"));
+sheet.replaceSync(
+  Object.keys(HUES)
+    .flatMap((kind) => Array.from({ length: LEVELS }, (_, at) => rule(kind, at + 1)))
+    .join("\n"),
+);
 document.adoptedStyleSheets.push(sheet);
 
 function level(kind, part) {

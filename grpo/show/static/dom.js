@@ -34,13 +34,10 @@ function fill(node, attributes, children) {
 // C0 and C1 controls would be invisible or act on the page; marks of direction would turn around what is read.
 const CONTROLS = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
 
-/** Text in which everything can be seen: NUL → ␀, right-to-left override → ⟨U+202E⟩. */
+/** Text in which everything can be seen: a bell → ⟨U+0007⟩, right-to-left override → ⟨U+202E⟩. */
 export function visible(text) {
-  return String(text).replace(CONTROLS, (character) => {
-    const code = character.codePointAt(0) ?? 0;
-    if (code < 32) return String.fromCodePoint(0x2400 + code);
-    return code === 127 ? "\u2421" : `\u27e8U+${code.toString(16).toUpperCase().padStart(4, "0")}\u27e9`;
-  });
+  const name = (character) => character.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0");
+  return String(text).replace(CONTROLS, (character) => `⟨U+${name(character)}⟩`);
 }
 
 /** What a model wrote, with the tags of its reasoning in another colour. */
@@ -76,7 +73,8 @@ export function morph(old, fresh) {
 }
 
 /** A sentence where there is nothing to show. */
-export const say = (sentence, kind = "") => h("p", { class: `say ${kind}`, role: kind === "bad" ? "alert" : "status" }, sentence);
+export const say = (sentence, kind = "") =>
+  h("p", { class: `say ${kind}`, role: kind === "bad" ? "alert" : "status" }, sentence);
 
 /**
  * A table: `columns` are headings or [heading, class]; the first cell of each row is its heading.
@@ -85,7 +83,19 @@ export const say = (sentence, kind = "") => h("p", { class: `say ${kind}`, role:
 export function table(caption, columns, rows, attributes = {}) {
   const heads = columns.map((column) => h("th", { scope: "col" }, column));
   const cells = (row) => row.map((cell, index) => (index ? h("td", {}, cell) : h("th", { scope: "row" }, cell)));
-  return h("div", { class: "scroll card", tabindex: "0", role: "region", "aria-label": caption },
-    h("table", attributes, h("caption", { class: "unseen" }, caption), h("thead", {}, h("tr", {}, heads)),
-      h("tbody", {}, rows.map((row) => h("tr", {}, cells(row))))));
+  return h(
+    "div",
+    { class: "scroll card", tabindex: "0", role: "region", "aria-label": caption },
+    h(
+      "table",
+      attributes,
+      h("caption", { class: "unseen" }, caption),
+      h("thead", {}, h("tr", {}, heads)),
+      h(
+        "tbody",
+        {},
+        rows.map((row) => h("tr", {}, cells(row))),
+      ),
+    ),
+  );
 }

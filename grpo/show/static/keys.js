@@ -18,9 +18,28 @@ const KEYS = [
 const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("keys"));
 dialog.append(
   h("h2", { id: "keys-title" }, "Keys"),
-  h("table", {}, h("tbody", {}, KEYS.map(([key, what]) =>
-    h("tr", {}, h("th", { scope: "row" }, key.split(" ").map((one) => [h("kbd", {}, one), " "])), h("td", {}, what))))),
-  h("form", { method: "dialog" }, h("button", {}, "Close")));
+  h(
+    "table",
+    {},
+    h(
+      "tbody",
+      {},
+      KEYS.map(([key, what]) =>
+        h(
+          "tr",
+          {},
+          h(
+            "th",
+            { scope: "row" },
+            key.split(" ").map((one) => [h("kbd", {}, one), " "]),
+          ),
+          h("td", {}, what),
+        ),
+      ),
+    ),
+  ),
+  h("form", { method: "dialog" }, h("button", {}, "Close")),
+);
 document.getElementById("help")?.addEventListener("click", () => dialog.showModal());
 
 /** @param {() => import("./app.js").Page|null} pageNow */

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 
-const PERIOD = 2000;  // ms
+const PERIOD = 2000; // ms
 
 const light = /** @type {HTMLElement} */ (document.getElementById("live"));
 let timer = 0;
@@ -41,7 +41,9 @@ async function ask() {
 
 /** The dot in the top bar: pulsing while a run goes on. */
 function show(running, trouble = "") {
-  const text = trouble || (running.length === 1 ? `live, step ${running[0].step}` : running.length ? `${running.length} runs live` : "");
+  const text =
+    trouble ||
+    (running.length === 1 ? `live, step ${running[0].step}` : running.length ? `${running.length} runs live` : "");
   if (light.textContent !== text) light.textContent = text;
   light.dataset.state = trouble ? "lost" : running.length ? "on" : "";
 }

@@ -6,7 +6,11 @@ import { plain } from "./words.js";
 /** The reward; green where the completion did better than its group, red where worse. */
 export function verdict(reward, advantage, word = "reward ") {
   if (reward === null || reward === undefined) return h("span", { class: "verdict" }, "not scored");
-  return h("span", { class: `verdict ${advantage > 0 ? "good" : advantage < 0 ? "bad" : ""}` }, `${word}${plain(reward)}`);
+  return h(
+    "span",
+    { class: `verdict ${advantage > 0 ? "good" : advantage < 0 ? "bad" : ""}` },
+    `${word}${plain(reward)}`,
+  );
 }
 
 export const ended = (finish) => (finish === "length" ? "ran out of room" : "ended by itself");
@@ -19,5 +23,9 @@ export function reason(score) {
     score.failure && h("span", { class: "bad" }, visible(score.failure)),
     score.why && visible(score.why),
   ].filter(Boolean);
-  return h("li", {}, parts.map((part, index) => [index ? " · " : "", part]));
+  return h(
+    "li",
+    {},
+    parts.map((part, index) => [index ? " · " : "", part]),
+  );
 }

@@ -6,23 +6,46 @@ import { plural } from "./words.js";
 export class Picker {
   /**
    * @param {string[]} names  @param {string[]} chosen  @param {string[]} usual
-   * @param {(chosen: string[]) => void} changed  @param {string} [what]
+   * @param {(chosen: string[]) => void} changed
    */
   constructor(names, chosen, usual, changed) {
     Object.assign(this, { usual, changed });
     this.chosen = [...chosen];
     this.items = names.map((name) => {
-      const box = h("input", { type: "checkbox", checked: chosen.includes(name), onchange: () => this.toggle(name, box.checked) });
+      const box = h("input", {
+        type: "checkbox",
+        checked: chosen.includes(name),
+        onchange: () => this.toggle(name, box.checked),
+      });
       return { name, box, node: h("label", {}, box, name) };
     });
     this.found = h("p", { class: "soft", role: "status" });
     this.head = h("span", {});
-    const search = h("input", { type: "search", placeholder: "such as entropy or time/", "aria-label": "Search metrics", "data-search": true,
-      oninput: () => this.narrow(search.value), onkeydown: (event) => this.enter(event) });
+    const search = h("input", {
+      type: "search",
+      placeholder: "such as entropy or time/",
+      "aria-label": "Search metrics",
+      "data-search": true,
+      oninput: () => this.narrow(search.value),
+      onkeydown: (event) => this.enter(event),
+    });
     const back = h("button", { type: "button", onclick: () => this.set([...usual]) }, "The usual ones");
-    this.node = h("details", { class: "card picker" }, h("summary", {}, h("b", {}, "Metrics"), this.head),
-      h("div", { class: "inside" }, h("p", { class: "controls" }, search, back), this.found,
-        h("div", { class: "ticks" }, this.items.map((item) => item.node))));
+    this.node = h(
+      "details",
+      { class: "card picker" },
+      h("summary", {}, h("b", {}, "Metrics"), this.head),
+      h(
+        "div",
+        { class: "inside" },
+        h("p", { class: "controls" }, search, back),
+        this.found,
+        h(
+          "div",
+          { class: "ticks" },
+          this.items.map((item) => item.node),
+        ),
+      ),
+    );
     this.narrow("");
     this.count();
   }
@@ -34,7 +57,9 @@ export class Picker {
       node.hidden = !parts.every((part) => name.toLowerCase().includes(part));
       left += node.hidden ? 0 : 1;
     }
-    this.found.textContent = left ? `${plural(left, "metric")}${parts.length ? " found" : ""}.` : "No metric has this in its name.";
+    this.found.textContent = left
+      ? `${plural(left, "metric")}${parts.length ? " found" : ""}.`
+      : "No metric has this in its name.";
   }
 
   /** Enter ticks the first that is found. */

@@ -18,7 +18,11 @@ export function address(path, query = {}) {
   for (const [name, value] of Object.entries(query)) {
     if (value !== undefined && value !== null && value !== "" && value !== false) search.set(name, String(value));
   }
-  const readable = String(search).replaceAll("%2F", "/").replaceAll("%2C", ",").replaceAll("%40", "@").replaceAll("%7E", "~");
+  const readable = String(search)
+    .replaceAll("%2F", "/")
+    .replaceAll("%2C", ",")
+    .replaceAll("%40", "@")
+    .replaceAll("%7E", "~");
   return `#/${path.map(encodeURIComponent).join("/")}${readable && `?${readable}`}`;
 }
 

@@ -8,10 +8,12 @@ const KEY = "grpo-trail";
 /** @param {string} run  @param {string} address  @param {{step: number, problem: string}[]} rows */
 export function follow(run, address, rows) {
   const seen = new Set();
-  const groups = rows.filter(({ step, problem }) => {
-    const key = `${step} ${problem}`;
-    return !seen.has(key) && seen.add(key);
-  }).map(({ step, problem }) => ({ step, problem }));
+  const groups = rows
+    .filter(({ step, problem }) => {
+      const key = `${step} ${problem}`;
+      return !seen.has(key) && seen.add(key);
+    })
+    .map(({ step, problem }) => ({ step, problem }));
   sessionStorage.setItem(KEY, JSON.stringify({ run, address, groups }));
 }
 

@@ -24,7 +24,8 @@ export function plain(value) {
 }
 
 /** With its sign, where the sign is what is looked for. */
-export const signed = (value, digits = 2) => (known(value) ? `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}` : "–");
+export const signed = (value, digits = 2) =>
+  known(value) ? `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}` : "–";
 
 /** Seconds: "45 s", "38 min", "2 h 05 min". */
 export function duration(value) {
@@ -43,17 +44,22 @@ export function ago(when) {
   if (!known(time)) return "–";
   const seconds = (Date.now() - time) / 1000;
   if (seconds < 60) return "just now";
-  return seconds < 86_400 ? `${duration(Math.max(seconds, 90))} ago` : new Date(time).toISOString().slice(0, 16).replace("T", " ");
+  return seconds < 86_400
+    ? `${duration(Math.max(seconds, 90))} ago`
+    : new Date(time).toISOString().slice(0, 16).replace("T", " ");
 }
 
 /** "41.3% (38.0 – 44.7)". */
 export function interval(one, format = percent) {
   const ends = one.low !== null && one.low !== undefined && one.high > one.low;
-  return ends ? `${format(one.mean)} (${format(one.low).replace("%", "")} – ${format(one.high).replace("%", "")})` : format(one.mean);
+  return ends
+    ? `${format(one.mean)} (${format(one.low).replace("%", "")} – ${format(one.high).replace("%", "")})`
+    : format(one.mean);
 }
 
 // Metrics that are shares of a whole.
-const SHARES = /^(solved|groups\/(useful|dropped)|completions\/(truncated|unparseable|unscored|repetition|language)|thinking\/empty|policy\/clipped|eval\/.*)$/;
+const SHARES =
+  /^(solved|groups\/(useful|dropped)|completions\/(truncated|unparseable|unscored|repetition|language)|thinking\/empty|policy\/clipped|eval\/.*)$/;
 
 /** How a metric's values are written. */
 export function formatOf(metric) {
@@ -61,3 +67,20 @@ export function formatOf(metric) {
   return /^(tokens\/|speed\/|completions\/length)/.test(metric) ? count : plain;
 }
 export const isShare = (metric) => SHARES.test(metric);
+
+/** What to look at first, in the order of looking, with names for people. */
+export const USUAL = new Map([
+  ["solved", "Solved"],
+  ["sft/loss", "Loss, nats per token"],
+  ["reward/mean", "Reward"],
+  ["groups/useful", "Useful groups"],
+  ["completions/length_mean", "Length, tokens"],
+  ["completions/truncated", "Truncated"],
+  ["policy/entropy", "Entropy, nats per token"],
+  ["policy/sampler_gap", "Gap of sampler to policy, nats"],
+  ["completions/unparseable", "No answer found"],
+  ["completions/repetition", "Repetition"],
+  ["policy/grad_norm", "Gradient norm"],
+  ["policy/clipped", "Clipped tokens"],
+  ["time/step", "Seconds per step"],
+]);

@@ -6,30 +6,38 @@ import { curveColor } from "../colors.js";
 import { h, say } from "../dom.js";
 import { Picker } from "../picker.js";
 import { keep } from "../place.js";
-import { plural } from "../words.js";
-
-/** What to look at first, in the order of looking, with names for people. */
-const USUAL = new Map([
-  ["solved", "Solved"], ["reward/mean", "Reward"], ["groups/useful", "Useful groups"],
-  ["completions/length_mean", "Length, tokens"], ["completions/truncated", "Truncated"],
-  ["policy/entropy", "Entropy, nats per token"], ["policy/sampler_gap", "Gap of sampler to policy, nats"],
-  ["completions/unparseable", "No answer found"], ["completions/repetition", "Repetition"],
-  ["policy/grad_norm", "Gradient norm"], ["policy/clipped", "Clipped tokens"], ["time/step", "Seconds per step"],
-]);
+import { USUAL, plural } from "../words.js";
 
 /** @param {import("../api.js").Run[]} all  @param {URLSearchParams} query  @returns {Promise<import("../app.js").Page>} */
 export async function open(all, query) {
   const asked = query.get("runs")?.split(",").filter(Boolean) ?? [];
   const runs = asked.length ? all.filter((run) => asked.includes(run.id)) : all;
-  if (!runs.length) return { title: "Curves", body: say("None of the runs in this address is served here; “Runs” above has all there are.", "bad") };
+  if (!runs.length)
+    return {
+      title: "Curves",
+      body: say("None of the runs in this address is served here; “Runs” above has all there are.", "bad"),
+    };
   const ids = runs.map((run) => run.id).join(",");
   const names = await get("metrics", { runs: ids });
-  if (!names.length) return { title: "Curves", body: say("No step has been finished yet: curves begin with the first."), live: runs.map((run) => run.id), refresh: async () => window.dispatchEvent(new HashChangeEvent("hashchange")) };
+  if (!names.length)
+    return {
+      title: "Curves",
+      body: say("No step has been finished yet: curves begin with the first."),
+      live: runs.map((run) => run.id),
+      refresh: async () => window.dispatchEvent(new HashChangeEvent("hashchange")),
+    };
   const page = new Curves(runs, asked.length ? ids : "", names, query);
   await page.load();
   return {
-    title: "Curves", body: page.body, wide: true, live: runs.map((run) => run.id), up: "#/",
-    refresh: () => page.load(), draw: () => page.draw(), leave: () => page.leave(), keys: { 0: () => page.zoom(null) },
+    title: "Curves",
+    body: page.body,
+    wide: true,
+    live: runs.map((run) => run.id),
+    up: "#/",
+    refresh: () => page.load(),
+    draw: () => page.draw(),
+    leave: () => page.leave(),
+    keys: { 0: () => page.zoom(null) },
   };
 }
 
@@ -37,7 +45,10 @@ class Curves {
   constructor(runs, ids, names, query) {
     Object.assign(this, { runs, ids, names });
     const usual = [...USUAL.keys()].filter((name) => names.includes(name));
-    const wanted = query.get("metrics")?.split(",").filter((name) => names.includes(name));
+    const wanted = query
+      .get("metrics")
+      ?.split(",")
+      .filter((name) => names.includes(name));
     this.usual = usual.length ? usual : names.slice(0, 12);
     this.metrics = wanted?.length ? wanted : [...this.usual];
     this.axis = ["tokens", "time"].includes(query.get("axis")) ? query.get("axis") : "step";
@@ -47,8 +58,10 @@ class Curves {
     const zoom = query.get("zoom")?.split("~").map(Number) ?? [];
     /** @type {import("../chart.js").Look} */
     this.look = {
-      hidden: new Set(query.get("hidden")?.split(",") ?? []), zoom: zoom.length === 2 && zoom.every(Number.isFinite) ? zoom : null,
-      paint: (id) => curveColor(Math.max(0, this.order.indexOf(id))), onZoom: (range) => this.zoom(range),
+      hidden: new Set(query.get("hidden")?.split(",") ?? []),
+      zoom: zoom.length === 2 && zoom.every(Number.isFinite) ? zoom : null,
+      paint: (id) => curveColor(Math.max(0, this.order.indexOf(id))),
+      onZoom: (range) => this.zoom(range),
       owner: (run) => (this.seeds === "together" ? this.runs.find((one) => one.id === run)?.experiment : run),
     };
     this.charts = new Map();
@@ -63,20 +76,49 @@ class Curves {
   }
 
   controls() {
-    const choices = (name, options, now) => h("fieldset", { class: "choice" }, h("legend", {}, name),
-      Object.entries(options).map(([value, label]) => h("label", {},
-        h("input", { type: "radio", name, value, checked: value === now, onchange: () => this.set({ [name]: value }) }), label)));
+    const choices = (name, options, now) =>
+      h(
+        "fieldset",
+        { class: "choice" },
+        h("legend", {}, name),
+        Object.entries(options).map(([value, label]) =>
+          h(
+            "label",
+            {},
+            h("input", {
+              type: "radio",
+              name,
+              value,
+              checked: value === now,
+              onchange: () => this.set({ [name]: value }),
+            }),
+            label,
+          ),
+        ),
+      );
     const shown = h("output", {}, this.smooth.toFixed(2));
-    const slider = h("input", { type: "range", min: 0, max: 0.99, step: 0.01, value: this.smooth, "aria-label": "Smoothing",
+    const slider = h("input", {
+      type: "range",
+      min: 0,
+      max: 0.99,
+      step: 0.01,
+      value: this.smooth,
+      "aria-label": "Smoothing",
       oninput: (event) => {
         shown.textContent = Number(event.target.value).toFixed(2);
         clearTimeout(this.later);
         this.later = setTimeout(() => this.set({ smooth: Number(event.target.value) }), 120);
-      } });
-    return h("form", { class: "controls", onsubmit: (event) => event.preventDefault() },
+      },
+    });
+    return h(
+      "form",
+      { class: "controls", onsubmit: (event) => event.preventDefault() },
       choices("axis", { step: "step", tokens: "tokens", time: "time" }, this.axis),
       this.seedable && choices("seeds", { apart: "apart", together: "mean and band" }, this.seeds),
-      h("label", { class: "slider" }, "smoothing", slider, shown), this.reset, this.hint);
+      h("label", { class: "slider" }, "smoothing", slider, shown),
+      this.reset,
+      this.hint,
+    );
   }
 
   set(change) {
@@ -101,11 +143,19 @@ class Curves {
 
   remember() {
     const usual = this.metrics.join() === this.usual.join();
-    keep(["curves"], {
-      runs: this.ids, metrics: usual ? "" : this.metrics.join(","), axis: this.axis === "step" ? "" : this.axis,
-      smooth: this.smooth === 0.6 ? "" : this.smooth, seeds: this.seeds === "apart" ? "" : this.seeds,
-      hidden: [...this.look.hidden].join(","), zoom: this.look.zoom?.map((end) => Number(end.toPrecision(6))).join("~"),
-    }, false);
+    keep(
+      ["curves"],
+      {
+        runs: this.ids,
+        metrics: usual ? "" : this.metrics.join(","),
+        axis: this.axis === "step" ? "" : this.axis,
+        smooth: this.smooth === 0.6 ? "" : this.smooth,
+        seeds: this.seeds === "apart" ? "" : this.seeds,
+        hidden: [...this.look.hidden].join(","),
+        zoom: this.look.zoom?.map((end) => Number(end.toPrecision(6))).join("~"),
+      },
+      false,
+    );
   }
 
   /** Asks for all curves and then draws them together, so that the charts do not jump one after another. */
@@ -113,12 +163,15 @@ class Curves {
     const mine = ++this.turn;
     const ids = this.runs.map((run) => run.id).join(",");
     const { axis, smooth, seeds } = this;
-    const answers = await Promise.all(this.metrics.map((metric) => get("curves", { runs: ids, metric, axis, smooth, seeds }).catch((error) => error)));
+    const answers = await Promise.all(
+      this.metrics.map((metric) => get("curves", { runs: ids, metric, axis, smooth, seeds }).catch((error) => error)),
+    );
     if (mine !== this.turn) return;
     this.answers = new Map(this.metrics.map((metric, index) => [metric, answers[index]]));
     const found = answers.filter((answer) => answer.series).flatMap((answer) => answer.series);
     const labels = new Map(found.map((one) => [one.experiment ?? one.run, one]));
-    const wanted = this.seeds === "together" ? [...new Set(this.runs.map((run) => run.experiment))] : this.runs.map((run) => run.id);
+    const wanted =
+      this.seeds === "together" ? [...new Set(this.runs.map((run) => run.experiment))] : this.runs.map((run) => run.id);
     this.order = [...wanted.filter((id) => labels.has(id)), ...[...labels.keys()].filter((id) => !wanted.includes(id))];
     this.labels = labels;
     this.place();
@@ -129,8 +182,17 @@ class Curves {
   place() {
     for (const metric of this.metrics) {
       if (this.charts.has(metric)) continue;
-      const away = h("button", { type: "button", class: "quiet", "aria-label": `Remove ${metric}`, title: "Remove",
-        onclick: () => this.picker.toggle(metric, false) }, "×");
+      const away = h(
+        "button",
+        {
+          type: "button",
+          class: "quiet",
+          "aria-label": `Remove ${metric}`,
+          title: "Remove",
+          onclick: () => this.picker.toggle(metric, false),
+        },
+        "×",
+      );
       this.charts.set(metric, new Chart(USUAL.get(metric) ?? metric, metric, away));
     }
     for (const [metric, chart] of this.charts) {
@@ -146,7 +208,7 @@ class Curves {
   }
 
   draw() {
-    this.reset.hidden = !this.look.zoom;  // one takes the other's place, and no chart moves
+    this.reset.hidden = !this.look.zoom; // one takes the other's place, and no chart moves
     this.hint.hidden = Boolean(this.look.zoom);
     this.drawLegend();
     for (const [metric, chart] of this.charts) {
@@ -158,19 +220,25 @@ class Curves {
 
   drawLegend() {
     const focused = [...this.legend.children].indexOf(document.activeElement);
-    this.legend.replaceChildren(...this.order.map((id) => {
-      const { color, dash } = this.look.paint(id);
-      const series = this.labels.get(id);
-      const hidden = this.look.hidden.has(id);
-      const toggle = () => {
-        hidden ? this.look.hidden.delete(id) : this.look.hidden.add(id);
-        this.remember();
-        this.draw();
-      };
-      return h("button", { type: "button", class: "legend-key", "aria-pressed": String(!hidden), onclick: toggle },
-        h("i", { class: dash.length ? "dashed" : "", style: { "--color": color } }), series.label,
-        series.n > 1 && h("small", {}, plural(series.n, "seed")));
-    }));
+    this.legend.replaceChildren(
+      ...this.order.map((id) => {
+        const { color, dash } = this.look.paint(id);
+        const series = this.labels.get(id);
+        const hidden = this.look.hidden.has(id);
+        const toggle = () => {
+          hidden ? this.look.hidden.delete(id) : this.look.hidden.add(id);
+          this.remember();
+          this.draw();
+        };
+        return h(
+          "button",
+          { type: "button", class: "legend-key", "aria-pressed": String(!hidden), onclick: toggle },
+          h("i", { class: dash.length ? "dashed" : "", style: { "--color": color } }),
+          series.label,
+          series.n > 1 && h("small", {}, plural(series.n, "seed")),
+        );
+      }),
+    );
     if (focused >= 0) /** @type {HTMLElement} */ (this.legend.children[focused])?.focus();
   }
 

@@ -17,14 +17,31 @@ export async function open(run, query) {
   ]);
   const view = new GroupView(run, group, query);
   const ways = waysFrom(run, step, problem, history);
-  const body = h("div", {}, head(run, group, ways), h("pre", { class: "prompt card", tabindex: "0", "aria-label": "Prompt" }, visible(group.prompt)),
-    group.gold === null ? h("p", { class: "gold soft" }, "This problem has no gold answer.") : h("p", { class: "gold" }, h("b", {}, "gold answer "), visible(group.gold)),
-    view.controls, view.grid);
+  const body = h(
+    "div",
+    {},
+    head(run, group, ways),
+    h("pre", { class: "prompt card", tabindex: "0", "aria-label": "Prompt" }, visible(group.prompt)),
+    group.gold === null
+      ? h("p", { class: "gold soft" }, "This problem has no gold answer.")
+      : h("p", { class: "gold" }, h("b", {}, "gold answer "), visible(group.gold)),
+    view.controls,
+    view.grid,
+  );
   const chosen = query.get("c");
   const shown = () => chosen !== null && view.reveal(Number(chosen));
-  const keys = Object.fromEntries(ways.filter((way) => way.href).map((way) => [way.key, () => (location.hash = way.href)]));
+  const keys = Object.fromEntries(
+    ways.filter((way) => way.href).map((way) => [way.key, () => (location.hash = way.href)]),
+  );
   const nothing = Object.fromEntries(ways.filter((way) => !way.href).map((way) => [way.key, () => undefined]));
-  return { title: `${problem}, step ${step}`, body, wide: true, shown, keys: { ...keys, ...nothing }, up: trail(run, step, problem)?.address ?? toRollouts(run) };
+  return {
+    title: `${problem}, step ${step}`,
+    body,
+    wide: true,
+    shown,
+    keys: { ...keys, ...nothing },
+    up: trail(run, step, problem)?.address ?? toRollouts(run),
+  };
 }
 
 /** Where one can go from here: along the list, and along the steps of the problem. */
@@ -36,23 +53,46 @@ function waysFrom(run, step, problem, history) {
   return [
     { key: "k", label: "← previous group", href: to(list?.groups[list.at - 1]) },
     { key: "j", label: "next group →", href: to(list?.groups[list.at + 1]) },
-    { key: "[", label: earlier === undefined ? "no earlier step" : `← step ${earlier}`, href: earlier !== undefined && to({ step: earlier, problem }) },
-    { key: "]", label: later === undefined ? "no later step" : `step ${later} →`, href: later !== undefined && to({ step: later, problem }) },
+    {
+      key: "[",
+      label: earlier === undefined ? "no earlier step" : `← step ${earlier}`,
+      href: earlier !== undefined && to({ step: earlier, problem }),
+    },
+    {
+      key: "]",
+      label: later === undefined ? "no later step" : `step ${later} →`,
+      href: later !== undefined && to({ step: later, problem }),
+    },
   ];
 }
 
 function head(run, group, ways) {
-  const link = ({ key, label, href }) => href
-    ? h("a", { href, class: "button", "aria-keyshortcuts": key }, label, h("kbd", {}, key))
-    : h("span", { class: "button off" }, label);
+  const link = ({ key, label, href }) =>
+    href
+      ? h("a", { href, class: "button", "aria-keyshortcuts": key }, label, h("kbd", {}, key))
+      : h("span", { class: "button off" }, label);
   const place = trail(run, group.step, group.problem);
   const rewards = group.completions.map((one) => one.reward).filter((reward) => reward !== null);
   const mean = rewards.length ? `, mean reward ${plain(rewards.reduce((a, b) => a + b, 0) / rewards.length)}` : "";
-  return h("header", { class: "group-head" },
-    h("h1", {}, visible(group.problem), h("small", {}, `step ${group.step}, ${plural(group.completions.length, "completion")}${mean}`)),
-    h("nav", { class: "ways", "aria-label": "Groups" }, place && [link(ways[0]), link(ways[1])], link(ways[2]), link(ways[3]),
+  return h(
+    "header",
+    { class: "group-head" },
+    h(
+      "h1",
+      {},
+      visible(group.problem),
+      h("small", {}, `step ${group.step}, ${plural(group.completions.length, "completion")}${mean}`),
+    ),
+    h(
+      "nav",
+      { class: "ways", "aria-label": "Groups" },
+      place && [link(ways[0]), link(ways[1])],
+      link(ways[2]),
+      link(ways[3]),
       h("a", { class: "button", href: toProblem(run, group.problem) }, "over the whole run"),
-      place && h("a", { class: "button", href: place.address }, "back to the list", h("kbd", {}, "u"))));
+      place && h("a", { class: "button", href: place.address }, "back to the list", h("kbd", {}, "u")),
+    ),
+  );
 }
 
 class GroupView {
@@ -72,17 +112,50 @@ class GroupView {
   }
 
   makeControls() {
-    const choice = (name, legend, options, now, change) => h("fieldset", { class: "choice" }, h("legend", {}, legend),
-      options.map(([value, label]) => h("label", {}, h("input", { type: "radio", name, value, checked: value === now, onchange: () => change(value) }), label)));
-    const colours = [["ratio", "importance ratio"], ["entropy", "entropy"], ["none", "none"]];
-    const order = choice("order", "order", [["best", "best first"], ["sampled", "as sampled"]], this.order, (value) => {
-      this.order = value;
-      this.remember();
-      this.sort();
-    });
+    const choice = (name, legend, options, now, change) =>
+      h(
+        "fieldset",
+        { class: "choice" },
+        h("legend", {}, legend),
+        options.map(([value, label]) =>
+          h(
+            "label",
+            {},
+            h("input", { type: "radio", name, value, checked: value === now, onchange: () => change(value) }),
+            label,
+          ),
+        ),
+      );
+    const colours = [
+      ["ratio", "importance ratio"],
+      ["entropy", "entropy"],
+      ["none", "none"],
+    ];
+    const order = choice(
+      "order",
+      "order",
+      [
+        ["best", "best first"],
+        ["sampled", "as sampled"],
+      ],
+      this.order,
+      (value) => {
+        this.order = value;
+        this.remember();
+        this.sort();
+      },
+    );
     if (!this.tokens.length) {
-      return h("div", {}, h("form", { class: "controls" }, order), h("p", { class: "why soft" },
-        "Tokens have no colours here: ratio and entropy are kept for the groups that are shown only, run.shown_groups of each step. “tokens” marks them in the list."));
+      return h(
+        "div",
+        {},
+        h("form", { class: "controls" }, order),
+        h(
+          "p",
+          { class: "why soft" },
+          "Tokens have no colours here: ratio and entropy are kept for the groups that are shown only, run.shown_groups of each step. “tokens” marks them in the list.",
+        ),
+      );
     }
     const colour = choice("colour", "token colours", colours, this.measure, (value) => {
       this.measure = value;
@@ -95,7 +168,17 @@ class GroupView {
   remember() {
     const { query } = here();
     const colour = this.measure === "ratio" ? "" : this.measure;
-    keep(["run", this.run, "group"], { step: this.group.step, problem: this.group.problem, c: query.get("c"), colour, order: this.order === "best" ? "" : this.order }, false);
+    keep(
+      ["run", this.run, "group"],
+      {
+        step: this.group.step,
+        problem: this.group.problem,
+        c: query.get("c"),
+        colour,
+        order: this.order === "best" ? "" : this.order,
+      },
+      false,
+    );
   }
 
   color() {
@@ -105,22 +188,41 @@ class GroupView {
 
   sort() {
     const worth = (one) => one.advantage ?? -Infinity;
-    const rows = [...this.group.completions].sort((a, b) => (this.order === "best" ? worth(b) - worth(a) : 0) || a.index - b.index);
-    this.grid.replaceChildren(...(rows.length ? rows.map((one) => this.cards.get(one.index)) : [say("This group has no completion.")]));
+    const rows = [...this.group.completions].sort(
+      (a, b) => (this.order === "best" ? worth(b) - worth(a) : 0) || a.index - b.index,
+    );
+    this.grid.replaceChildren(
+      ...(rows.length ? rows.map((one) => this.cards.get(one.index)) : [say("This group has no completion.")]),
+    );
   }
 
   /** @param {import("../api.js").Completion} one */
   card(one) {
     const tokens = one.pieces ? new Tokens(one, this.scale) : null;
     if (tokens) this.tokens.push(tokens);
-    const text = tokens?.text ?? h("pre", { tabindex: "0", "aria-label": `Completion ${one.index + 1}` }, one.text ? written(one.text) : h("i", { class: "soft" }, "(empty)"));
-    return h("article", { class: "sample", id: `c${one.index}`, "aria-label": `Completion ${one.index + 1}` },
-      h("p", {}, h("span", { class: "soft" }, `no. ${one.index + 1}`),
+    const text =
+      tokens?.text ??
+      h(
+        "pre",
+        { tabindex: "0", "aria-label": `Completion ${one.index + 1}` },
+        one.text ? written(one.text) : h("i", { class: "soft" }, "(empty)"),
+      );
+    return h(
+      "article",
+      { class: "sample", id: `c${one.index}`, "aria-label": `Completion ${one.index + 1}` },
+      h(
+        "p",
+        {},
+        h("span", { class: "soft" }, `no. ${one.index + 1}`),
         verdict(one.reward, one.advantage),
         h("span", {}, `advantage ${signed(one.advantage)}`),
         h("span", {}, `${plural(one.tokens, "token")}, ${ended(one.finish)}`),
-        one.dropped && h("span", { class: "mark" }, "not learned from")),
-      text, tokens?.readout, h("ul", {}, one.scores.map(reason)));
+        one.dropped && h("span", { class: "mark" }, "not learned from"),
+      ),
+      tokens?.readout,
+      text,
+      h("ul", {}, one.scores.map(reason)),
+    );
   }
 
   /** The completion that the address names. */
