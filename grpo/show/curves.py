@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from itertools import accumulate
 from typing import Any, Literal
 
 import numpy as np
@@ -61,12 +62,9 @@ def names(runs: Iterable[ShownRun]) -> list[str]:
 
 
 def of_run(run: ShownRun, metric: str, axis: Axis, smooth: float) -> Series:
-    line = run.line()
     steps = run.summary.steps
-    values = column(steps, metric)
-    return Series(
-        run.id, _axis(steps, axis), smoothed(values, smooth), values, run=run.id, experiment=line["experiment"]
-    )
+    values, experiment = column(steps, metric), run.line()["experiment"]
+    return Series(run.id, _axis(steps, axis), smoothed(values, smooth), values, run=run.id, experiment=experiment)
 
 
 def smoothed(values: Sequence[float | None], weight: float) -> Values:
@@ -127,7 +125,7 @@ def _at(run: Series, values: Sequence[float | None], grid: Sequence[float]) -> l
 def _axis(steps: Sequence[Row], axis: Axis) -> Values:
     if axis == "step":
         return [float(row["step"]) for row in steps]
-    return np.cumsum([value or 0.0 for value in column(steps, _OF_AXIS[axis])]).tolist()
+    return list(accumulate(value or 0.0 for value in column(steps, _OF_AXIS[axis])))
 
 
 def _dots(run: ShownRun, axis: Axis) -> list[dict[str, Any]]:
@@ -145,6 +143,7 @@ def _as_sent(series: Series) -> dict[str, Any]:
     """With `POINTS` points at most, the last among them."""
     every = math.ceil(len(series.x) / POINTS) or 1
     keep = sorted({*range(0, len(series.x), every), len(series.x) - 1}) if series.x else []
-    lines = {name: getattr(series, name) for name in ("x", "y", "raw", "low", "high")}
-    thin = {name: [line[i] for i in keep] if line is not None else None for name, line in lines.items()}
-    return asdict(replace(series, **thin))
+    return {
+        name: [value[i] for i in keep] if name in ("x", "y", "raw", "low", "high") and value is not None else value
+        for name, value in asdict(series).items()
+    }

@@ -22,7 +22,7 @@ _FILES = 32  # that are searched, or indexed, at once
 _SNIPPET = 160  # characters
 
 _TABLE = """create table completions(
-  step integer, at bigint, problem varchar, "index" integer, reward double, advantage double, finish varchar,
+  step integer, place bigint, problem varchar, "index" integer, reward double, advantage double, finish varchar,
   tokens integer, failure varchar, solved boolean, useful boolean, snippet varchar, shown boolean)"""
 # A group is useful whose rewards differ.  The first reward says whether a problem was solved.
 _INSERT = f"""insert into completions select
@@ -34,12 +34,12 @@ _INSERT = f"""insert into completions select
 from read_parquet(?, file_row_number = true) window one as (partition by step, problem)"""
 _COLUMNS = ("step", "problem", "index", "reward", "advantage", "finish", "tokens", "failure", "snippet", "shown")
 ORDERS = {
-    "step": "step, at",
-    "-step": "step desc, at",
-    "reward": "reward, step, at",
-    "-reward": "reward desc nulls last, step, at",
-    "tokens": "tokens, step, at",
-    "-tokens": "tokens desc, step, at",
+    "step": "step, place",
+    "-step": "step desc, place",
+    "reward": "reward, step, place",
+    "-reward": "reward desc nulls last, step, place",
+    "tokens": "tokens, step, place",
+    "-tokens": "tokens desc, step, place",
 }
 
 
@@ -139,9 +139,9 @@ class Index:
         for chunk in _chunks([step for (step,) in steps]):
             found += self._db.execute(
                 f"select {_named('c.')} from (select * from completions where {condition}) c join "
-                "(select step, file_row_number as at from read_parquet(?, file_row_number = true) "
-                "where contains(lower(completion), lower(?))) t on c.step = t.step and c.at = t.at "
-                "order by c.step desc, c.at",
+                "(select step, file_row_number as place from read_parquet(?, file_row_number = true) "
+                "where contains(lower(completion), lower(?))) t on c.step = t.step and c.place = t.place "
+                "order by c.step desc, c.place",
                 [*values, self._paths(chunk), wanted.text],
             ).fetchall()
             stopped = chunk[-1] != steps[-1][0] and (len(found) > offset + limit or time.monotonic() > until)

@@ -11,6 +11,7 @@ import math
 import secrets
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -20,7 +21,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -53,17 +54,14 @@ def serve(places: Sequence[Path], port: int, say: Callable[[str], None]) -> None
         try:
             listening.bind(("127.0.0.1", port))
         except OSError as error:
-            raise GrpoError(
-                f"--port {port}: cannot be used ({error.strerror}); leave it out to take a free one"
-            ) from None
+            raise GrpoError(f"--port {port}: cannot be used ({error.strerror}); leave it out for a free one") from None
+        listening.listen()  # from here on who comes waits, and is not refused
         port, token = listening.getsockname()[1], secrets.token_urlsafe(24)
         say(f"http://127.0.0.1:{port}/?token={token}")
         say(f"shows {len(catalogue.runs())} of {', '.join(map(str, places))}; Ctrl-C ends it")
         config = uvicorn.Config(application(catalogue, token, port), log_level="warning", access_log=False)
-        try:
+        with suppress(KeyboardInterrupt):  # which uvicorn sends again when it has ended
             uvicorn.Server(config).run(sockets=[listening])
-        except KeyboardInterrupt:
-            pass  # uvicorn has ended, and says how
 
 
 def application(catalogue: Catalogue, token: str, port: int) -> ASGIApp:
@@ -84,7 +82,8 @@ def application(catalogue: Catalogue, token: str, port: int) -> ASGIApp:
             Route(f"/api/runs/{{run}}{path}", partial(_answered, partial(_of_run, catalogue, answer)))
             for path, answer in paths.items()
         ),
-        Mount("/", StaticFiles(directory=STATIC, html=True)),
+        Route("/", lambda request: FileResponse(STATIC / "index.html")),
+        Mount("/static", StaticFiles(directory=STATIC)),
     ]
     return _Guard(Starlette(routes=routes, exception_handlers={HTTPException: _refused}), token, port)
 
@@ -149,7 +148,7 @@ def _answered(answer: Callable[[Request], Any], request: Request) -> Response:
         return _error(404, str(error.args[0]))
     except (ValueError, GrpoError) as error:
         return _error(400, str(error))
-    except (duckdb.Error, FileNotFoundError):  # a run that goes on from a checkpoint has taken files away
+    except (duckdb.IOException, FileNotFoundError):  # a run that goes on from a checkpoint has taken files away
         return _error(503, "the run has changed while it was read; ask again")
 
 
