@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
 from typing import Any, Literal
 
@@ -26,7 +26,8 @@ _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.2
 
 @dataclass(frozen=True)
 class Series:
-    """One curve.  `raw` is before smoothing; `low` and `high` bound the mean over `n` seeds with 95 % confidence."""
+    """One curve, of a run or of an experiment's runs.  `raw` is before smoothing; `low` and `high` bound the mean over
+    `n` seeds with 95 % confidence."""
 
     label: str
     x: Values
@@ -41,10 +42,10 @@ class Series:
 
 def curves(runs: Sequence[ShownRun], metric: str, axis: Axis, smooth: float, *, together: bool) -> dict[str, Any]:
     """What the page draws of `metric`: {metric, axis, series, dots}."""
-    alone = [of_run(run, metric, axis, smooth) for run in runs]
-    series = [one for one in alone if any(value is not None for value in one.y)]
+    alone = {run.id: of_run(run, metric, axis, smooth) for run in runs}
+    series = [one for one in alone.values() if any(value is not None for value in one.y)]
     if together:
-        series = over_seeds(series)
+        series = over_seeds(series, {run.id: run.line()["experiment"] for run in runs})
     dots = [dot for run in runs for dot in _dots(run, axis)] if metric == "solved" else []
     return {"metric": metric, "axis": axis, "series": [_as_sent(one) for one in series], "dots": dots}
 
@@ -63,8 +64,8 @@ def names(runs: Iterable[ShownRun]) -> list[str]:
 
 def of_run(run: ShownRun, metric: str, axis: Axis, smooth: float) -> Series:
     steps = run.summary.steps
-    values, experiment = column(steps, metric), run.line()["experiment"]
-    return Series(run.id, _axis(steps, axis), smoothed(values, smooth), values, run=run.id, experiment=experiment)
+    values = column(steps, metric)
+    return Series(run.id, _axis(steps, axis), smoothed(values, smooth), values, run=run.id)
 
 
 def smoothed(values: Sequence[float | None], weight: float) -> Values:
@@ -80,12 +81,12 @@ def smoothed(values: Sequence[float | None], weight: float) -> Values:
     return found
 
 
-def over_seeds(series: Sequence[Series]) -> list[Series]:
+def over_seeds(series: Sequence[Series], experiments: Mapping[str | None, str]) -> list[Series]:
     """One curve for the runs of each experiment: their mean, with its interval where there are two or more."""
-    groups: dict[str | None, list[Series]] = {}
+    groups: dict[str, list[Series]] = {}
     for one in series:
-        groups.setdefault(one.experiment, []).append(one)
-    return [_mean_of(runs) for runs in groups.values()]
+        groups.setdefault(experiments[one.run], []).append(one)
+    return [replace(_mean_of(runs), run=None, experiment=experiment) for experiment, runs in groups.items()]
 
 
 def _mean_of(runs: Sequence[Series]) -> Series:
@@ -99,7 +100,7 @@ def _mean_of(runs: Sequence[Series]) -> Series:
     label = f"{runs[0].label} and {n - 1} more seed{'s' if n > 2 else ''}"
     lines = (mean_X, raw_X, mean_X - half_X, mean_X + half_X)
     y, raw, low, high = (line.tolist() for line in lines)
-    return Series(label, list(grid), y, raw, n, low, high, experiment=runs[0].experiment)
+    return Series(label, list(grid), y, raw, n, low, high)
 
 
 def t_quantile(degrees: int) -> float:
