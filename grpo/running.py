@@ -253,10 +253,8 @@ class Run:
         if alarm.cleared:
             self.console.note(f"alarm of step {alarm.step} is over: {alarm.name}")
             return
-        shown = (
-            f"; see {', '.join(f'{e.problem} number {e.index + 1}' for e in alarm.examples)}" if alarm.examples else ""
-        )
-        self.console.warn(f"alarm, {alarm.name}: {alarm.text}{shown}")
+        worst = ", ".join(f"{example.problem} number {example.index + 1}" for example in alarm.examples)
+        self.console.warn(f"alarm, {alarm.name}: {alarm.text}" + (f"; see {worst}" if worst else ""))
         self.heeded = self.heeded or alarm
 
     def heed(self) -> None:

@@ -228,9 +228,7 @@ GOOD = "<think>One and two are added, which as everyone who can count knows make
 # A policy that shows the fault: what it writes.
 WRITTEN: Mapping[str, Callable[[int], str]] = {
     "repetition": lambda i: f"<think>{'we add one and two again and ' * 30}</think> {i}",
-    "languages mixed": lambda i: (
-        f"<think>One and two 加起来等于三这是很容易计算的一个问题 are added by all of us here.</think> {i}"
-    ),
+    "languages mixed": lambda i: f"<think>One and two 加起来等于三这是很容易计算的 are added by all of us.</think> {i}",
     "empty thinking": lambda i: f"<think></think> {i}",
 }
 
@@ -315,5 +313,5 @@ def test_settings_that_are_advised_exist() -> None:
     }
     assert len(advised) > 8
     for name in advised:
-        part, setting = name.split(".")
-        assert setting in Config.model_fields[part].annotation.model_fields, name  # type: ignore[union-attr]
+        part, own = name.split(".")
+        assert own in Config.model_fields[part].annotation.model_fields, name  # type: ignore[union-attr]

@@ -27,16 +27,17 @@ class Evaluated:
 
 def evaluated(folder: Path, step: int) -> list[Evaluated]:
     """Those under eval/ that a run has made until step `step`, in their order."""
-    found = []
-    for path in folder.glob("*/results.json"):
-        label = path.parent.name
-        number = label.removeprefix("step-")
-        at = 0 if label == "before" else int(number) if number.isdecimal() else step if label == "after" else -1
-        if 0 <= at <= step:
-            results = json.loads(path.read_text(encoding="utf-8"))
-            measures = {name: value["mean"] for name, value in results.items() if is_measure(value)}
-            found.append(Evaluated(at, results["solved"], measures))
-    return sorted(found, key=lambda one: one.step)
+    read = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*/results.json")]
+    found = [
+        Evaluated(
+            results["recipe"]["step"],
+            results["solved"],
+            {name: value["mean"] for name, value in results.items() if is_measure(value)},
+        )
+        for results in read
+        if "step" in results["recipe"]  # a teacher's has none
+    ]
+    return sorted((one for one in found if one.step <= step), key=lambda one: one.step)
 
 
 EvaluationRule = Callable[[Evaluated, Evaluated, Sequence[Row]], Finding | None]

@@ -169,11 +169,12 @@ def judged_less(start: Window, now: Window) -> Finding | None:
 
 
 def shaped_part(start: Window, now: Window) -> Finding | None:
-    """The total rises without the first part of it, which says whether a problem was solved."""
+    """The total rises, and the share solved, which is what the first part of it says, by less than a quarter as much."""
     a, b, was, solved = start["reward/mean"], now["reward/mean"], start["solved"], now["solved"]
     if a is None or b is None or was is None or solved is None:
         return None
-    if not (b.low > a.high and b.mean - a.mean > 0.02 and solved.mean <= was.mean):
+    rise = b.mean - a.mean
+    if not (b.low > a.high and rise > 0.02 and solved.mean - was.mean < rise / 4):
         return None
     text = (
         f"the reward rose from {plain(a.mean)} to {plain(b.mean)} while {percent(was.mean)}, then "
@@ -393,7 +394,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "shaped part",
-        "`reward/mean` up, `solved` not",
+        "`reward/mean` up, and `solved` by less than a quarter of that",
         "dynamics, not shares: detectors of dominance raise false alarms on healthy runs (CoursIA#9583)",
         "lower the other parts' weights until the first outranks them: grpo rewards probe",
         shaped_part,
