@@ -169,7 +169,7 @@ def judged_less(start: Window, now: Window) -> Finding | None:
 
 
 def shaped_part(start: Window, now: Window) -> Finding | None:
-    """The total rises, and the share solved, which is what the first part of it says, by less than a quarter as much."""
+    """The total rises, and the share solved, which the first part of it says, by less than a quarter as much."""
     a, b, was, solved = start["reward/mean"], now["reward/mean"], start["solved"], now["solved"]
     if a is None or b is None or was is None or solved is None:
         return None
