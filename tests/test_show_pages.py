@@ -121,10 +121,11 @@ def test_the_list_says_of_each_run_what_became_of_it(reader: Reader) -> None:
     reader.go("#/")
     reader.page.wait_for_selector("text=30.0% → 60.0%")
     one, two = rows(reader, "table.runs")
-    assert "one" in one[0] and "seed 1 of 2" in one[0]
+    assert "one" in one[0] and "seed 1, one of 2 that differ in it only" in one[0]
     assert one[1].startswith("finished") and two[1].startswith("running")
     assert one[2] == "6 of 6" and two[2] == "4 of 6"
     assert "+30.0 points" in one[3]  # 3 of 10 solved before, 6 of 10 after
+    assert "10 held-out problems" in one[3] and "not held out" in two[3]
     assert one[5] == "1 alarm"  # of two that were raised one was cleared
 
 
