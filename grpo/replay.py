@@ -34,6 +34,7 @@ from grpo.run.console import Console
 from grpo.run.folder import as_line
 from grpo.run.samples_page import rows_of
 from grpo.scoring import Scorer
+from grpo.signs import signs_of, signs_row
 from grpo.source import StepSource
 from grpo.train import advanced
 from grpo.types import Problem, Prompt
@@ -78,7 +79,9 @@ class OpenStep:
         """As the run would have recorded them: one per completion, and the step's metrics."""
         texts = opening.texts_of([group.scored.group.prompt for group in result.groups], self.files)
         samples = rollouts.as_recorded(sample_rows(step, result.groups, texts))
-        return samples, _as_recorded(step_row(step, result, reward_names=self.scorer.names))
+        scored = [group.scored for group in result.groups]
+        of_signs = signs_row(signs_of(step, scored, self.scorer.names[0]), scored, self.scorer)
+        return samples, _as_recorded(step_row(step, result, reward_names=self.scorer.names) | of_signs)
 
 
 def _as_recorded(row: Mapping[str, Any]) -> Row:

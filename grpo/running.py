@@ -19,7 +19,7 @@ from grpo import opening
 from grpo.assemble import ModelFiles
 from grpo.config import Config
 from grpo.engine import Engine
-from grpo.errors import GrpoError, Interrupted, LearnerLost
+from grpo.errors import GrpoError, Interrupted, LearnerLost, LearningError
 from grpo.evaluate import Evaluation, evaluate, write
 from grpo.interrupt import StopRequest
 from grpo.learning.rehearsal import Worst
@@ -161,6 +161,7 @@ class Run:
         self.folder, self.console, self.engine = parts.folder, parts.console, parts.engine
         self.progress = self.saved = progress
         self.restarts = 0
+        self.heeded: Alarm | None = None  # since the last time that it was asked
         self.stopwatch = Stopwatch()
 
     def step(self) -> Row:
@@ -199,6 +200,7 @@ class Run:
             self.parts.stop.check()
             self.step()
             self._evaluate_where_due()
+            self.heed()
             if self.progress.step % self.config.run.save_every == 0:
                 self._save()
         self._save()
@@ -248,7 +250,23 @@ class Run:
     def alarm(self, alarm: Alarm) -> None:
         """Into alarms.jsonl, and to whoever watches."""
         self.folder.append_alarm(asdict(alarm))
-        self.console.warn(f"step {alarm.step}: {alarm.text}")
+        if alarm.cleared:
+            self.console.note(f"alarm of step {alarm.step} is over: {alarm.name}")
+            return
+        shown = (
+            f"; see {', '.join(f'{e.problem} number {e.index + 1}' for e in alarm.examples)}" if alarm.examples else ""
+        )
+        self.console.warn(f"alarm, {alarm.name}: {alarm.text}{shown}")
+        self.heeded = self.heeded or alarm
+
+    def heed(self) -> None:
+        """End the run for an alarm, where that is wanted.  It stands, so the run that goes on is not ended for it."""
+        if self.heeded and self.config.run.on_alarm == "stop":
+            raise LearningError(
+                f'stopped by the alarm of step {self.heeded.step}, {self.heeded.name} (run.on_alarm = "stop"): '
+                f"{self.heeded.text}; alarms.jsonl and report.html have the evidence"
+            )
+        self.heeded = None
 
     def _evaluate_where_due(self) -> None:
         """Before the first step, after the last, and every so many between; one that was cut short is made up."""
@@ -277,6 +295,10 @@ class Run:
         self.log(result.row(step), step)
         self.console.evaluation(label, result.row(step))
         self.progress = progress
+        self.after_evaluation()
+
+    def after_evaluation(self) -> None:
+        """What a kind of run has to say of it."""
 
     def answers(self, held_out: HeldOut) -> Evaluation:
         """What the policy makes of the held-out problems."""

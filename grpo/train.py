@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from grpo import assemble, distillation, engines, opening, preflight, sizes
+from grpo.alarms import Alarms, evaluated
 from grpo.algorithm import StepResult
 from grpo.asynchronous import Ahead, ByTurns, Finished, Pace
 from grpo.config import Config, Curriculum
@@ -39,6 +40,7 @@ from grpo.running import (
     spared_by_the_collector,
 )
 from grpo.scoring import Scorer
+from grpo.signs import signs_of, signs_row
 from grpo.types import Prompt
 from grpo.watch import Watch
 
@@ -125,6 +127,7 @@ class TrainingRun(Run):
     ) -> None:
         super().__init__(config, parts, progress, steps=config.run.steps)
         self.scorer, self.texts, self.pieces = scorer, texts, pieces
+        self.alarms = Alarms(*self.folder.recorded())
         self.watch = Watch(self.console.warn, self.folder.path / "failed-batch.pt")
         self.trainer = opening.make_trainer(config, self.engine, scorer, self.stopwatch, self.arrived)
         self.make_source = partial(opening.make_source, config, prompts)
@@ -165,6 +168,10 @@ class TrainingRun(Run):
             held_out = self.parts.held_out.prompts if self.parts.held_out else []
             distillation.conclude(self.folder.eval, [prompt.problem for prompt in held_out], self.console.note)
 
+    def after_evaluation(self) -> None:
+        for alarm in self.alarms.evaluated(self.progress.step, evaluated(self.folder.eval, self.progress.step)):
+            self.alarm(alarm)
+
     def abandon(self) -> None:
         self.pace.abandon()
 
@@ -185,12 +192,17 @@ class TrainingRun(Run):
         tokens = list(token_rows(result.groups, self.pieces))
         self.folder.write_rollouts(step, [row | of_tokens for row, of_tokens in zip(samples, tokens, strict=True)])
         self.folder.append_samples(row for row, of_tokens in zip(samples, tokens, strict=True) if of_tokens)
+        scored = [group.scored for group in result.groups]
+        signs = signs_of(step, scored, self.scorer.names[0])
         row = step_row(step, result, reward_names=self.scorer.names) | finished.row
+        row |= signs_row(signs, scored, self.scorer)
         row |= {**self.engine.row(), **self.stopwatch.row(), **self.stopwatch.memory()}
         row["speed/tokens_per_second"] = row["tokens/sample"] / row["time/step"]
         self.log(row, step)
         self.console.step(row)
         self.watch.rewards(row)
+        for alarm in self.alarms.step(row, signs):
+            self.alarm(alarm)
         bad_steps = self.watch.updates(result, self.progress.bad_steps)
         headline, curriculum = self.scorer.names[0], self.config.curriculum
         progress = advanced(self.progress, result, drawn=finished.drawn, curriculum=curriculum, headline=headline)

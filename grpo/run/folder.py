@@ -147,6 +147,10 @@ class RunFolder:
         """Add one row, which has `step`: the number of finished steps."""
         _append(self.metrics, [row])
 
+    def recorded(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """What a run that goes on has behind it: the rows of metrics.jsonl and of alarms.jsonl."""
+        return _rows_in(self.metrics), _rows_in(self.alarms)
+
     def append_alarm(self, row: Mapping[str, Any]) -> None:
         _append(self.alarms, [row])
 
@@ -302,6 +306,10 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return value
+
+
+def _rows_in(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
 
 
 def _rows_until(file: Path, step: int) -> Iterator[bytes]:
