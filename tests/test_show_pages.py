@@ -121,10 +121,11 @@ def test_the_list_says_of_each_run_what_became_of_it(reader: Reader) -> None:
     reader.go("#/")
     reader.page.wait_for_selector("text=30.0% → 60.0%")
     one, two = rows(reader, "table.runs")
-    assert "one" in one[0] and "seed 1 of 2" in one[0]
+    assert "one" in one[0] and "seed 1, one of 2 that differ in it only" in one[0]
     assert one[1].startswith("finished") and two[1].startswith("running")
     assert one[2] == "6 of 6" and two[2] == "4 of 6"
     assert "+30.0 points" in one[3]  # 3 of 10 solved before, 6 of 10 after
+    assert "10 held-out problems" in one[3] and "not held out" in two[3]
     assert one[5] == "1 alarm"  # of two that were raised one was cleared
 
 
@@ -188,9 +189,9 @@ def test_seeds_together_are_one_curve_and_a_run_can_be_hidden(reader: Reader) ->
     page.click(".legend-key >> nth=0")
     page.wait_for_selector(".legend-key[aria-pressed=false]")
     assert len(page.query_selector_all("[data-metric='reward/mean'] .key")) == 1
-    page.click("text=mean and band")
-    page.wait_for_selector(".legend-key small")
-    assert "2 seeds" in reader.text(".legend")
+    page.click("text=mean and interval")
+    page.wait_for_selector(".legend-key:has-text('one and 1 more seed')")
+    assert len(page.query_selector_all(".legend-key")) == 1
 
 
 @needs_chromium
@@ -277,6 +278,7 @@ def test_two_evaluations_say_which_problems_were_won_and_lost_and_how_surely(rea
     assert tiles == ["4", "1", "2", "3", "0.371"]  # t3–t6 won, t0 lost; p as of `grpo compare`
     assert ["easy", "5", "60.0% (23.1 – 88.2)", "80.0% (37.6 – 96.4)"] in rows(reader, "main table:has-text('level')")
     page.click("summary:has-text('t0')")
+    page.wait_for_selector("details[open] .sample")
     assert "before says t0" in reader.text("details[open]") and "after says t0" in reader.text("details[open]")
 
 
@@ -355,7 +357,7 @@ def test_what_is_not_there_is_said_in_a_sentence(browser: Any, address: str) -> 
     reader = Reader(browser, address)
     page = reader.go("#/run/nowhere")
     page.wait_for_selector("[role=alert]")
-    assert "nowhere" in reader.text("[role=alert]")
+    assert "There is no run 'nowhere'" in reader.text("[role=alert]") and reader.text("[role=alert]").endswith(".")
     reader.go("#/something/else")
     assert "There is no page at this address" in reader.text("main")
     reader.context.close()

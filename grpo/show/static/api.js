@@ -34,7 +34,8 @@
  *   columns: Object<string, Object<string, Interval>>}} Evaluation
  * @typedef {{problem: string, prompt: string, gold: string|null, a: {completion: string, value: number|null}[],
  *   b: {completion: string, value: number|null}[]}} Change
- * @typedef {{won: Change[], lost: Change[], same_right: number, same_wrong: number, p: number|null}} WonLost
+ * @typedef {{won: Change[], lost: Change[], won_count: number, lost_count: number, same_right: number,
+ *   same_wrong: number, p: number|null}} WonLost  `won` and `lost` are the first of as many as are counted
  */
 
 /** What the server said no to, in its sentence. */
@@ -58,7 +59,13 @@ export async function get(path, query = {}) {
   }
   const body = await answer.json().catch(() => null);
   if (answer.ok && body !== null) return body;
-  throw new Refused(body?.error ?? `The server answered ${answer.status} to ${path}.`);
+  throw new Refused(sentence(body?.error) ?? `The server answered ${answer.status} to ${path}.`);
+}
+
+/** "there is no run" → "There is no run." */
+function sentence(text) {
+  const begun = text?.replace(/^[a-z]+ /, (word) => word[0].toUpperCase() + word.slice(1));
+  return begun && !/[.!?]$/.test(begun) ? `${begun}.` : begun;
 }
 
 /** @param {string} run  @param {string} [rest] */

@@ -40,6 +40,6 @@ function drawDot(ctx, x, at, dot, color, rim, ratio) {
 
 /** The evaluation nearest to x, or the last one. @param {import("./api.js").Dot[]} dots  @param {number|null} x */
 export function nearest(dots, x) {
-  if (x === null) return dots[dots.length - 1];
+  if (x === null) return dots.reduce((last, dot) => (last && last.x > dot.x ? last : dot), undefined);
   return dots.reduce((best, dot) => (!best || Math.abs(dot.x - x) < Math.abs(best.x - x) ? dot : best), null);
 }

@@ -6,7 +6,8 @@ import { curveColor } from "../colors.js";
 import { h, say } from "../dom.js";
 import { Picker } from "../picker.js";
 import { keep } from "../place.js";
-import { USUAL, plural } from "../words.js";
+import { drawLegend } from "../legend.js";
+import { USUAL } from "../words.js";
 
 /** @param {import("../api.js").Run[]} all  @param {URLSearchParams} query  @returns {Promise<import("../app.js").Page>} */
 export async function open(all, query) {
@@ -58,11 +59,11 @@ class Curves {
     const zoom = query.get("zoom")?.split("~").map(Number) ?? [];
     /** @type {import("../chart.js").Look} */
     this.look = {
-      hidden: new Set(query.get("hidden")?.split(",") ?? []),
+      hidden: new Set(this.hiddenFrom(query.get("hidden")?.split(",").filter(Boolean) ?? [])),
       zoom: zoom.length === 2 && zoom.every(Number.isFinite) ? zoom : null,
       paint: (id) => curveColor(Math.max(0, this.order.indexOf(id))),
       onZoom: (range) => this.zoom(range),
-      owner: (run) => (this.seeds === "together" ? this.runs.find((one) => one.id === run)?.experiment : run),
+      owner: (id) => this.keyOf(this.runs.find((run) => run.id === id) ?? { id }),
     };
     this.charts = new Map();
     this.answers = new Map();
@@ -73,6 +74,15 @@ class Curves {
     this.hint = h("span", { class: "soft hint" }, "Drag in a chart to look closer; double click for the whole range.");
     this.picker = new Picker(names, this.metrics, this.usual, (metrics) => this.choose(metrics));
     this.body = h("div", {}, h("h1", {}, "Curves"), this.controls(), this.legend, this.picker.node, this.grid);
+  }
+
+  /** What a run's curve goes by: an experiment's is a long name, so addresses name runs. */
+  keyOf(run) {
+    return this.seeds === "together" ? run.experiment : run.id;
+  }
+
+  hiddenFrom(ids) {
+    return this.runs.filter((run) => ids.includes(run.id)).map((run) => this.keyOf(run));
   }
 
   controls() {
@@ -114,7 +124,7 @@ class Curves {
       "form",
       { class: "controls", onsubmit: (event) => event.preventDefault() },
       choices("axis", { step: "step", tokens: "tokens", time: "time" }, this.axis),
-      this.seedable && choices("seeds", { apart: "apart", together: "mean and band" }, this.seeds),
+      this.seedable && choices("seeds", { apart: "apart", together: "mean and interval" }, this.seeds),
       h("label", { class: "slider" }, "smoothing", slider, shown),
       this.reset,
       this.hint,
@@ -151,7 +161,10 @@ class Curves {
         axis: this.axis === "step" ? "" : this.axis,
         smooth: this.smooth === 0.6 ? "" : this.smooth,
         seeds: this.seeds === "apart" ? "" : this.seeds,
-        hidden: [...this.look.hidden].join(","),
+        hidden: this.runs
+          .filter((run) => this.look.hidden.has(this.keyOf(run)))
+          .map((run) => run.id)
+          .join(","),
         zoom: this.look.zoom?.map((end) => Number(end.toPrecision(6))).join("~"),
       },
       false,
@@ -170,9 +183,8 @@ class Curves {
     this.answers = new Map(this.metrics.map((metric, index) => [metric, answers[index]]));
     const found = answers.filter((answer) => answer.series).flatMap((answer) => answer.series);
     const labels = new Map(found.map((one) => [one.experiment ?? one.run, one]));
-    const wanted =
-      this.seeds === "together" ? [...new Set(this.runs.map((run) => run.experiment))] : this.runs.map((run) => run.id);
-    this.order = [...wanted.filter((id) => labels.has(id)), ...[...labels.keys()].filter((id) => !wanted.includes(id))];
+    const wanted = [...new Set(this.runs.map((run) => this.keyOf(run)))];
+    this.order = wanted.filter((id) => labels.has(id));
     this.labels = labels;
     this.place();
     if (this.body.isConnected) this.draw();
@@ -210,7 +222,12 @@ class Curves {
   draw() {
     this.reset.hidden = !this.look.zoom; // one takes the other's place, and no chart moves
     this.hint.hidden = Boolean(this.look.zoom);
-    this.drawLegend();
+    drawLegend(
+      this.legend,
+      this.order.map((id) => this.labels.get(id)),
+      this.look,
+      (id) => this.toggle(id),
+    );
     for (const [metric, chart] of this.charts) {
       const curves = this.answers.get(metric);
       if (curves?.series) chart.draw(curves, this.look);
@@ -218,28 +235,10 @@ class Curves {
     }
   }
 
-  drawLegend() {
-    const focused = [...this.legend.children].indexOf(document.activeElement);
-    this.legend.replaceChildren(
-      ...this.order.map((id) => {
-        const { color, dash } = this.look.paint(id);
-        const series = this.labels.get(id);
-        const hidden = this.look.hidden.has(id);
-        const toggle = () => {
-          hidden ? this.look.hidden.delete(id) : this.look.hidden.add(id);
-          this.remember();
-          this.draw();
-        };
-        return h(
-          "button",
-          { type: "button", class: "legend-key", "aria-pressed": String(!hidden), onclick: toggle },
-          h("i", { class: dash.length ? "dashed" : "", style: { "--color": color } }),
-          series.label,
-          series.n > 1 && h("small", {}, plural(series.n, "seed")),
-        );
-      }),
-    );
-    if (focused >= 0) /** @type {HTMLElement} */ (this.legend.children[focused])?.focus();
+  toggle(id) {
+    this.look.hidden.delete(id) || this.look.hidden.add(id);
+    this.remember();
+    this.draw();
   }
 
   leave() {

@@ -117,28 +117,27 @@ async function compare(run, { a, b }, outcome) {
     h(
       "div",
       { class: "tiles five" },
-      tile(String(found.won.length), "won", "good"),
-      tile(String(found.lost.length), "lost", "bad"),
+      tile(String(found.won_count), "won", "good"),
+      tile(String(found.lost_count), "lost", "bad"),
       tile(String(found.same_right), "right both times"),
       tile(String(found.same_wrong), "wrong both times"),
-      tile(found.p === null ? "–" : plain(found.p), "p, McNemar’s exact test"),
+      tile(found.p === null ? "–" : plain(found.p), "p of a paired permutation test"),
     ),
     h("p", { class: "soft after" }, verdict(found)),
-    problems("Lost", found.lost, a, b),
-    problems("Won", found.won, a, b),
+    problems("Lost", found.lost, found.lost_count, a, b),
+    problems("Won", found.won, found.won_count, a, b),
   );
 }
 
 /** @param {import("../api.js").WonLost} found */
-function verdict({ won, lost, p }) {
-  if (!won.length && !lost.length) return "The two agree about every problem.";
+function verdict({ won_count: won, lost_count: lost, p }) {
+  if (!won && !lost) return "The two agree about every problem.";
   if (p === null) return "";
-  const split = `a split of ${won.length} to ${lost.length}, or one less even,`;
-  const how = `If neither were better, ${split} would come about with probability ${plain(p)}`;
+  const how = `If neither were better, a difference as large as this would come about with probability ${plain(p)}`;
   return `${how}: ${p < 0.05 ? "chance alone rarely does this." : "chance alone can do this."}`;
 }
 
-function problems(title, rows, a, b) {
+function problems(title, rows, count, a, b) {
   if (!rows.length) return h("section", {}, h("h3", {}, title), say(`No problem was ${title.toLowerCase()}.`));
   const list = h(
     "div",
@@ -159,7 +158,7 @@ function problems(title, rows, a, b) {
       },
       `Show ${plural(rest.length, "more problem")}`,
     );
-  return h("section", {}, h("h3", {}, `${title}, ${plural(rows.length, "problem")}`), list, more);
+  return h("section", {}, h("h3", {}, `${title}, ${plural(count, "problem")}`), list, more);
 }
 
 /** The end of a prompt, where the question stands, without the marks of its template. */

@@ -5,6 +5,7 @@ import { Chart } from "../chart.js";
 import { curveColor } from "../colors.js";
 import { h, morph, say, svg, table, visible } from "../dom.js";
 import { address, toGroup } from "../place.js";
+import { STATES } from "./runs.js";
 import { USUAL, duration, percent, plain, plural, signed, wholePercent } from "../words.js";
 
 // The first three of these that the run has: of a training, or of a fine-tuning.
@@ -62,7 +63,7 @@ function parts(run, data, strip) {
     data.data,
     `seed ${data.seed}`,
     data.steps ? `step ${data.step} of ${data.steps}` : `step ${data.step}`,
-    data.state,
+    STATES[data.state] ?? data.state,
   ];
   return [
     h("header", {}, h("h1", { class: "unseen" }, `Overview of ${run}`), h("p", {}, stamp.filter(Boolean).join(" · "))),

@@ -110,7 +110,7 @@ class Rollouts {
     this.status.textContent = `${first.toLocaleString("en")} – ${last.toLocaleString("en")}${all}`;
     follow(this.run, location.hash, rows);
     this.results.replaceChildren(
-      rolloutsTable(this.run, rows, this.filter.sort, (order) => this.sort(order)),
+      rolloutsTable(this.run, rows, this.filter.text ? null : this.filter.sort, (order) => this.sort(order)),
       this.pages(rows.length, more),
     );
   }

@@ -9,6 +9,7 @@ const FINISHES = [
 ];
 const FAILURES = [
   ["", "any or none"],
+  ["any", "any failure"],
   ["timeout", "timeout"],
   ["crash", "crash"],
   ["fault", "fault"],
@@ -56,7 +57,7 @@ export function filterForm(filter, act) {
       },
     },
     field("Text", "text", { type: "search", "data-search": true, placeholder: "in the completion" }),
-    field("Problem", "problem", { type: "search", placeholder: "its id" }),
+    field("Problem", "problem", { type: "search", placeholder: "a part of its id" }),
     range("Steps", "step", { min: 0, step: 1 }),
     range("Reward", "reward", {}),
     choice("Finish", "finish", FINISHES),

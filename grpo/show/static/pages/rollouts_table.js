@@ -17,7 +17,10 @@ const COLUMNS = [
   ["Completion"],
 ];
 
-/** @param {string} run  @param {import("../api.js").Rollout[]} rows  @param {string} order  @param {(order: string) => void} sort */
+/**
+ * @param {string} run  @param {import("../api.js").Rollout[]} rows  @param {(order: string) => void} sort
+ * @param {string|null} order  null where a search for text found them, which goes from the newest step back
+ */
 export function rolloutsTable(run, rows, order, sort) {
   return h(
     "div",
@@ -45,7 +48,7 @@ export function rolloutsTable(run, rows, order, sort) {
 }
 
 function head(label, key, now, sort) {
-  if (!key) return h("th", { scope: "col" }, label);
+  if (!key || now === null) return h("th", { scope: "col" }, label);
   const order = now === key ? "ascending" : now === `-${key}` ? "descending" : "none";
   const next = now === `-${key}` ? key : `-${key}`;
   const arrow = h("span", { "aria-hidden": "true" }, { ascending: " ↑", descending: " ↓", none: "" }[order]);

@@ -6,7 +6,7 @@ import { h, morph, say, svg } from "../dom.js";
 import { address, toRun } from "../place.js";
 import { ago, percent, plural, signed } from "../words.js";
 
-const STATES = { running: "running", finished: "finished", stopped: "stopped", empty: "no step yet" };
+export const STATES = { running: "running", finished: "finished", stopped: "stopped", empty: "no step yet" };
 
 /** @param {import("../api.js").Run[]} all  @returns {Promise<import("../app.js").Page>} */
 export async function open(all) {
@@ -58,7 +58,7 @@ async function lines(runs, known) {
 function list(known, picked, draw) {
   const seeds = new Map();
   for (const run of known.runs) seeds.set(run.experiment, (seeds.get(run.experiment) ?? 0) + 1);
-  const heads = ["Run", "State", "Step", "Held out, before → after", "Solved while training", "Alarms", "Compare"];
+  const heads = ["Run", "State", "Step", "Before → after", "Solved while training", "Alarms", "Compare"];
   return h(
     "div",
     { class: "card flush" },
@@ -90,7 +90,7 @@ function row(run, index, known, seeds, picked, draw) {
   const facts = [
     run.model,
     run.data,
-    `seed ${run.seed}${seeds.get(run.experiment) > 1 ? ` of ${seeds.get(run.experiment)}` : ""}`,
+    `seed ${run.seed}${seeds.get(run.experiment) > 1 ? `, one of ${seeds.get(run.experiment)} that differ in it only` : ""}`,
   ];
   const choose = (event) => {
     event.target.checked ? picked.add(run.id) : picked.delete(run.id);
@@ -112,7 +112,7 @@ function row(run, index, known, seeds, picked, draw) {
       h("small", {}, ago(run.updated)),
     ),
     cell("Step", progress(run)),
-    cell("Held out", ...result(more.headline)),
+    cell("Result", ...result(more.headline)),
     cell("Solved", spark(known.lines.get(run.id), index)),
     cell("Alarms", raised ? h("a", { href: toRun(run.id), class: "bad" }, plural(raised, "alarm")) : "none"),
     cell("Compare", h("input", { type: "checkbox", onchange: choose, "aria-label": `Compare ${run.id}` })),
@@ -130,14 +130,13 @@ function progress(run) {
   return [`${run.step} of ${run.steps}`, h("progress", { value: run.step, max: run.steps, "aria-hidden": "true" })];
 }
 
+/** Held out or not is in the label: a run under way has only what it solved while training. */
 function result(headline) {
   if (!headline) return ["–"];
-  const { before, after, change } = headline;
+  const { before, after, change, label } = headline;
   const kind = change > 0 ? "good" : change < 0 ? "bad" : "";
-  return [
-    `${percent(before.value)} → ${percent(after.value)}`,
-    h("small", { class: kind }, `${signed(100 * change, 1)} points`),
-  ];
+  const points = h("small", { class: kind }, `${signed(100 * change, 1)} points`);
+  return [`${percent(before.value)} → ${percent(after.value)}`, points, label && h("small", {}, label)];
 }
 
 /** The share solved, small: the shape is what it says. */
