@@ -1,0 +1,161 @@
+"""As much of a shell script as it takes to read the settings in it: its words, its variables, its conditions."""
+
+from __future__ import annotations
+
+import ast
+import operator
+import os
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from grpo.importing.theirs import Left
+
+Value = str | bool | list[str]
+Given = dict[str, Value]
+
+
+@dataclass(slots=True)
+class Script:
+    """The commands of a script, variables put in; and apart from them those that a condition decides about."""
+
+    commands: list[list[str]] = field(default_factory=list)
+    conditional: list[list[str]] = field(default_factory=list)
+    variables: dict[str, str] = field(default_factory=lambda: {"HOME": os.path.expanduser("~")})
+
+
+Words = Callable[[Script], tuple[Given, list[Left]]]
+
+_OPENS, _CLOSES, _BETWEEN = {"if", "case", "for", "while", "until"}, {"fi", "esac", "done"}, {"then", "else", "do"}
+_ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::?-([^{}]*))?\}|\(\(([^()]*)\)\))")
+_UNDER_A_CONDITION = "stands under a condition of the script, which is not evaluated; set it by hand if it holds"
+
+
+def parse(text: str) -> Script:
+    """Raises `ValueError` where a quotation does not end."""
+    script, depth = Script(), 0
+    for words in _commands(text):
+        if words[0] in _CLOSES:
+            depth -= 1
+        elif words[0] in _OPENS:
+            depth += 1
+        put_in = [_put_in(word, script.variables) for word in words]
+        (script.conditional if depth > 0 else script.commands).append(put_in)
+        for found in filter(None, map(_ASSIGNMENT.fullmatch, put_in)):
+            if depth <= 0 or not script.variables.get(found[1]):
+                script.variables[found[1]] = found[2]
+    return script
+
+
+def _commands(text: str) -> Iterator[list[str]]:
+    """The words of each command, between line ends and operators."""
+    text = re.sub(r"^\s*#.*\n?", "", text, flags=re.MULTILINE)  # first: they may stand between continued lines
+    text = re.sub(r"\\\r?\n", " ", text)
+    text = re.sub(r"\s#.*$", "", text, flags=re.MULTILINE)
+    text = re.sub(r"\$\(\(([^()]*)\)\)", lambda found: "".join(found[0].split()), text)
+    lexer = shlex.shlex(text, posix=True, punctuation_chars="\n;|&<>")
+    lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t\r", True, ""
+    words: list[str] = []
+    for word in lexer:
+        if word.strip("\n;|&<>") or not word:
+            if words or word not in _BETWEEN:
+                words.append(word)
+        elif words:
+            yield words
+            words = []
+    if words:
+        yield words
+
+
+def _put_in(word: str, variables: dict[str, str]) -> str:
+    def value(found: re.Match[str]) -> str:
+        name = found[1] or found[2]
+        if name is None:
+            return _sum(found[4], variables) or found[0]
+        known = variables.get(name)
+        if found[3] is not None and not known:
+            return found[3]
+        return found[0] if known is None else known
+
+    once = _VARIABLE.sub(value, word)
+    return _VARIABLE.sub(value, once) if once != word else once  # ${A:-$B}
+
+
+_OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.FloorDiv: operator.floordiv,
+}
+
+
+def _sum(text: str, variables: dict[str, str]) -> str | None:
+    """`$((…))` of whole numbers and variables; None where it is anything else."""
+
+    def number(node: ast.expr) -> int:
+        if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
+            return _OPERATORS[type(node.op)](number(node.left), number(node.right))
+        given = variables[node.id] if isinstance(node, ast.Name) else ast.unparse(node)
+        return int(given)
+
+    if len(text) > 200:
+        return None
+    try:
+        return str(number(ast.parse(text.replace("$", "").replace("/", "//"), mode="eval").body))
+    except (SyntaxError, KeyError, ValueError, ZeroDivisionError):
+        return None
+
+
+# --- The two ways to give settings --------------------------------------------------------------------------------
+
+_OVERRIDE = re.compile(r"(\+{0,2}|~)([A-Za-z_]\w*(?:\.\w+)+)=(.*)", re.DOTALL)
+
+
+def overrides(script: Script) -> tuple[Given, list[Left]]:
+    """Hydra's `group.name=value`, wherever it stands: in the command or in an array that the command takes in."""
+    given: Given = {}
+    left: list[Left] = []
+    for found in filter(None, (_OVERRIDE.fullmatch(word) for words in script.commands for word in words)):
+        given[found[2]] = found[3]
+    for word in (word for words in script.commands for word in words if word.startswith("--config")):
+        left.append(Left(word, "", "another file of settings, which is not read; defaults are those of ppo_trainer"))
+    for found in filter(None, (_OVERRIDE.fullmatch(word) for words in script.conditional for word in words)):
+        left.append(Left(found[2], found[3], _UNDER_A_CONDITION))
+    return _without_variables(given, left)
+
+
+def flags(*programs: str) -> Words:
+    """`--name value …` after the first word that ends with one of `programs`; of a file that has none, all of it."""
+
+    def read(script: Script) -> tuple[Given, list[Left]]:
+        command = next((words for words in map(_after, script.commands) if words), None)
+        rest = command if command is not None else [word for words in script.commands for word in words]
+        return _without_variables(_pairs(rest), [])
+
+    def _after(words: list[str]) -> list[str]:
+        at = next((i for i, word in enumerate(words) if word.endswith(programs)), None)
+        return [] if at is None else words[at + 1 :]
+
+    return read
+
+
+def _pairs(words: list[str]) -> Given:
+    given: Given = {}
+    names = [i for i, word in enumerate(words) if word.startswith("--") and len(word) > 2]
+    for at, end in zip(names, [*names[1:], len(words)], strict=True):
+        name, equals, value = words[at].removeprefix("--").partition("=")
+        values = [value, *words[at + 1 : end]] if equals else words[at + 1 : end]
+        given[name.replace("-", "_")] = True if not values else values[0] if len(values) == 1 else values
+    return given
+
+
+def _without_variables(given: Given, left: list[Left]) -> tuple[Given, list[Left]]:
+    """Values that hold a variable that the script does not set, or another value of Hydra's, are not known."""
+    open_ = {name: value for name, value in given.items() if "$" in str(value)}
+    why = "holds a variable that is not set here; set what it stands for by hand"
+    return {name: v for name, v in given.items() if name not in open_}, [
+        *left,
+        *(Left(name, value, why) for name, value in open_.items()),
+    ]
