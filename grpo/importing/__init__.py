@@ -14,7 +14,7 @@ not the default here, and the mathematics depends on it, ours is written out.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +76,9 @@ def convert(trainer: str, path: Path, *, processes: int | None = None, problems:
         given["num_processes"] = processes
     theirs = Theirs(of, given, {**defaults, **about.extra}, problems)
     try:
-        carried = carry(theirs, about.rules, table=TABLES[about.name], kinds=about.kinds)
+        carried = carry(theirs, about.rules, table=TABLES[about.name], kinds=about.kinds, unread=source.unread)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-    carried = replace(carried, left=(*carried.left, *source.unread))
     toml, missing = as_toml(theirs, carried, trainer=about.name, name=path.name)
     return Imported(toml, frozenset(given), carried, missing)
 

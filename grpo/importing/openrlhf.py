@@ -132,7 +132,7 @@ def _objective(theirs: Theirs) -> Iterator[Made]:
     estimator, kind = "algo.advantage.estimator", "actor.policy_loss_type"
     sequence = theirs[kind] == "gspo"
     yield Setting("objective.name", "gspo" if sequence else "dapo", (kind,))
-    given, plain = theirs[estimator], "algo.advantage.no_std_norm"
+    given, plain = theirs.word(estimator), "algo.advantage.no_std_norm"
     if given not in _ADVANTAGES:
         why = "there is no critic: a group is its own baseline" if given == "gae" else "there is none of that name"
         yield theirs.left(estimator, f"{why}; written as group_norm, of {', '.join(_ADVANTAGES)}")
@@ -198,12 +198,8 @@ def _adapter(theirs: Theirs) -> Iterator[Made]:
     if theirs.whole("ds.lora.rank") > 0:
         yield Setting("model.lora_rank", theirs.whole("ds.lora.rank"), ("ds.lora.rank",))
         yield Setting("model.lora_alpha", float(theirs.number("ds.lora.alpha")), ("ds.lora.alpha",))
-        targets = theirs["ds.lora.target_modules"]
-        yield Setting(
-            "model.lora_target_modules",
-            [targets] if isinstance(targets, str) else targets,
-            ("ds.lora.target_modules",),
-        )
+        targets = theirs.texts("ds.lora.target_modules")
+        yield Setting("model.lora_target_modules", targets, ("ds.lora.target_modules",))
         yield from not_here(OPENRLHF, "ds.lora.dropout", 0, 0.0)(theirs)
 
 

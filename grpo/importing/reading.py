@@ -45,8 +45,12 @@ def read(path: Path, *, nested: bool, words: shell.Words) -> Source:
         raise ConfigError(f"{path}: not {kind} ({_in_a_line(error)})") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: holds no settings by name; a mapping such as `learning_rate: 1e-6` is expected")
-    pairs = list(_flat(tree, path) if nested else tree.items())
-    return Source({str(name): _plain(value) for name, value in pairs})
+    try:
+        given = {str(name): _plain(value) for name, value in (_flat(tree, path) if nested else tree.items())}
+        json.dumps(given, ensure_ascii=False).encode()
+    except (RecursionError, UnicodeEncodeError) as error:
+        raise ConfigError(f"{path}: holds what no text can ({_in_a_line(error)})") from None
+    return Source(given)
 
 
 def _text(path: Path) -> str:
@@ -131,17 +135,19 @@ _EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
 
 
 def _plain(value: Any) -> Any:
-    """`value` with numbers for what YAML 1.1 takes for text: `1e-6` has no dot."""
+    """`value` of what TOML and JSON know; with numbers for what YAML 1.1 takes for text: `1e-6` has no dot."""
     if isinstance(value, list):
         return [_plain(one) for one in value]
+    if isinstance(value, dict):
+        return {str(name): _plain(one) for name, one in value.items()}
     if isinstance(value, str) and _EXPONENT.fullmatch(value):
         return float(value) if math.isfinite(float(value)) else value
-    return value
+    return value if isinstance(value, str | bool | int | float) or value is None else str(value)  # a date, say
 
 
 def _in_a_line(error: Exception) -> str:
     if isinstance(error, RecursionError):
-        return "it is nested too deeply"
+        return "it is nested too deeply, or without end"
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         return f"line {error.problem_mark.line + 1}: {error.problem}"
     return " ".join(str(error).split())

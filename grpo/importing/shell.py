@@ -23,6 +23,8 @@ class Script:
     commands: list[list[str]] = field(default_factory=list)
     conditional: list[list[str]] = field(default_factory=list)
     variables: dict[str, str] = field(default_factory=lambda: {"HOME": os.path.expanduser("~")})
+    guessed: set[str] = field(default_factory=set)  # variables that only conditions set: what the first of them sets
+    doubtful: dict[str, str] = field(default_factory=dict)  # words with such a variable, and its name
 
 
 Words = Callable[[Script], tuple[Given, list[Left]]]
@@ -30,7 +32,7 @@ Words = Callable[[Script], tuple[Given, list[Left]]]
 _OPENS, _CLOSES, _BETWEEN = {"if", "case", "for", "while", "until"}, {"fi", "esac", "done"}, {"then", "else", "do"}
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::?-([^{}]*))?\}|\(\(([^()]*)\)\))")
-_UNDER_A_CONDITION = "stands under a condition of the script, which is not evaluated; set it by hand if it holds"
+_UNDER_A_CONDITION = "under a condition of the script, which is not evaluated; set it by hand if it holds"
 
 
 def parse(text: str) -> Script:
@@ -42,10 +44,14 @@ def parse(text: str) -> Script:
         elif words[0] in _OPENS:
             depth += 1
         put_in = [_put_in(word, script.variables) for word in words]
+        for word, made in zip(words, put_in, strict=True):
+            if doubt := script.guessed & set(re.findall(r"\w+", word)) if "$" in word else None:
+                script.doubtful[made] = min(doubt)
         (script.conditional if depth > 0 else script.commands).append(put_in)
         for found in filter(None, map(_ASSIGNMENT.fullmatch, put_in)):
             if depth <= 0 or not script.variables.get(found[1]):
                 script.variables[found[1]] = found[2]
+                (script.guessed.add if depth > 0 else script.guessed.discard)(found[1])
     return script
 
 
@@ -59,6 +65,8 @@ def _commands(text: str) -> Iterator[list[str]]:
     lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t\r", True, ""
     words: list[str] = []
     for word in lexer:
+        word = re.sub(r"^\w+\+?=\(", "", word)  # of an array, whose items count wherever they stand
+        word = word.removesuffix(")") if word.count(")") > word.count("(") else word
         if word.strip("\n;|&<>") or not word:
             if words or word not in _BETWEEN:
                 words.append(word)
@@ -119,6 +127,9 @@ def overrides(script: Script) -> tuple[Given, list[Left]]:
     left: list[Left] = []
     for found in filter(None, (_OVERRIDE.fullmatch(word) for words in script.commands for word in words)):
         given[found[2]] = found[3]
+        if found[0] in script.doubtful:
+            why = f"of ${script.doubtful[found[0]]}, which the script sets under conditions, the first value is taken"
+            left.append(Left(found[2], found[3], why))
     for word in (word for words in script.commands for word in words if word.startswith("--config")):
         left.append(Left(word, "", "another file of settings, which is not read; defaults are those of ppo_trainer"))
     for found in filter(None, (_OVERRIDE.fullmatch(word) for words in script.conditional for word in words)):
@@ -144,7 +155,7 @@ def flags(*programs: str) -> Words:
 def _pairs(words: list[str]) -> Given:
     given: Given = {}
     names = [i for i, word in enumerate(words) if word.startswith("--") and len(word) > 2]
-    for at, end in zip(names, [*names[1:], len(words)], strict=True):
+    for at, end in zip(names, [*names, len(words)][1:], strict=True):
         name, equals, value = words[at].removeprefix("--").partition("=")
         values = [value, *words[at + 1 : end]] if equals else words[at + 1 : end]
         given[name.replace("-", "_")] = True if not values else values[0] if len(values) == 1 else values
@@ -153,7 +164,7 @@ def _pairs(words: list[str]) -> Given:
 
 def _without_variables(given: Given, left: list[Left]) -> tuple[Given, list[Left]]:
     """Values that hold a variable that the script does not set, or another value of Hydra's, are not known."""
-    open_ = {name: value for name, value in given.items() if "$" in str(value)}
+    open_ = {name: value for name, value in given.items() if set("$`") & set(str(value))}
     why = "holds a variable that is not set here; set what it stands for by hand"
     return {name: v for name, v in given.items() if name not in open_}, [
         *left,

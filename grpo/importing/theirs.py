@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any
 
@@ -100,6 +100,19 @@ class Theirs:
             raise ConfigError(f"{name} = {value!r}: must be text")
         return value
 
+    def texts(self, name: str) -> list[str]:
+        """A list, which may be given as its only item; none where nothing is given."""
+        value = self[name]
+        listed = [value] if isinstance(value, str) else [] if value is None else value
+        if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
+            raise ConfigError(f"{name} = {value!r}: must be a list of texts")
+        return listed
+
+    def word(self, name: str) -> Any:
+        """A value to look up in a table: what is no plain value is its text, which no table has."""
+        value = self[name]
+        return value if isinstance(value, str | bool | int | float) or value is None else repr(value)
+
     def left(self, name: str, why: str) -> Left:
         return Left(name, self[name], why)
 
@@ -118,11 +131,11 @@ def defaults_of(trainer: str) -> tuple[str, dict[str, Any]]:
 
 
 def as_it_is(table: Rows, *names: str) -> Rule:
-    """The same value under our name; None and what stands for "not set" there (-1) are left to our default."""
+    """The same value under our name; None is left to our default."""
 
     def rule(theirs: Theirs) -> Iterator[Made]:
         for name in names:
-            if (value := theirs[name]) is not None and value != -1:
+            if (value := theirs[name]) is not None:
                 yield Setting(str(table[name][0]), value, (name,))
 
     return rule
@@ -142,9 +155,8 @@ def in_words(table: Rows, name: str, words: Mapping[Any, Any]) -> Rule:
     """Our word for theirs, or a setting that is left."""
 
     def rule(theirs: Theirs) -> Iterator[Made]:
-        value = theirs[name]
-        if _key(value) in words:
-            yield Setting(str(table[name][0]), words[_key(value)], (name,))
+        if (word := theirs.word(name)) in words:
+            yield Setting(str(table[name][0]), words[word], (name,))
         else:
             allowed = ", ".join(dict.fromkeys(str(word) for word in words.values()))
             yield theirs.left(name, f"{table[name][0]} here is one of {allowed}")
@@ -181,10 +193,6 @@ def warmup(theirs: Theirs, name: str, length: Setting | Left) -> Setting | Left:
     return Setting("optim.warmup_steps", math.ceil(share * length.value), (name,), f"of {length.value} steps")
 
 
-def _key(value: Any) -> Any:
-    return value if isinstance(value, str | bool | int | float) or value is None else repr(value)
-
-
 # --- The books ----------------------------------------------------------------------------------------------------
 
 
@@ -200,9 +208,11 @@ class Carried:
         return {name for one in self.settings for name in one.of} | {name for one in self.rewards for name in one.of}
 
 
-def carry(theirs: Theirs, rules: tuple[Rule, ...], *, table: Rows, kinds: Mapping[str, str]) -> Carried:
+def carry(
+    theirs: Theirs, rules: tuple[Rule, ...], *, table: Rows, kinds: Mapping[str, str], unread: tuple[Left, ...] = ()
+) -> Carried:
     """What the rules make of `theirs`.  A given name that none of them used is left, with the reason of the table."""
-    made = [one for rule in rules for one in rule(theirs)]
+    made = [_without_null(one) for rule in rules for one in rule(theirs)]
     used = {name for one in made for name in ((one.name,) if isinstance(one, Left) else one.of)}
     same, left = [], [one for one in made if isinstance(one, Left)]
     for name, value in theirs.given.items():
@@ -211,22 +221,43 @@ def carry(theirs: Theirs, rules: tuple[Rule, ...], *, table: Rows, kinds: Mappin
         if name in theirs.defaults and theirs.defaults[name] == value:
             same.append(name)
         else:
-            left.append(_without_a_rule(name, value, theirs, table, kinds))
+            left.append(Left(name, value, *_reason(name, theirs, table, kinds)))
+    for one in unread:  # of what is settled by the program, it does not matter what it was
+        matters = _is_ours(one.name, table) or _reason(one.name, theirs, table, kinds)[1]
+        left.append(replace(one, matters=matters))
     settings = tuple(one for one in made if isinstance(one, Setting))
     return Carried(settings, tuple(one for one in made if isinstance(one, Reward)), tuple(left), tuple(same))
 
 
-def _without_a_rule(name: str, value: Any, theirs: Theirs, table: Rows, kinds: Mapping[str, str]) -> Left:
+def _without_null(made: Made) -> Made:
+    """TOML has no null: a setting that would hold one is left."""
+    if isinstance(made, Left):
+        return made
+    value = made.value if isinstance(made, Setting) else made.options or {}
+    if not _has_null(value) or not made.of:
+        return made
+    return Left(made.of[0], value, "TOML has no null: ours stays as it is by default")
+
+
+def _has_null(value: Any) -> bool:
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return value is None or any(_has_null(one) for one in inner)
+
+
+def _is_ours(name: str, table: Rows) -> bool:
+    return name in table and table[name][0] is not None
+
+
+def _reason(name: str, theirs: Theirs, table: Rows, kinds: Mapping[str, str]) -> tuple[str, bool]:
+    """Why no rule used it, and whether a run differs for it."""
     if name in table:
         ours, note = table[name]
-        return Left(
-            name, value, f"{ours} is nearest to it here" + (f": {note}" if note else "") if ours else note, False
-        )
+        return (f"{ours} is nearest to it here" + (f": {note}" if note else "") if ours else note), False
     for pattern, why in kinds.items():
         if re.match(pattern, name):
-            return Left(name, value, why, False)
+            return why, False
     if name in theirs.defaults:
-        return Left(name, value, "has no counterpart here", False)
+        return "has no counterpart here", True
     close = difflib.get_close_matches(name, theirs.defaults, n=1, cutoff=0.6)
     hint = f"did you mean {close[0]}?" if close else "look it up in your version's documentation"
-    return Left(name, value, f"{theirs.of} has no such setting; {hint}")
+    return f"{theirs.of} has no such setting; {hint}", True

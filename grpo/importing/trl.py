@@ -60,6 +60,8 @@ KINDS = {
 def _model(theirs: Theirs) -> Iterator[Made]:
     if theirs["model_revision"] != "main":
         yield Setting("model.revision", theirs["model_revision"], ("model_revision",))
+    if theirs.flag("cast_lm_head_to_fp32"):
+        yield Setting("model.head_dtype", "float32", ("cast_lm_head_to_fp32",))
     if theirs.said("dtype", "bf16", "fp16"):
         yield from _precision(theirs)
     own: Any = theirs["model_init_kwargs"] or {}
@@ -86,9 +88,8 @@ def _adapter(theirs: Theirs) -> Iterator[Made]:
         return
     yield Setting("model.lora_rank", theirs["lora_r"], ("use_peft", "lora_r"))
     yield Setting("model.lora_alpha", float(theirs.number("lora_alpha")), ("lora_alpha",))
-    if targets := theirs["lora_target_modules"]:
-        listed = [targets] if isinstance(targets, str) else targets
-        yield Setting("model.lora_target_modules", listed, ("lora_target_modules",))
+    if targets := theirs.texts("lora_target_modules"):
+        yield Setting("model.lora_target_modules", targets, ("lora_target_modules",))
     else:
         yield theirs.left("lora_target_modules", "PEFT's own choice for the model there; all linear layers here")
     if theirs.number("lora_dropout"):
@@ -110,7 +111,7 @@ def _data(theirs: Theirs) -> Iterator[Made]:
         yield from _place("data", source, theirs["dataset_config"], theirs["dataset_train_split"], splits)
     if source is not None or name == "datasets":
         yield Setting("data.problem", "prompt", (), "the column that TRL reads")
-        if {"accuracy_reward", "reasoning_accuracy_reward"} & set(_reward_names(theirs)):
+        if {"accuracy_reward", "reasoning_accuracy_reward"} & set(theirs.texts("reward_funcs")):
             yield Setting("data.answer", "solution", (), "the column that accuracy_reward reads")
 
 
@@ -135,16 +136,8 @@ _BUILT_IN: Mapping[str, tuple[str, dict[str, Any] | None, str]] = {
 }
 
 
-def _reward_names(theirs: Theirs) -> list[str]:
-    given = theirs["reward_funcs"] or []
-    names = [given] if isinstance(given, str) else given
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"reward_funcs = {given!r}: must be a list of names")
-    return names
-
-
 def _rewards(theirs: Theirs) -> Iterator[Made]:
-    names, weights = _reward_names(theirs), theirs["reward_weights"]
+    names, weights = theirs.texts("reward_funcs"), theirs["reward_weights"]
     weights = [1.0] * len(names) if weights is None or not names else weights
     if not isinstance(weights, list) or len(weights) != len(names):
         raise ConfigError(f"reward_weights = {weights!r}: must have one number for each of {len(names)} reward_funcs")
@@ -212,16 +205,18 @@ def shape(theirs: Theirs) -> Shape:
 def _processes(theirs: Theirs) -> int:
     if theirs["num_processes"] is not None:
         return theirs.count("num_processes")
-    presets = ("single_gpu", "multi_gpu", "fsdp1", "fsdp2", "zero1", "zero2", "zero3")
-    return 8 if theirs["accelerate_config"] in presets else 1  # as trl/accelerate_configs/*.yaml say
+    return 8 if theirs.word("accelerate_config") in _PRESETS else 1
 
 
+_PRESETS = ("single_gpu", "multi_gpu", "fsdp1", "fsdp2", "zero1", "zero2", "zero3")  # trl/accelerate_configs/*.yaml: 8
 _SIZES = ("per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation", "generation_batch_size")
 
 
 def _batches(theirs: Theirs) -> Iterator[Made]:
     this = shape(theirs)
     of = tuple(name for name in (*_SIZES, "num_processes") if theirs[name] is not None)
+    if theirs["num_processes"] is None and theirs.word("accelerate_config") in _PRESETS:
+        of = (*of, "accelerate_config")
     note = this.arithmetic
     if theirs["num_processes"] is None and theirs["generation_batch_size"] is None:
         note += f"; on {_processes(theirs)} process{'es' * (_processes(theirs) > 1)}: --processes says otherwise"
@@ -303,9 +298,7 @@ def _saving(theirs: Theirs) -> Iterator[Made]:
     elif theirs.said("save_steps") and theirs.number("save_steps") >= 1:
         saved = shape(theirs).rounds(theirs.number("save_steps"))
         yield Setting("run.save_every", saved, ("save_steps",), "updates; in rounds of sampling here")
-    trackers = theirs["report_to"]
-    listed = [trackers] if isinstance(trackers, str) else trackers or []
-    known = [name for name in listed if name in ("tensorboard", "wandb", "trackio")]
+    known = [name for name in theirs.texts("report_to") if name in ("tensorboard", "wandb", "trackio")]
     if theirs.said("report_to") and known:
         yield Setting("run.trackers", known, ("report_to",))
     if theirs.flag("push_to_hub") and theirs["hub_model_id"]:

@@ -20,7 +20,7 @@ _SCALES = {"group": "group_std", True: "group_std", "batch": "batch_std", "none"
 
 
 def parts(theirs: Theirs) -> Iterator[Made]:
-    loss, level = theirs["loss_type"], theirs["importance_sampling_level"]
+    loss, level = theirs.word("loss_type"), theirs.word("importance_sampling_level")
     of = ("loss_type", "importance_sampling_level")
     name = "gspo" if (loss, level) == ("grpo", "sequence") else _LOSSES.get(loss, "dapo")
     if loss not in _LOSSES:
@@ -32,7 +32,7 @@ def parts(theirs: Theirs) -> Iterator[Made]:
         yield Setting("objective.ratio", "sequence", ("importance_sampling_level",))
     if theirs["multi_objective_aggregation"] == "normalize_then_sum":
         yield Setting("objective.advantages", "gdpo", ("multi_objective_aggregation",))
-    elif (scale := theirs["scale_rewards"]) in _SCALES:
+    elif (scale := theirs.word("scale_rewards")) in _SCALES:
         yield Setting("objective.advantages", _SCALES[scale], ("scale_rewards",))
     else:
         yield theirs.left("scale_rewards", "objective.advantages is group_std, batch_std or group_mean")

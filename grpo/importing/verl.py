@@ -72,9 +72,8 @@ def _model(theirs: Theirs) -> Iterator[Made]:
     if theirs.whole(f"{MODEL}.lora_rank") > 0:
         yield Setting("model.lora_rank", theirs.whole(f"{MODEL}.lora_rank"), (f"{MODEL}.lora_rank",))
         yield Setting("model.lora_alpha", float(theirs.number(f"{MODEL}.lora_alpha")), (f"{MODEL}.lora_alpha",))
-        targets = theirs[f"{MODEL}.target_modules"]
-        listed = [targets] if isinstance(targets, str) else targets
-        yield Setting("model.lora_target_modules", listed, (f"{MODEL}.target_modules",))
+        targets = theirs.texts(f"{MODEL}.target_modules")
+        yield Setting("model.lora_target_modules", targets, (f"{MODEL}.target_modules",))
 
 
 def _data(theirs: Theirs) -> Iterator[Made]:
@@ -92,10 +91,8 @@ def _files(theirs: Theirs, name: str, ours: str) -> Iterator[Made]:
     """The first of the files; verl puts several together."""
     if not theirs.said(name):
         return
-    given = theirs[name]
-    files = [given] if isinstance(given, str) else given
-    if not isinstance(files, list) or not files or not all(isinstance(file, str) for file in files):
-        raise ConfigError(f"{name} = {given!r}: must be a file or a list of files")
+    if not (files := theirs.texts(name)):
+        raise ConfigError(f"{name} = {theirs[name]!r}: must be a file or a list of files")
     yield Setting(ours, os.path.expanduser(files[0]), (name,))
     if len(files) > 1:
         yield Left(name, files[1:], "one file; put the rows of all into one first")
@@ -108,7 +105,7 @@ def _rewards(theirs: Theirs) -> Iterator[Made]:
     if path is not None:
         use = f"{os.path.expanduser(theirs.text(f'{group}.path'))}:{theirs.text(f'{group}.name')}"
         yield Reward(use, of, options=kwargs or None, note="verl's signature is taken as it is")
-    manager, buffer = theirs["reward.reward_manager.name"], "reward.reward_kwargs.overlong_buffer_cfg"
+    manager, buffer = theirs.word("reward.reward_manager.name"), "reward.reward_kwargs.overlong_buffer_cfg"
     if manager not in ("naive", "dapo", "batch", "prime"):
         yield theirs.left("reward.reward_manager.name", "rewards are functions of one completion")
     elif theirs.said("reward.reward_manager.name"):
@@ -157,6 +154,12 @@ def _length(theirs: Theirs) -> Iterator[Made]:
         yield warmup(theirs, share, length)
 
 
+def _schedule(theirs: Theirs) -> Iterator[Made]:
+    older, name = f"{ACTOR}.optim.warmup_style", f"{ACTOR}.optim.lr_scheduler_type"
+    words = {"constant": "constant", "cosine": "cosine"}
+    yield from in_words(VERL, name if theirs[older] is None else older, words)(theirs)
+
+
 # --- Evaluation, and what changes no number -----------------------------------------------------------------------
 
 
@@ -179,9 +182,8 @@ def _evaluation(theirs: Theirs) -> Iterator[Made]:
 def _saving(theirs: Theirs) -> Iterator[Made]:
     if theirs.whole("trainer.save_freq") > 0:
         yield Setting("run.save_every", theirs.whole("trainer.save_freq"), ("trainer.save_freq",))
-    listed = theirs["trainer.logger"]
-    listed = [listed] if isinstance(listed, str) else listed or []
     if theirs.said("trainer.logger"):
+        listed = theirs.texts("trainer.logger")
         known = [name for name in listed if name in ("tensorboard", "wandb", "trackio")]
         if other := [name for name in listed if name not in (*known, "console")]:
             yield Left("trainer.logger", other, "trackers are tensorboard, wandb and trackio", matters=False)
@@ -202,7 +204,7 @@ RULES: tuple[Rule, ...] = (
     if_said(in_words(VERL, f"{ROLLOUT}.name", {"vllm": "vllm", "hf": "transformers"}), f"{ROLLOUT}.name"),
     _length,
     as_it_is(VERL, f"{ACTOR}.optim.lr", f"{ACTOR}.ppo_epochs", f"{ACTOR}.grad_clip"),
-    in_words(VERL, f"{ACTOR}.optim.lr_scheduler_type", {"constant": "constant", "cosine": "cosine"}),
+    _schedule,
     not_here(VERL, f"{ACTOR}.optim.min_lr_ratio", 0.0),
     not_here(VERL, f"{ACTOR}.optim.weight_decay", 0.0),
     not_here(VERL, f"{ACTOR}.optim.betas", [0.9, 0.99]),

@@ -29,9 +29,9 @@ _LOSSES = {"vanilla": "dapo", "gspo": "gspo", "sapo": "sapo", "cispo": "cispo", 
 
 def parts(theirs: Theirs) -> Iterator[Made]:
     mode, estimator = f"{ACTOR}.policy_loss.loss_mode", "algorithm.adv_estimator"
-    name = _LOSSES.get(theirs[mode], "dapo")
-    yield Setting("objective.name", name, (mode,) if theirs[mode] in _LOSSES else ())
-    if theirs[mode] not in _LOSSES:
+    name = _LOSSES.get(theirs.word(mode), "dapo")
+    yield Setting("objective.name", name, (mode,) if theirs.word(mode) in _LOSSES else ())
+    if theirs.word(mode) not in _LOSSES:
         yield theirs.left(mode, f"there are {', '.join(_LOSSES)}; written as vanilla")
     if name == "dppo":
         yield theirs.left(mode, "the square of the log-ratio, 1e-3, is in the loss besides, as in prime-rl")
@@ -45,7 +45,7 @@ def parts(theirs: Theirs) -> Iterator[Made]:
 
 
 def _advantages(theirs: Theirs, estimator: str) -> Iterator[Made]:
-    given, by_std = theirs[estimator], "algorithm.norm_adv_by_std_in_grpo"
+    given, by_std = theirs.word(estimator), "algorithm.norm_adv_by_std_in_grpo"
     if given not in _ADVANTAGES:
         why = "there is no critic: a group is its own baseline" if given == "gae" else "there is none of that name"
         yield theirs.left(estimator, f"{why}; written as grpo, of {', '.join(_ADVANTAGES)}")
@@ -66,7 +66,7 @@ def _reduction(theirs: Theirs, name: str) -> Iterator[Made]:
         return
     yield from in_words(VERL, mode, _WEIGHTS)(theirs)
     longest = theirs.count("data.max_response_length")
-    if theirs[mode] == "seq-mean-token-sum-norm" and theirs[factor] not in (None, longest):
+    if theirs.word(mode) == "seq-mean-token-sum-norm" and theirs[factor] not in (None, longest):
         yield theirs.left(factor, f"the constant is sampling.max_tokens = {longest}: scale optim.max_grad_norm, not lr")
 
 
@@ -145,12 +145,16 @@ def correction(theirs: Theirs) -> Iterator[Made]:
     for name, plain in (("bypass_mode", False), ("rollout_is_batch_normalize", False)):
         if theirs[f"{CORRECTION}.{name}"] != plain:
             yield theirs.left(f"{CORRECTION}.{name}", "weights are as they are, and π_old is the policy's own")
-    if theirs[weighed] in ("token", "sequence"):
+    older = f"{ACTOR}.tis_imp_ratio_cap"
+    if theirs[weighed] is None and theirs.number(older) > 0:
+        yield Setting("objective.correction", "token_truncate", (older,))
+        yield Setting("objective.correction_max", theirs.number(older), (older,))
+    elif theirs.word(weighed) in ("token", "sequence"):
         yield from _weighed(theirs, weighed)
         yield from not_here(VERL, rejected)(theirs)
     elif theirs[weighed] is not None:
         yield theirs.left(weighed, "is token or sequence")
-    elif theirs[rejected] in _REJECTIONS and (bounds := _pair(theirs[f"{rejected}_threshold"])):
+    elif theirs.word(rejected) in _REJECTIONS and (bounds := _pair(theirs[f"{rejected}_threshold"])):
         yield Setting(
             "objective.correction", _REJECTIONS[theirs[rejected]], (rejected,), "what is kept is weighted by ρ"
         )

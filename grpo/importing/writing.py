@@ -20,6 +20,7 @@ from grpo.config_file import validate
 from grpo.importing.theirs import Carried, Left, Reward, Setting, Theirs
 
 WIDTH = 118  # characters
+MOST_NAMES = 20  # of a dump, which has all, nobody wants those that say nothing
 # What a run cannot do without, and what is to be done where the file does not say it.
 MUST_HAVES = {
     "model.name": "put your model here, or give --model ID_OR_DIR",
@@ -50,7 +51,8 @@ def as_toml(theirs: Theirs, carried: Carried, *, trainer: str, name: str) -> tup
 
 
 def _worth_writing(theirs: Theirs, settings: Sequence[Setting]) -> list[Setting]:
-    """Without what nobody said there and is the same here; in the order that `grpo.config` has."""
+    """Without what nobody said there and is the same here, but for the name of what is maximised; in the order that
+    `grpo.config` has."""
     given = {setting.key: setting for setting in settings}
     names = {"name": given["objective.name"].value} if "objective.name" in given else {}
     ours = objectives.resolved(Objective.model_validate(names))
@@ -60,7 +62,7 @@ def _worth_writing(theirs: Theirs, settings: Sequence[Setting]) -> list[Setting]
         for name, setting in getattr(kind, "model_fields", {}).items():
             one = given.get(f"{group}.{name}")
             default = getattr(ours, name) if group == "objective" and name != "name" else setting.default
-            if one is not None and (theirs.said(*one.of) or one.value != default):
+            if one is not None and (theirs.said(*one.of) or one.value != default or one.key == "objective.name"):
                 kept.append(one)
     return kept
 
@@ -147,13 +149,15 @@ def _end(theirs: Theirs, carried: Carried) -> Iterator[str]:
     if others:
         yield "\n".join(["# Without a counterpart, and without it the numbers are the same:", *_list(theirs, others)])
     if carried.same:
-        said = ", ".join(carried.same)
+        few = len(carried.same) <= MOST_NAMES
+        said = ", ".join(carried.same) if few else f"{len(carried.same)} settings"
         yield "\n".join(_comment(f"Said there, but as it is by default, and without a counterpart: {said}"))
 
 
 def _list(theirs: Theirs, left: Sequence[Left]) -> Iterator[str]:
     for one in left:
-        said = "" if theirs.said(one.name) or one.name not in theirs.defaults else " by default"
+        silent = not theirs.said(one.name) and one.name in theirs.defaults and theirs.defaults[one.name] == one.value
+        said = " by default" if silent else ""
         yield from _comment(f"{one.name} = {_shown(one.name, one.value)}{said}: {one.why}", "#   ")
 
 
