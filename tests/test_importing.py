@@ -5,6 +5,7 @@ tests/importing/ has one of each kind.  training_args.json is what `GRPOConfig(â
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import tomllib
@@ -22,6 +23,7 @@ from grpo.importing import TRAINERS, convert
 from grpo.importing.reading import LARGEST
 from grpo.importing.theirs import defaults_of
 from tests.conftest import ROOT
+from tests.test_config import SETTINGS
 
 FOLDER = ROOT / "tests" / "importing"
 FILES = {
@@ -384,3 +386,19 @@ def test_nothing_in_a_script_is_run(ours, tmp_path):
         "verl", f"X=$(touch {target})\npython -m verl data.seed=`touch {target}` data.train_batch_size=8", suffix=".sh"
     )
     assert not target.exists()
+
+
+def test_the_sentences_of_the_import_name_settings_that_are_there():
+    theirs = {name for trainer in TRAINERS for name in (*defaults_of(trainer)[1], *TRAINERS[trainer].extra)}
+    theirs |= {name for trainer in TRAINERS for name in TRAINERS[trainer].renamed}
+    groups = {name.rpartition(".")[0] for name in theirs}
+    named = re.compile(rf"(?<![\w.])(?:{'|'.join({key.partition('.')[0] for key in SETTINGS})})\.[a-z][a-z_]*\b")
+    for path in (ROOT / "grpo" / "importing").glob("*.py"):
+        told = {
+            name
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+            for name in named.findall(node.value)
+        }
+        patterns = {name for name in told if not any(one.startswith(name) for one in (*theirs, *groups))}
+        assert patterns - set(SETTINGS) <= {"model.lora_", "run.toml"}, path.name
