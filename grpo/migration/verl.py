@@ -74,7 +74,7 @@ VERL: Rows = {
     f"{_ACTOR}.loss_agg_mode": (
         "objective.weights",
         '"token-mean" is "token", "seq-mean-token-mean" "sequence", "seq-mean-token-sum" "sum", '
-        '"seq-mean-token-sum-norm" "constant" but for a factor, the number of completions',
+        '"seq-mean-token-sum-norm" "constant"',
     ),
     f"{_ACTOR}.policy_loss.loss_mode": (
         "objective.surrogate",
