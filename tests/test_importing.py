@@ -262,9 +262,15 @@ def test_verls_script_with_arrays_variables_and_arithmetic():
     left = {one.name: one.why for one in made.carried.left}
     assert "under a condition" in left["actor_rollout_ref.rollout.enforce_eager"]
     assert "first value is taken" in left["actor_rollout_ref.rollout.tensor_model_parallel_size"]
-    assert "variable that is not set" in left["trainer.experiment_name"]  # $RUN_NAME
+    assert "what the script does not set" in left["trainer.experiment_name"]  # $RUN_NAME
     assert "no critic" in left["critic.optim.lr"]
     assert "actor_rollout_ref.actor.entropy_coeff" not in made.given  # it is a comment
+
+
+def test_a_command_within_a_command_is_read(ours):
+    script = """srun bash -c "pip install x && python3 -m verl.trainer.main_ppo data.train_batch_size=64 data.seed=" """
+    tree, left = ours("verl", script, suffix=".sh")
+    assert tree["sampling"]["problems_per_step"] == 64 and "is empty" in left["data.seed"]
 
 
 def test_verls_groups_may_come_as_a_file_of_hydra(ours):
@@ -292,7 +298,8 @@ def test_openrlhfs_old_names_are_read_as_its_new_ones():
     assert tree["objective"]["clip_high"] == 0.27 and tree["objective"]["dual_clip"] == 3.0
     assert tree["data"]["problem"] == "question" and tree["data"]["answer"] == "answer"
     assert "reward.remote_url" in {left.name for left in made.carried.left if left.matters}
-    assert "not_ours" not in made.given  # of another command
+    assert tree["run"]["save_every"] == 20  # in an array
+    assert not {"not_ours", "address", "reward.model_name_or_path"} & made.given  # other commands', and a comment
 
 
 # --- What a reader is told ----------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from grpo.importing.theirs import Left
 
@@ -35,9 +36,9 @@ _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::?-([^{}]*))?\}|\(\(([^()]*)\)\))"
 _UNDER_A_CONDITION = "under a condition of the script, which is not evaluated; set it by hand if it holds"
 
 
-def parse(text: str) -> Script:
+def parse(text: str, variables: dict[str, str] | None = None) -> Script:
     """Raises `ValueError` where a quotation does not end."""
-    script, depth = Script(), 0
+    script, depth = Script() if variables is None else Script(variables=variables), 0
     for words in _commands(text):
         if words[0] in _CLOSES:
             depth -= 1
@@ -48,6 +49,8 @@ def parse(text: str) -> Script:
             if doubt := script.guessed & set(re.findall(r"\w+", word)) if "$" in word else None:
                 script.doubtful[made] = min(doubt)
         (script.conditional if depth > 0 else script.commands).append(put_in)
+        for inner in (word for flag, word in pairwise(put_in) if flag == "-c"):
+            script.commands += parse(inner, script.variables).commands  # bash -c "…"
         for found in filter(None, map(_ASSIGNMENT.fullmatch, put_in)):
             if depth <= 0 or not script.variables.get(found[1]):
                 script.variables[found[1]] = found[2]
@@ -138,16 +141,19 @@ def overrides(script: Script) -> tuple[Given, list[Left]]:
 
 
 def flags(*programs: str) -> Words:
-    """`--name value …` after the first word that ends with one of `programs`; of a file that has none, all of it."""
+    """`--name value …` after a word that ends with one of `programs`, and in lines that begin so: of arrays, and of
+    files that hold nothing else."""
 
     def read(script: Script) -> tuple[Given, list[Left]]:
-        command = next((words for words in map(_after, script.commands) if words), None)
-        rest = command if command is not None else [word for words in script.commands for word in words]
-        return _without_variables(_pairs(rest), [])
+        given: Given = {}
+        for words in (_flags_of(words) for words in script.commands):
+            given |= _pairs(words)
+        return _without_variables(given, [])
 
-    def _after(words: list[str]) -> list[str]:
-        at = next((i for i, word in enumerate(words) if word.endswith(programs)), None)
-        return [] if at is None else words[at + 1 :]
+    def _flags_of(words: list[str]) -> list[str]:
+        first = next((word for word in words if word), "")
+        start = next((i for i, word in enumerate(words) if word.endswith(programs)), None)
+        return words if first.startswith("--") else [] if start is None else words[start + 1 :]
 
     return read
 
@@ -163,10 +169,8 @@ def _pairs(words: list[str]) -> Given:
 
 
 def _without_variables(given: Given, left: list[Left]) -> tuple[Given, list[Left]]:
-    """Values that hold a variable that the script does not set, or another value of Hydra's, are not known."""
-    open_ = {name: value for name, value in given.items() if set("$`") & set(str(value))}
-    why = "holds a variable that is not set here; set what it stands for by hand"
-    return {name: v for name, v in given.items() if name not in open_}, [
-        *left,
-        *(Left(name, value, why) for name, value in open_.items()),
-    ]
+    """Values that are empty, or hold a variable that the script does not set, are not known."""
+    unknown = {name: value for name, value in given.items() if value == "" or set("$`") & set(str(value))}
+    why = "is not known here, as it is empty or holds what the script does not set; set it by hand"
+    told = [*left, *(Left(name, value, why) for name, value in unknown.items())]
+    return {name: value for name, value in given.items() if name not in unknown}, told

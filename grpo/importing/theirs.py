@@ -72,7 +72,7 @@ class Theirs:
         return {name.removeprefix(f"{group}."): v for name, v in self.given.items() if name.startswith(f"{group}.")}
 
     def number(self, name: str) -> float:
-        value = self[name]
+        value = self.defaults.get(name) if self[name] is None else self[name]
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise ConfigError(f"{name} = {value!r}: must be a number")
         return value

@@ -32,6 +32,7 @@ from grpo.migration.trl import TRL
 RENAMED = {"torch_dtype": "dtype", "vllm_importance_sampling_cap": "vllm_importance_sampling_clip_max"}
 # Of accelerate's launcher, or of TRL and transformers before these versions.
 EXTRA: Mapping[str, Any] = {
+    "config": None,
     "num_processes": None,
     "accelerate_config": None,
     "warmup_ratio": None,
@@ -306,6 +307,7 @@ def _saving(theirs: Theirs) -> Iterator[Made]:
 
 
 RULES: tuple[Rule, ...] = (
+    not_here({"config": (None, "another file of settings, which is not read: import it by itself")}, "config"),
     as_it_is(TRL, "model_name_or_path"),
     _model,
     _adapter,

@@ -38,6 +38,8 @@ EXTRA: Mapping[str, Any] = {
     "reward.reward_kwargs.overlong_buffer_cfg.penalty_factor": 1.0,
 }
 RENAMED = {
+    f"{ACTOR}.policy_loss.tau_pos": f"{ACTOR}.tau_pos",
+    f"{ACTOR}.policy_loss.tau_neg": f"{ACTOR}.tau_neg",
     "custom_reward_function.path": "reward.custom_reward_function.path",
     "custom_reward_function.name": "reward.custom_reward_function.name",
     "reward_model.reward_manager": "reward.reward_manager.name",
@@ -51,13 +53,19 @@ RENAMED = {
 KINDS = {
     r"critic\.": "there is no critic: a group is its own baseline",
     r"(reward_model\.|reward\.reward_model\.)": "rewards are functions; there are no reward models",
+    r"reward\.reward_kwargs\.": "the penalty of length is the reward length",
     r"(reward\.num_workers|.*sandbox_fusion)": "rewards run in run.reward_workers processes of the machine",
     r"distillation\.": "a teacher is a command of its own, grpo distill",
     r".*(profiler|prometheus|\.trace\.)": "where the time goes is in metrics.jsonl",
     r"actor_rollout_ref\.ref\.": "the reference is computed as the policy is",
-    r".*(fsdp|megatron|parallel|\.strategy|offload|dtype|torch_compile|fused|padding|pad_to|prefix_grouper)": (
+    r".*(fsdp|megatron|veomni|torchtitan|model_engine|\.engine\.|parallel|\.strategy|offload|dtype|compile|fused)": (
         "speed and memory are settled by the program; cluster.learners shards the learner"
     ),
+    r".*(padding|pad_to|prefix_grouper|entropy_(from|checkp)|timeout|use_shm|override_optimizer|tiled_mlp|use_liger)": (
+        "speed and memory are settled by the program"
+    ),
+    r".*(trust_remote_code|external_lib)": "no model's own code is run",
+    r"rollout\.n": "all GPUs are used; cluster.learners and cluster.samplers divide them",
     rf"{ROLLOUT}\.(multi_turn|agent)": "completions are of one turn",
     rf"({ROLLOUT}\.|actor_rollout_ref\.hybrid|transfer_queue)": "the sampler is run by the program itself",
     r".*(micro_batch|dynamic_bsz|max_token_len|checkpoint)": "micro-batches go by optim.tokens_per_microbatch",

@@ -131,7 +131,8 @@ def _origin(theirs: Theirs, made: Setting | Reward) -> str:
     names = []
     for name in made.of:
         shown = _shown(name, theirs[name])
-        value = "" if isinstance(made, Reward) or theirs[name] == made.value else f" = {shown}"
+        same = isinstance(made, Reward) or (theirs[name] == made.value and len(made.of) == 1)
+        value = "" if same else f" = {shown}"
         names.append(f"{name}{value}" + ("" if theirs.said(name) else " by default"))
     return "; ".join(part for part in (", ".join(names), made.note) if part)
 

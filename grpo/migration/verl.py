@@ -46,6 +46,8 @@ VERL: Rows = {
     "actor_rollout_ref.model.enable_gradient_checkpointing": ("model.gradient_checkpointing", '(true → "auto")'),
     "actor_rollout_ref.model.use_remove_padding": (None, "there is next to no padding: update/padded says how much"),
     "actor_rollout_ref.model.lora_rank": ("model.lora_rank", ""),
+    "actor_rollout_ref.model.lora_alpha": ("model.lora_alpha", "twice model.lora_rank where it is not set"),
+    "actor_rollout_ref.model.target_modules": ("model.lora_target_modules", ""),
     f"{_ACTOR}.optim.lr": ("optim.lr", ""),
     f"{_ACTOR}.optim.lr_scheduler_type": ("optim.lr_scheduler_type", ""),
     f"{_ACTOR}.optim.warmup_style": ("optim.lr_scheduler_type", ""),

@@ -1,5 +1,10 @@
+CKPT_ARGS=(
+   --ckpt.save_steps 20
+   # --reward.model_name_or_path ${REWARD_MODEL}
+)
+
 ray job submit --address="http://127.0.0.1:8265" -- python3 -m openrlhf.cli.train_ppo_ray \
-   --pretrain Qwen/Qwen2.5-3B \
+   "${CKPT_ARGS[@]}" --pretrain Qwen/Qwen2.5-3B \
    --prompt_data /data/prompts.jsonl --input_key question --label_key answer \
    --advantage_estimator group_norm \
    --n_samples_per_prompt 8 --rollout_batch_size 64 --train_batch_size 128 \
