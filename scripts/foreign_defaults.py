@@ -36,12 +36,12 @@ TRL_CLASSES += ("DatasetMixtureConfig",)
 NAMES = {"default_optim": "adamw_torch", "float('inf')": "inf"}
 
 
-def literal(node: ast.expr | None) -> Any:
+def literal(node: ast.expr | None, prefix: str = "") -> Any:
     """What a default is where it is written as a literal; the source of it where it is not."""
     if node is None:
         return None
     if isinstance(node, ast.IfExp):  # 1e-6 if prefix == "actor" else 9e-6
-        return literal(node.body)
+        return literal(node.body if prefix in ast.unparse(node.test) else node.orelse)
     try:
         value = ast.literal_eval(node)
     except ValueError:
@@ -77,7 +77,7 @@ def of_parser(path: Path) -> Iterator[tuple[str, Any]]:
             if ast.unparse(given.get("action", ast.Constant(""))) == "'store_false'":
                 continue  # turns another one off
             for prefix in ("actor", "critic") if "{prefix}" in name else ("",):
-                yield name.replace("{prefix}", prefix), literal(given.get("default"))
+                yield name.replace("{prefix}", prefix), literal(given.get("default"), prefix)
 
 
 def flat(tree: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

@@ -6,6 +6,7 @@ tests/importing/ has one of each kind.  training_args.json is what `GRPOConfig(â
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import re
 import tomllib
@@ -409,3 +410,27 @@ def test_the_sentences_of_the_import_name_settings_that_are_there():
         }
         patterns = {name for name in told if not any(one.startswith(name) for one in (*theirs, *groups))}
         assert patterns - set(SETTINGS) <= {"model.lora_", "run.toml"}, path.name
+
+
+# --- The defaults -------------------------------------------------------------------------------------------------
+
+
+def test_defaults_are_read_from_sources_without_running_them(tmp_path):
+    spec = importlib.util.spec_from_file_location("foreign_defaults", ROOT / "scripts" / "foreign_defaults.py")
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    config = tmp_path / "grpo_config.py"
+    config.write_text(
+        "raise SystemExit\n@dataclass\nclass GRPOConfig(Base):\n    _private: int = 1\n    beta: float = 0.04\n"
+        "    names: list = field(default_factory=list, metadata={})\n    cap: float | None = field(default=3.0)\n"
+    )
+    assert dict(script.of_dataclasses([config])) == {"beta": 0.04, "names": [], "cap": 3.0}
+    flags = tmp_path / "train.py"
+    flags.write_text(
+        "for prefix in ('actor', 'critic'):\n"
+        "    parser.add_argument(f'--{prefix}.adam.lr', default=1e-6 if prefix == 'actor' else 9e-6)\n"
+        "parser.add_argument('--pair', nargs=2, default=(0, 1))\nparser.add_argument('--off', action='store_false')\n"
+    )
+    assert dict(script.of_parser(flags)) == {"actor.adam.lr": 1e-6, "critic.adam.lr": 9e-6, "pair": [0, 1]}
+    assert dict(script.flat({"a": {"_target_": "x", "b": {"c": 1}, "d": {}}})) == {"a.b.c": 1, "a.d": {}}

@@ -3,7 +3,7 @@
     reading.py, shell.py    its YAML, JSON or shell script → {name: value}
     theirs.py               … over that version's defaults (defaults/*.json): what would have run there
     trl.py, verl.py, …      rules: what would have run there → our settings, and what could not be carried over;
-                            of what is maximised in trl_objective.py and verl_objective.py
+                            of TRL's steps in trl_steps.py, of what is maximised in …_objective.py
     writing.py              … as TOML that has been loaded once before anyone sees it
 
 Nothing is dropped silently.  Every name that a file holds is carried over, or is theirs by default and changes nothing,

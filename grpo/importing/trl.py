@@ -1,18 +1,13 @@
-"""TRL's GRPOConfig and the arguments of `trl grpo` → ours.  Formulas: docs/coming-from-trl.md.
-
-A step there is an optimizer update; here it is a round of sampling, which is learned from in
-`optim.updates_per_step` × `optim.num_iterations` updates.  What counts updates there is divided by these.
-"""
+"""TRL's GRPOConfig and the arguments of `trl grpo` → ours.  Formulas: docs/coming-from-trl.md."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from grpo.errors import ConfigError
-from grpo.importing import trl_objective
+from grpo.importing import trl_objective, trl_steps
 from grpo.importing.theirs import (
     Left,
     Made,
@@ -21,11 +16,9 @@ from grpo.importing.theirs import (
     Setting,
     Theirs,
     as_it_is,
-    epochs_as_steps,
     if_said,
     in_words,
     not_here,
-    warmup,
 )
 from grpo.migration.trl import TRL
 
@@ -154,99 +147,6 @@ def _rewards(theirs: Theirs) -> Iterator[Made]:
             yield Left("reward_funcs", name, "there is no such reward; name it file.py:function in [[reward]]")
 
 
-# --- What a step is -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """A round of sampling: its problems, and the updates that learn from it in one pass."""
-
-    problems: int
-    updates: int
-    iterations: int
-    arithmetic: str
-    cut: str = ""  # what did not divide
-
-    def rounds(self, updates: float) -> int:
-        return max(1, math.ceil(updates / (self.updates * self.iterations)))
-
-
-def shape(theirs: Theirs) -> Shape:
-    """TRL samples generation_batch_size completions at once and makes an update of every
-    gradient_accumulation_steps × per_device_train_batch_size × processes of them."""
-    device, accumulated = theirs.count("per_device_train_batch_size"), theirs.count("gradient_accumulation_steps")
-    group, iterations = theirs.count("num_generations"), theirs.count("num_iterations")
-    per_round, sampled = theirs["steps_per_generation"], theirs["generation_batch_size"]
-    if per_round is not None and sampled is not None:  # a dump, which tells the number of processes
-        processes = theirs.count("generation_batch_size") // (device * theirs.count("steps_per_generation")) or 1
-    else:
-        processes = _processes(theirs)
-    if per_round is None:
-        per_round = (
-            accumulated if sampled is None else max(1, theirs.count("generation_batch_size") // (device * processes))
-        )
-    else:
-        per_round = theirs.count("steps_per_generation")
-    per_step = max(per_round, accumulated)  # an update that waits for several rounds: they are one here
-    completions, made = device * processes * per_step, f"{device} × {processes} × {per_step}"
-    if completions % group:
-        raise ConfigError(
-            f"{made} completions are sampled at once, no multiple of num_generations = {group}; TRL refuses it "
-            "too: give the right number of --processes"
-        )
-    problems, updates = completions // group, max(1, per_round // accumulated)
-    cut = (
-        f"{per_round} / {accumulated} is no whole number of updates" if per_round % accumulated and updates > 1 else ""
-    )
-    if updates > problems:
-        updates, cut = problems, f"{updates} updates would split groups, which are whole in an update here"
-    return Shape(problems, updates, iterations, f"{made} completions / {group} in a group", cut)
-
-
-def _processes(theirs: Theirs) -> int:
-    if theirs["num_processes"] is not None:
-        return theirs.count("num_processes")
-    return 8 if theirs.word("accelerate_config") in _PRESETS else 1
-
-
-_PRESETS = ("single_gpu", "multi_gpu", "fsdp1", "fsdp2", "zero1", "zero2", "zero3")  # trl/accelerate_configs/*.yaml: 8
-_SIZES = ("per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation", "generation_batch_size")
-
-
-def _batches(theirs: Theirs) -> Iterator[Made]:
-    this = shape(theirs)
-    of = tuple(name for name in (*_SIZES, "num_processes") if theirs[name] is not None)
-    if theirs["num_processes"] is None and theirs.word("accelerate_config") in _PRESETS:
-        of = (*of, "accelerate_config")
-    note = this.arithmetic
-    if theirs["num_processes"] is None and theirs["generation_batch_size"] is None:
-        note += f"; on {_processes(theirs)} process{'es' * (_processes(theirs) > 1)}: --processes says otherwise"
-    yield Setting("sampling.group_size", theirs.count("num_generations"), ("num_generations",))
-    yield Setting("sampling.problems_per_step", this.problems, of, note)
-    yield Setting("optim.updates_per_step", this.updates, of[:3])
-    yield Setting("optim.num_iterations", this.iterations, ("num_iterations",))
-    if this.cut:
-        yield theirs.left("gradient_accumulation_steps", this.cut)
-
-
-# --- How long, and how fast ---------------------------------------------------------------------------------------
-
-
-def _length(theirs: Theirs) -> Iterator[Made]:
-    this, in_rounds = shape(theirs), "updates; in rounds of sampling here"
-    if (updates := theirs.whole("max_steps")) > 0:
-        length: Setting | Left = Setting("run.steps", this.rounds(updates), ("max_steps",), in_rounds)
-    else:
-        length = epochs_as_steps(theirs, "num_train_epochs", this.problems)
-    yield length
-    name = "warmup_ratio" if theirs["warmup_ratio"] else "warmup_steps"
-    value = theirs.number(name)
-    if name == "warmup_steps" and value >= 1:
-        yield Setting("optim.warmup_steps", this.rounds(value), (name,), in_rounds)
-    elif value:
-        yield warmup(theirs, name, length)
-
-
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant", "constant_with_warmup": "constant"}
 
 
@@ -269,7 +169,7 @@ def _evaluation(theirs: Theirs) -> Iterator[Made]:
     strategy = theirs["eval_strategy"]
     if strategy in ("no", False, None) or theirs["dataset_name"] is None:
         return
-    this = shape(theirs)
+    this = trl_steps.shape(theirs)
     yield from _place(
         "eval",
         theirs["dataset_name"],
@@ -297,7 +197,7 @@ def _saving(theirs: Theirs) -> Iterator[Made]:
     if theirs["save_strategy"] != "steps":
         yield Left("save_strategy", theirs["save_strategy"], "run.save_every is a number of steps", matters=False)
     elif theirs.said("save_steps") and theirs.number("save_steps") >= 1:
-        saved = shape(theirs).rounds(theirs.number("save_steps"))
+        saved = trl_steps.shape(theirs).rounds(theirs.number("save_steps"))
         yield Setting("run.save_every", saved, ("save_steps",), "updates; in rounds of sampling here")
     known = [name for name in theirs.texts("report_to") if name in ("tensorboard", "wandb", "trackio")]
     if theirs.said("report_to") and known:
@@ -316,7 +216,7 @@ RULES: tuple[Rule, ...] = (
     if_said(as_it_is(TRL, "chat_template_kwargs"), "chat_template_kwargs"),
     _rewards,
     not_here(TRL, "reward_model_name_or_path"),
-    _batches,
+    trl_steps.batches,
     as_it_is(TRL, "max_completion_length", "temperature", "learning_rate", "max_grad_norm"),
     not_here(TRL, "max_prompt_length"),
     not_here(TRL, "top_p", 1.0),
@@ -324,7 +224,7 @@ RULES: tuple[Rule, ...] = (
     not_here(TRL, "min_p"),
     not_here(TRL, "repetition_penalty", 1.0),
     _generation,
-    _length,
+    trl_steps.length,
     in_words(TRL, "lr_scheduler_type", _SCHEDULES),
     not_here(TRL, "weight_decay", 0.0),
     not_here(TRL, "adam_beta1", 0.9),

@@ -145,6 +145,9 @@ def correction(theirs: Theirs) -> Iterator[Made]:
     for name, plain in (("bypass_mode", False), ("rollout_is_batch_normalize", False)):
         if theirs[f"{CORRECTION}.{name}"] != plain:
             yield theirs.left(f"{CORRECTION}.{name}", "weights are as they are, and π_old is the policy's own")
+    if theirs.word(f"{ACTOR}.policy_loss.loss_mode") == "dppo_tv":
+        yield from not_here({weighed: (None, "the ratio of dppo is to the sampler already")}, weighed)(theirs)
+        return
     older = f"{ACTOR}.tis_imp_ratio_cap"
     if theirs[weighed] is None and theirs.number(older) > 0:
         yield Setting("objective.correction", "token_truncate", (older,))

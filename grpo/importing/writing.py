@@ -17,6 +17,7 @@ import tomli_w
 from grpo import objectives
 from grpo.config import GROUPS, Config, Objective
 from grpo.config_file import validate
+from grpo.errors import ConfigError
 from grpo.importing.theirs import Carried, Left, Reward, Setting, Theirs
 
 WIDTH = 118  # characters
@@ -46,7 +47,7 @@ def as_toml(theirs: Theirs, carried: Carried, *, trainer: str, name: str) -> tup
         lines += [line for one in written if one.key.startswith(f"{group}.") for line in _line(theirs, one)]
         blocks += ["\n".join([f"[{group}]", *lines])] if lines else []
     text = "\n\n".join([*blocks, *_end(theirs, carried)]) + "\n"
-    _check(text, missing, trainer, name)
+    _check(text, missing, name)
     return text, missing
 
 
@@ -67,13 +68,16 @@ def _worth_writing(theirs: Theirs, settings: Sequence[Setting]) -> list[Setting]
     return kept
 
 
-def _check(text: str, missing: Sequence[str], trainer: str, name: str) -> None:
+def _check(text: str, missing: Sequence[str], name: str) -> None:
     tree = tomllib.loads(text)
     for key in set(missing) & MUST_HAVES.keys():
         group, _, last = key.partition(".")
         tree.setdefault(group, {})[last] = "…"
     config: Config = validate(tree, place=f"{name}, as ours")
-    objectives.check(objectives.resolved(config.objective), config.sampling.group_size)
+    try:
+        objectives.check(objectives.resolved(config.objective), config.sampling.group_size)
+    except ConfigError as error:
+        raise ConfigError(f"{name}, as ours: {error}") from None
 
 
 # --- Lines --------------------------------------------------------------------------------------------------------
