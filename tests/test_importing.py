@@ -23,7 +23,10 @@ from grpo.errors import ConfigError
 from grpo.importing import TRAINERS, convert
 from grpo.importing.reading import LARGEST
 from grpo.importing.theirs import defaults_of
+from grpo.objectives import resolved
 from tests.conftest import ROOT
+from tests.parity.cases import CASES
+from tests.parity.test_parity import make_objective
 from tests.test_config import SETTINGS
 
 FOLDER = ROOT / "tests" / "importing"
@@ -234,6 +237,41 @@ def test_a_dump_of_trl_tells_the_number_of_its_processes(ours):
 def test_what_trl_maximises_is_what_is_maximised_here(ours, said, expected):
     tree, _ = ours("trl", f"{{{said}}}")
     assert {key: tree["objective"].get(key) for key in expected} == expected
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_what_is_imported_is_what_parity_with_trl_was_shown_for(case, tmp_path):
+    """tests/parity computes with `make_objective(case)` what TRL computes with these settings, to 1e-5."""
+    path = tmp_path / "case.json"
+    given = {
+        "loss_type": case.loss_type,
+        "importance_sampling_level": case.importance_sampling_level,
+        "scale_rewards": case.scale_rewards,
+        "multi_objective_aggregation": case.multi_objective_aggregation,
+        "epsilon": case.epsilon,
+        "epsilon_high": case.epsilon_high,
+        "delta": case.delta,
+        "beta": case.beta,
+        "use_bias_correction_kl": case.bias_correction,
+        "top_entropy_quantile": case.top_entropy_quantile,
+        "mask_truncated_completions": case.mask_truncated,
+        "use_vllm": True,
+        "vllm_importance_sampling_correction": case.importance,
+        "vllm_importance_sampling_mode": case.mode,
+        "vllm_importance_sampling_clip_min": case.clip_min,
+        "vllm_importance_sampling_clip_max": case.clip_max,
+    }
+    path.write_text(json.dumps(given))
+    imported = resolved(loaded(convert("trl", path).toml, tmp_path).objective)
+    assert parts_of(imported) == parts_of(make_objective(case).settings)
+
+
+def parts_of(objective):
+    """All that the loss reads of it, whatever its name: "grpo" by sequences is "gspo"."""
+    bounds = () if objective.correction == "off" else objective.correction_bounds
+    tree = objective.model_dump(exclude={"name", "correction_min", "correction_max", "clip_low", "clip_high"})
+    reads_clip = objective.surrogate != "sapo"
+    return {**tree, "bounds": bounds, "clip": objective.trust_region if reads_clip else None}
 
 
 def test_verls_script_with_arrays_variables_and_arithmetic():
