@@ -311,6 +311,28 @@ def explain(
     commands.explain(run, step, problem)
 
 
+@app.command(name="import")
+def import_(
+    trainer: Annotated[str, typer.Argument(metavar="TRAINER", help="trl, verl or openrlhf.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="Its .yaml or .json, or a shell script with its command.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="A new .toml file.  Default: standard output.")
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option("--processes", min=1, metavar="N", help="TRL: on so many devices.  Default: 1.")
+    ] = None,
+    problems: Annotated[
+        int | None,
+        typer.Option("--problems", min=1, metavar="N", help="Rows of the data: from passes over it to steps."),
+    ] = None,
+) -> None:
+    """Write our settings from another trainer's, and name what could not be carried over."""
+    report = commands.import_(trainer, file, out, processes=processes, problems=problems)
+    typer.echo(report, err=True)
+
+
 @app.command()
 def doctor() -> None:
     """What this machine can do: versions, devices, samplers, and how programs are confined."""

@@ -236,6 +236,25 @@ def explain(run: Path, step: int, problem: str | None) -> None:
     explain(run, step, problem, say, wide.print)
 
 
+def import_(trainer: str, file: Path, out: Path | None, *, processes: int | None, problems: int | None) -> str:
+    """Write the TOML; what is left to be said about it is for standard error, beside a TOML on standard output."""
+    from grpo import importing
+    from grpo.whole import whole_file
+
+    if out is not None and out.exists():
+        raise ConfigError(f"--out {out}: is there already; give a new name")
+    made = importing.convert(trainer, file, processes=processes, problems=problems)
+    if out is None:
+        say(made.toml.rstrip("\n"))
+    else:
+        try:
+            with whole_file(out) as fresh:
+                fresh.write_text(made.toml, encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"--out {out}: cannot be written ({error.strerror})") from None
+    return importing.report(made, out)
+
+
 def doctor() -> None:
     from grpo.doctor import report
 

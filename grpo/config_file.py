@@ -198,7 +198,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        hint = "; docs/migration.md has our names for TRL's, verl's, OpenRLHF's and prime-rl's"
+        hint = "; grpo import trl, verl or openrlhf makes a TOML of another trainer's file"
         raise ConfigError(f"{path}: not TOML ({error}){hint if path.suffix in _FOREIGN else ''}") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None

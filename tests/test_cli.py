@@ -65,7 +65,19 @@ def plain_model(tmp_path_factory) -> Path:
 # --- Help, usage, exit codes --------------------------------------------------------------------------------------
 
 
-COMMANDS = ("train", "sft", "collect", "select", "distill", "pipeline", "eval", "compare", "export", "rewards")
+COMMANDS = (
+    "train",
+    "sft",
+    "collect",
+    "select",
+    "distill",
+    "pipeline",
+    "eval",
+    "compare",
+    "export",
+    "import",
+    "rewards",
+)
 
 
 def test_help_waits_for_nothing_heavy():

@@ -1,19 +1,22 @@
-"""Other trainers' names are answered with ours; their table is true, and docs/migration.md is made of it."""
+"""Other trainers' names are answered with ours; their tables are true, and docs/coming-from-….md are made of them."""
 
 from __future__ import annotations
 
 import re
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from grpo.config_file import load_config
 from grpo.errors import ConfigError
+from grpo.importing import convert
 from grpo.migration import TRAINERS, Foreign, look_up, rows
 from tests.conftest import ROOT
 from tests.test_config import MINIMAL, SETTINGS
 
-DOCS = ROOT / "docs" / "migration.md"
+PAGES = {trainer: ROOT / "docs" / f"coming-from-{trainer.lower()}.md" for trainer in TRAINERS}
 ROWS = list(rows())
 DEFAULTS = re.compile(r"\((?P<theirs>[^()→]+) → (?P<ours>[^()]+)\)")
 
@@ -40,7 +43,7 @@ def test_a_name_without_a_counterpart_says_why():
 def test_the_settings_that_notes_name_are_there():
     groups = "|".join({key.partition(".")[0] for key in SETTINGS})
     named = {name for row in ROWS for name in re.findall(rf"\b(?:{groups})\.[a-z][a-z_]*\b", row.note)}
-    assert named - set(SETTINGS) == {"data.train_batch_size"}  # verl's
+    assert named - set(SETTINGS) == {"data.train_batch_size", "data.max_len"}  # verl's and OpenRLHF's
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.ours and DEFAULTS.search(row.note)], ids=lambda r: r.name)
@@ -116,27 +119,65 @@ def test_a_word_that_could_be_anyones_is_nobodys(name):
     assert look_up(name.split(".")) == []
 
 
-# --- The page -----------------------------------------------------------------------------------------------------
+# --- The pages ----------------------------------------------------------------------------------------------------
 
 
-def page() -> str:
-    """docs/migration.md with its tables made anew: what stands before the first heading of a trainer is kept."""
-    before = DOCS.read_text(encoding="utf-8").partition("\n## ")[0].rstrip("\n")
-    return "\n\n".join([before, *(section(trainer) for trainer in TRAINERS)]) + "\n"
+def page(trainer: str) -> str:
+    """A trainer's page with what is made anew: the TOML of its example, and the table of settings at its end."""
+    before = PAGES[trainer].read_text(encoding="utf-8").partition("\n## Settings")[0].rstrip("\n")
+    return "\n\n".join([with_example(before, trainer), "## Settings", settings(trainer)]) + "\n"
 
 
-def section(trainer: str) -> str:
-    lines = [f"## {trainer}", "", f"| {trainer} | here | what differs |", "| --- | --- | --- |"]
+EXAMPLE = re.compile(r"(\n## An example\n\n```(\w+)\n)(.*?)(\n```\n\n.*?\n```toml\n)(.*?)```", re.DOTALL)
+OPTIONS = re.compile(r"`--(processes|problems) (\d+)`")
+
+
+def with_example(text: str, trainer: str) -> str:
+    """`text` with what `grpo import` makes of its first example, with the options that stand between the two."""
+
+    def made(found: re.Match[str]) -> str:
+        before, kind, theirs, between, _ = found.groups()
+        name = {"TRL": "grpo.yaml", "verl": "run.sh", "OpenRLHF": "run.sh"}[trainer]
+        assert name.endswith(kind)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / name
+            path.write_text(theirs + "\n", encoding="utf-8")
+            options = {option: int(number) for option, number in OPTIONS.findall(between)}
+            toml = convert(trainer.lower(), path, **options).toml
+        return f"{before}{theirs}{between}{toml}```"
+
+    return EXAMPLE.sub(made, text)
+
+
+def settings(trainer: str) -> str:
+    lines = [
+        'Their names, and ours. "(a → b)" are defaults, theirs and ours; "–": there is no counterpart, for the reason',
+        "beside it. The program knows them, too: `--set beta=0.04` is answered with `objective.kl_coef`.",
+        "",
+        f"| {trainer} | here | what differs |",
+        "| --- | --- | --- |",
+    ]
     for row in ROWS:
         if row.trainer == trainer:
             lines.append(f"| `{row.name}` | {f'`{row.ours}`' if row.ours else '–'} | {row.note} |")
     return "\n".join(lines)
 
 
-def test_the_page_of_names_is_the_table():
-    assert DOCS.read_text(encoding="utf-8") == page(), "python -m tests.test_migration writes it"
+@pytest.mark.parametrize("trainer", PAGES)
+def test_the_pages_are_what_the_program_says(trainer):
+    assert PAGES[trainer].read_text(encoding="utf-8") == page(trainer), "python -m tests.test_migration writes them"
+
+
+@pytest.mark.parametrize("trainer", PAGES)
+def test_the_settings_of_ours_that_a_page_names_are_there(trainer):
+    text = PAGES[trainer].read_text(encoding="utf-8")
+    groups = "|".join({key.partition(".")[0] for key in SETTINGS})
+    named = set(re.findall(rf"`((?:{groups})\.[a-z][a-z_]*)`", text))
+    theirs = {row.name for row in ROWS}
+    assert {name for name in named if not any(one.endswith(name) for one in theirs)} <= set(SETTINGS)
 
 
 if __name__ == "__main__":
-    DOCS.write_text(page(), encoding="utf-8")
-    sys.stdout.write(f"{DOCS}: {len(ROWS)} names\n")
+    for one, place in PAGES.items():
+        place.write_text(page(one), encoding="utf-8")
+        sys.stdout.write(f"{place}\n")
