@@ -75,11 +75,21 @@ def train(
     reward: RewardSpecs = None,
     changes: Set = None,
     out: Annotated[Path | None, typer.Option("--out", help="Run folder.  Default: runs/<recipe>.")] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(
+            "--control",
+            metavar="random-reward",
+            help="The same run with rewards shuffled within each step, to hold its gain against.  "
+            "Run folder: runs/<recipe>-random-reward.",
+        ),
+    ] = None,
     resume: Resume = False,
     dry_run: DryRun = False,
 ) -> None:
     """Train a model with GRPO."""
-    commands.train(recipe, model, data, reward or [], changes or [], out, resume=resume, dry_run=dry_run)
+    given = (recipe, model, data, reward or [], changes or [], out)
+    commands.train(*given, control=control, resume=resume, dry_run=dry_run)
 
 
 @app.command()

@@ -36,14 +36,19 @@ def train(
     changes: Sequence[str],
     out: Path | None,
     *,
+    control: str | None = None,
     resume: bool,
     dry_run: bool,
 ) -> None:
     _start_or_resume(resume=resume, dry_run=dry_run)
-    config = load_config(recipe, [*_named(model=model), *changes], data=data, rewards=rewards)
+    controlled = [change("run.control", control)] if control else []
+    config = load_config(recipe, [*_named(model=model), *changes, *controlled], data=data, rewards=rewards)
     from grpo.train import train
 
-    train(config, _run_folder(recipe, out), resume=resume, dry_run=dry_run)
+    folder = _run_folder(recipe, out)
+    if control and out is None:
+        folder = folder.with_name(f"{folder.name}-{control}")
+    train(config, folder, resume=resume, dry_run=dry_run)
 
 
 def sft(

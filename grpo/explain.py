@@ -89,7 +89,7 @@ def explained(again: OpenStep, problem: str | None) -> Explanation:
     """The group of `problem` in the step that is next, whose updates are made up to the one it is part of."""
     trainer, engine = again.trainer, again.engine
     scored, _ = trainer.rollout(again.source())
-    groups = trainer.compare(scored)
+    groups = trainer.compare(scored, again.next)
     group = _chosen(groups, problem)
     completions, shares = group.scored.group.completions, trainer.shares(groups)
     found = [

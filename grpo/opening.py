@@ -27,6 +27,7 @@ from grpo import assemble, objectives, preflight, sizes
 from grpo.algorithm import Clock, Trainer
 from grpo.assemble import ModelFiles, Place
 from grpo.config import Config, Eval, JudgeConfig, Sampling
+from grpo.control import as_they_are, random_reward
 from grpo.engine import Engine
 from grpo.errors import GrpoError, ModelError
 from grpo.interrupt import StopRequest
@@ -305,8 +306,18 @@ def make_trainer(
     config: Config, engine: Engine, scorer: Scorer, clock: Clock, arrived: Callable[[int, int], None]
 ) -> Trainer:
     objective = objectives.choose(config.objective)
-    shown = config.run.shown_groups
-    return Trainer(engine, scorer, objective, config.sampling, config.optim, clock, arrived, config.distill, shown)
+    return Trainer(
+        engine,
+        scorer,
+        objective,
+        config.sampling,
+        config.optim,
+        clock,
+        arrived,
+        config.distill,
+        config.run.shown_groups,
+        random_reward(config.run.seed) if config.run.control == "random-reward" else as_they_are,
+    )
 
 
 def make_source(

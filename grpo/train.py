@@ -66,6 +66,8 @@ def train(
         folder = stack.enter_context(open_folder(kept, path, resume=resume, dry_run=dry_run))
         console = stack.enter_context(closing(Console(config.run.steps)))
         console.note(f"sampler: {config.sampling.backend} on {config.model.device}, {config.model.dtype}")
+        if config.run.control:
+            console.note(f"control: {config.run.control}, nothing is to be learned; run it without --control as well")
         if division is not None:
             console.note(f"cluster: {division}")
         inputs = opening.inputs(config, console)
