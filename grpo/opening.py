@@ -345,4 +345,6 @@ def pieces_of(token_ids: Sequence[int], files: ModelFiles) -> list[str]:
     if not files.tokenizer.is_fast:
         return [str(files.tokenizer.decode([token])) for token in token_ids]
     stream, tokenizer = DecodeStream(skip_special_tokens=False), files.tokenizer.backend_tokenizer
-    return [stream.step(tokenizer, token) or "" for token in token_ids]
+    pieces = [stream.step(tokenizer, token) or "" for token in token_ids]
+    rest = tokenizer.decode(token_ids, skip_special_tokens=False)[sum(map(len, pieces)) :]
+    return [*pieces[:-1], pieces[-1] + rest]  # a text may end in the midst of a character
