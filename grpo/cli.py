@@ -61,8 +61,16 @@ Recipe = Annotated[
 
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the run folder.")]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Take one step, say what it shows and how long a run takes, leave nothing.")
+    bool,
+    typer.Option("--dry-run", help="Take two steps, say what they show and what the run will cost, leave nothing."),
 ]
+Price = Annotated[
+    float | None, typer.Option("--price", min=0, help="Money for an hour of one GPU, for what a run costs.")
+]
+
+
+def _priced(changes: list[str] | None, price: float | None) -> list[str]:
+    return [*(changes or []), *([] if price is None else [f"run.price={price}"])]
 
 
 @app.command()
@@ -86,9 +94,10 @@ def train(
     ] = None,
     resume: Resume = False,
     dry_run: DryRun = False,
+    price: Price = None,
 ) -> None:
     """Train a model with GRPO."""
-    given = (recipe, model, data, reward or [], changes or [], out)
+    given = (recipe, model, data, reward or [], _priced(changes, price), out)
     commands.train(*given, control=control, resume=resume, dry_run=dry_run)
 
 
@@ -103,9 +112,10 @@ def sft(
     out: Annotated[Path | None, typer.Option("--out", help="Run folder.  Default: runs/<recipe>-sft.")] = None,
     resume: Resume = False,
     dry_run: DryRun = False,
+    price: Price = None,
 ) -> None:
     """Fine-tune a model on conversations or worked examples, as the recipe's sft table says."""
-    commands.sft(recipe, model, data, changes or [], out, resume=resume, dry_run=dry_run)
+    commands.sft(recipe, model, data, _priced(changes, price), out, resume=resume, dry_run=dry_run)
 
 
 @app.command()
@@ -186,13 +196,13 @@ def distill(
     changes: Set = None,
     out: Annotated[Path | None, typer.Option("--out", help="Run folder.  Default: runs/<recipe>-distill.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the run folder.")] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Take one step, say what it shows and how long a run takes, leave nothing."),
-    ] = False,
+    dry_run: DryRun = False,
+    price: Price = None,
 ) -> None:
     """Train a model to become like another, on what it writes itself: GRPO with a teacher."""
-    commands.distill(recipe, teacher, model, data, reward or [], changes or [], out, resume=resume, dry_run=dry_run)
+    commands.distill(
+        recipe, teacher, model, data, reward or [], _priced(changes, price), out, resume=resume, dry_run=dry_run
+    )
 
 
 @app.command()

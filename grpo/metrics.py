@@ -82,6 +82,7 @@ def step_row(step: int, result: StepResult, *, reward_names: Sequence[str]) -> R
         **reward_statistics(scored, reward_names),
         "groups/sampled": len(scored),
         "groups/useful": _mean(group.useful for group in result.groups),
+        "groups/solved": _mean(solved_share([group], reward_names[0]) > 0 for group in scored),
         "groups/rounds": result.rounds,
         **_update_metrics(result.updates),
         "policy/entropy": entropy(scored),

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import gc
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from grpo import opening
+from grpo import cost, opening
 from grpo.assemble import ModelFiles
 from grpo.config import Config
 from grpo.engine import Engine
@@ -23,6 +24,7 @@ from grpo.errors import GrpoError, Interrupted, LearnerLost, LearningError
 from grpo.evaluate import Evaluation, evaluate, write
 from grpo.interrupt import StopRequest
 from grpo.learning.rehearsal import Worst
+from grpo.memory import Shape
 from grpo.metrics import Row, Stopwatch
 from grpo.opening import Settled, Stand
 from grpo.run import checkpoints
@@ -163,10 +165,32 @@ class Run:
         self.restarts = 0
         self.heeded: Alarm | None = None  # since the last time that it was asked
         self.stopwatch = Stopwatch()
+        self.noted = self.folder.opened  # the last row's time; time.monotonic()
 
     def step(self) -> Row:
         """The next step, its books included; returns its row of metrics, and `progress` is one further."""
         raise NotImplementedError
+
+    def foretell(self, first: Row, shape: Shape) -> None:
+        """What the whole run will take, by its second step: the first, whose row is given, is slower."""
+        row = self.step() if self.steps > 1 else first
+        held_out, settings = self.parts.held_out, self.config.eval
+        answers = len(held_out.prompts) * settings.n if held_out else 0
+        lines = cost.expected(
+            row,
+            shape,
+            steps=self.steps,
+            devices=cost.devices_of(self.config),
+            price=self.config.run.price,
+            answers=answers,
+            evaluations=cost.evaluations_of(self.steps, settings.every),
+        )
+        for line in lines:
+            self.console.note(line)
+        known = answers and "completions/length_mean" in row
+        apart = "" if known or not answers else "evaluations, "
+        by = "the second step, because the first is slower" if row is not first else "its only step"
+        self.console.note(f"dry run: by {by}; {apart}start and checkpoints come on top; nothing was kept")
 
     def abandon(self) -> None:
         """Forget what is under way beyond `progress`."""
@@ -178,6 +202,7 @@ class Run:
         except GrpoError as error:
             self._end_early(error)
         finally:
+            self.account()
             self.console.note(f"report: {write_report(self.folder.path)}")
 
     def _go_on_from_losses(self) -> None:
@@ -224,6 +249,15 @@ class Run:
         elif self.parts.held_out:
             self.console.note("best: no step did better on the held-out problems than the model before the first")
 
+    def account(self) -> None:
+        """What the run has cost so far, resumed or not: into cost.json, and in three lines."""
+        rows, _ = self.folder.recorded()
+        devices, hardware = cost.devices_of(self.config), cost.hardware_of(self.config)
+        spent = cost.cost_of(rows, devices, self.config.run.price, rest=time.monotonic() - self.noted)
+        self.folder.write_cost({"hardware": hardware, **spent})
+        for line in cost.in_words(spent, hardware):
+            self.console.note(line)
+
     def _end_early(self, error: GrpoError) -> NoReturn:
         """Save what has been learned, unless a step is half done: then the last checkpoint is what there is."""
         if self.stopwatch.phase in ("", "sample", "score"):
@@ -239,6 +273,8 @@ class Run:
 
     def log(self, row: Row, step: int) -> None:
         """Into metrics.jsonl, and to the trackers.  A dashboard that fails must not end a run."""
+        now = time.monotonic()
+        row["time/wall"], self.noted = now - self.noted, now
         self.folder.append_metrics(row)
         for tracker in list(self.parts.trackers):
             try:
@@ -280,8 +316,9 @@ class Run:
 
     def _evaluate(self, label: str, held_out: HeldOut) -> None:
         """On the held-out problems; the best so far after the start is kept apart."""
-        step = self.progress.step
+        step, began = self.progress.step, time.monotonic()
         result = self.answers(held_out)
+        spent = {"time/evaluate": time.monotonic() - began, "tokens/evaluate": result.tokens}
         recipe = {"config": self.config.model_dump(mode="json"), "step": step, "sampler": self.engine.name}
         write(result, self.folder.eval / label, recipe, held_out.texts)
         progress = replace(self.progress, evaluated_step=step)
@@ -290,7 +327,7 @@ class Run:
             if step:
                 checkpoints.save_best(self.folder.checkpoints, lambda target: self.engine.save(target, resumable=False))
             progress = replace(progress, best_step=step, best_score=score)
-        self.log(result.row(step), step)
+        self.log(result.row(step) | spent, step)
         self.console.evaluation(label, result.row(step))
         self.progress = progress
         self.after_evaluation()

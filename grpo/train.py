@@ -19,13 +19,14 @@ from grpo.asynchronous import Ahead, ByTurns, Finished, Pace
 from grpo.config import Config, Curriculum
 from grpo.interrupt import StopRequest
 from grpo.learning.optimizer import learning_rate
+from grpo.memory import Shape, shape_of
 from grpo.metrics import Row, sample_rows, solved_share, step_row, token_rows
 from grpo.problems import SolveRates
 from grpo.run import checkpoints
 from grpo.run.checkpoints import Progress
 from grpo.run.console import Console
 from grpo.run.trackers import open_trackers
-from grpo.run.wording import duration, percent, plural, seconds
+from grpo.run.wording import percent, seconds
 from grpo.running import (
     HeldOut,
     OpenEngine,
@@ -98,7 +99,7 @@ def train(
         run = TrainingRun(config, parts, stand.progress, scorer, rendered.prompts, texts, pieces)
         stack.enter_context(spared_by_the_collector())
         run.preflight()
-        run.try_one_step() if dry_run else run.to_the_end()
+        run.try_one_step(shape_of(start, config.model)) if dry_run else run.to_the_end()
 
 
 def advanced(progress: Progress, result: StepResult, *, drawn: int, curriculum: Curriculum, headline: str) -> Progress:
@@ -148,13 +149,12 @@ class TrainingRun(Run):
         preflight.settle(findings, self.config.run, self.console.warn)
         self.engine.publish(0)
 
-    def try_one_step(self) -> None:
+    def try_one_step(self, shape: Shape) -> None:
         """The first step as it would be, and what a person asks before a long run."""
-        row, steps = self.step(), self.steps
+        row = self.step()
         shares = [f"{name} {percent(row[key])}" for name, key in ASKED.items()]
         self.console.note(f"dry run: {', '.join(shares)}, {seconds(row['time/step'])} per step")
-        whole = duration(row["time/step"] * steps)
-        self.console.note(f"dry run: {whole} for {plural(steps, 'step')}, evaluations apart; nothing was kept")
+        self.foretell(row, shape)
 
     def to_the_end(self) -> None:
         if staleness := self.config.cluster.max_staleness:

@@ -18,7 +18,7 @@ from grpo.engine import Update
 from grpo.errors import CheckpointError, ConfigError
 from grpo.evaluate import Evaluation
 from grpo.interrupt import StopRequest
-from grpo.memory import Work, shape_of
+from grpo.memory import Shape, Work, shape_of
 from grpo.metrics import Row
 from grpo.problems import Example
 from grpo.run import checkpoints
@@ -26,7 +26,7 @@ from grpo.run.checkpoints import Progress
 from grpo.run.console import FINE_TUNING, Console
 from grpo.run.folder import RunFolder
 from grpo.run.trackers import open_trackers
-from grpo.run.wording import duration, plural, seconds
+from grpo.run.wording import plural, seconds
 from grpo.running import (
     HeldOut,
     OpenEngine,
@@ -97,7 +97,7 @@ def tune(
         parts = Parts(folder, console, stop, engine, held_out, trackers, start)
         run = FineTuning(config, parts, stand.progress, schedule, shown)
         stack.enter_context(spared_by_the_collector())
-        run.try_one_step() if dry_run else run.to_the_end()
+        run.try_one_step(shape_of(start, config.model)) if dry_run else run.to_the_end()
 
 
 def _described(examples: Sequence[Example]) -> str:
@@ -184,12 +184,11 @@ class FineTuning(Run):
         super().__init__(config, parts, progress, steps=schedule.steps)
         self.schedule, self.shown = schedule, shown
 
-    def try_one_step(self) -> None:
+    def try_one_step(self, shape: Shape) -> None:
         """The first step as it would be, and what a person asks before a long run."""
         row = self.step()
-        whole = duration(row["time/step"] * self.steps)
         self.console.note(f"dry run: loss {row['sft/loss']:.4f}, {seconds(row['time/step'])} per step")
-        self.console.note(f"dry run: {whole} for {plural(self.steps, 'step')}, evaluations apart; nothing was kept")
+        self.foretell(row, shape)
 
     def step(self) -> Row:
         self.stopwatch.restart()

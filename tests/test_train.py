@@ -261,7 +261,10 @@ def test_a_dry_run_says_what_a_step_solves_and_how_long_it_takes_and_leaves_noth
     assert found is not None
     line = next(line for line in said.splitlines() if line.strip().startswith("1/6"))  # the step, as it would be
     assert f"{found[1]}%" in line and f"{found[2]}%" in line
-    assert re.search(r"^dry run: \d+ s for 6 steps, evaluations apart; nothing was kept$", said, re.M)
+    assert re.search(r"^time, all +\d+ s  \d+ s$", said, re.M) and re.search(
+        r"^4 evaluations +\d+ s  \d+ s$", said, re.M
+    )
+    assert "dry run: by the second step, because the first is slower; start and checkpoints come on top" in said
     assert "evaluation before" not in said
     assert "once per completion" not in said  # this model shares prompts
 

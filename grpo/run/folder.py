@@ -10,6 +10,7 @@
         alarms.jsonl     what the run has said of itself: one row per alarm raised or cleared
         eval/<label>/    results.json and samples.jsonl of each evaluation, a teacher's among them
         eval/distill.json  what a student has kept of its teacher
+        cost.json        hours, tokens and money that it took
         report.html      the whole run on one page
 
 One process owns the folder at a time, by a lock that the kernel releases however the process ends.  Rows are on disk
@@ -27,6 +28,7 @@ import math
 import os
 import re
 import shutil
+import time
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -90,6 +92,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.eval = path / "eval"
         self.report = path / "report.html"
+        self.opened = time.monotonic()
         self._lock: int | None = lock
 
     @classmethod
@@ -153,6 +156,9 @@ class RunFolder:
 
     def append_alarm(self, row: Mapping[str, Any]) -> None:
         _append(self.alarms, [row])
+
+    def write_cost(self, row: Mapping[str, Any]) -> None:
+        replace_file(self.path / "cost.json", [json.dumps(_finite(row), indent=1).encode() + b"\n"])
 
     def write_rollouts(self, step: int, rows: Iterable[Mapping[str, Any]]) -> None:
         """All completions of a step, before `append_metrics` says that there was one."""
