@@ -9,6 +9,7 @@ from typing import Any
 from grpo import commands_eval
 from grpo.config import CollectConfig, JudgeConfig
 from grpo.config_file import apply_changes, change, load_config, load_select, load_settings, validate
+from grpo.deadline import since_the_command_began
 from grpo.errors import CheckpointError, ConfigError, DataError
 
 PIPE_WIDTH = 160  # characters of a table that goes to a file or another program
@@ -48,7 +49,7 @@ def train(
     folder = _run_folder(recipe, out)
     if control and out is None:
         folder = folder.with_name(f"{folder.name}-{control}")
-    train(config, folder, resume=resume, dry_run=dry_run)
+    train(config, folder, resume=resume, dry_run=dry_run, elapsed=since_the_command_began)
 
 
 def sft(
@@ -65,7 +66,8 @@ def sft(
     config = load_config(recipe, [*_named(model=model), *changes], examples=data)
     from grpo.tune import tune
 
-    tune(config, out or Path(f"{_run_folder(recipe, None)}-sft"), resume=resume, dry_run=dry_run)
+    target = out or Path(f"{_run_folder(recipe, None)}-sft")
+    tune(config, target, resume=resume, dry_run=dry_run, elapsed=since_the_command_began)
 
 
 def collect(
@@ -93,7 +95,7 @@ def collect(
         config = validate(apply_changes(tree, given), place="grpo collect", kind=CollectConfig, changes=given)
     from grpo.collect import collect
 
-    collect(config, out, resume=resume)
+    collect(config, out, resume=resume, elapsed=since_the_command_began)
 
 
 def select(sources: Sequence[str], out: Path | None, recipe: str | None, changes: Sequence[str]) -> None:

@@ -18,11 +18,11 @@ from typing import Any, NoReturn, Protocol
 
 from grpo import cost, opening
 from grpo.assemble import ModelFiles
+from grpo.care import Care
 from grpo.config import Config
 from grpo.engine import Engine
 from grpo.errors import GrpoError, Interrupted, LearnerLost, LearningError
 from grpo.evaluate import Evaluation, evaluate, write
-from grpo.interrupt import StopRequest
 from grpo.learning.rehearsal import Worst
 from grpo.memory import Shape
 from grpo.metrics import Row, Stopwatch
@@ -148,7 +148,7 @@ class Parts:
 
     folder: RunFolder
     console: Console
-    stop: StopRequest
+    care: Care
     engine: Engine
     held_out: HeldOut | None
     trackers: list[Tracker]
@@ -161,11 +161,15 @@ class Run:
     def __init__(self, config: Config, parts: Parts, progress: Progress, *, steps: int) -> None:
         self.config, self.parts, self.steps = config, parts, steps
         self.folder, self.console, self.engine = parts.folder, parts.console, parts.engine
+        self.care, self.deadline, self.watchdog = parts.care, parts.care.stop.deadline, parts.care.watchdog
         self.progress = self.saved = progress
         self.restarts = 0
         self.heeded: Alarm | None = None  # since the last time that it was asked
-        self.stopwatch = Stopwatch()
+        self.stopwatch = Stopwatch(self.watchdog.mark)
         self.noted = self.folder.opened  # the last row's time; time.monotonic()
+        self.asked: tuple[int, int] | None = None  # groups that had come, when last asked
+        self.care.after(progress.step)
+        self.watchdog.mark()
 
     def step(self) -> Row:
         """The next step, its books included; returns its row of metrics, and `progress` is one further."""
@@ -222,8 +226,10 @@ class Run:
     def _go_on(self) -> None:
         self._evaluate_where_due()
         while self.progress.step < self.steps:
-            self.parts.stop.check()
-            self.step()
+            self.care.stop.check("step", "save")
+            with self.deadline.takes("step"):
+                row = self.step()
+            self.deadline.took("learning", row["time/step"] - row.get("time/sample", 0.0))
             self._evaluate_where_due()
             self.heed()
             if self.progress.step % self.config.run.save_every == 0:
@@ -236,7 +242,8 @@ class Run:
         stand = opening.stand(checkpoints.latest(self.folder.checkpoints), self.parts.start)
         step, limit = stand.progress.step, self.config.cluster.restarts
         self.console.warn(f"{lost}; going on from step {step} (restart {self.restarts} of {limit})")
-        self.engine.restart(step, stand.checkpoint)
+        with self.watchdog("restart"):
+            self.engine.restart(step, stand.checkpoint)
         self.folder.rewind(step if stand.checkpoint else -1)
         self.progress = self.saved = stand.progress
 
@@ -276,6 +283,7 @@ class Run:
         now = time.monotonic()
         row["time/wall"], self.noted = now - self.noted, now
         self.folder.append_metrics(row)
+        self.care.after(step)
         for tracker in list(self.parts.trackers):
             try:
                 tracker.log(row, step)
@@ -291,6 +299,7 @@ class Run:
             return
         worst = ", ".join(f"{example.problem} number {example.index + 1}" for example in alarm.examples)
         self.console.warn(f"alarm, {alarm.name}: {alarm.text}" + (f"; see {worst}" if worst else ""))
+        self.care.notify("alarm", f"{alarm.name}: {alarm.text}", alarm.step)
         self.heeded = self.heeded or alarm
 
     def heed(self) -> None:
@@ -317,7 +326,9 @@ class Run:
     def _evaluate(self, label: str, held_out: HeldOut) -> None:
         """On the held-out problems; the best so far after the start is kept apart."""
         step, began = self.progress.step, time.monotonic()
-        result = self.answers(held_out)
+        self.care.stop.check("evaluation", *self._unsaved)
+        with self.deadline.takes("evaluation"), self.watchdog("evaluation"):
+            result = self.answers(held_out)
         spent = {"time/evaluate": time.monotonic() - began, "tokens/evaluate": result.tokens}
         recipe = {"config": self.config.model_dump(mode="json"), "step": step, "sampler": self.engine.name}
         write(result, self.folder.eval / label, recipe, held_out.texts)
@@ -339,14 +350,34 @@ class Run:
         """What the policy makes of the held-out problems."""
         params = opening.eval_params(self.config, sampling_seed(self.config.run.seed, 0))
         prompts, n = held_out.prompts, self.config.eval.n
-        return evaluate(self.engine, held_out.scorer, prompts, n, params, arrived=self.arrived)
+
+        def arrived(done: int, total: int) -> None:
+            self._shown(done, total)
+            self.care.stop.check(*self._unsaved)
+
+        return evaluate(self.engine, held_out.scorer, prompts, n, params, arrived=arrived)
 
     def _save(self) -> None:
         if self.progress.step and self.progress != self.saved:
             folder, keep = self.folder.checkpoints, self.config.run.keep
-            checkpoints.save(folder, self.progress, lambda target: self.engine.save(target, resumable=True), keep=keep)
+            with self.deadline.takes("save"), self.watchdog("save"):
+                checkpoints.save(
+                    folder, self.progress, lambda target: self.engine.save(target, resumable=True), keep=keep
+                )
             self.saved = self.progress
 
     def arrived(self, done: int, total: int) -> None:
+        """Of a step's groups so many are there.  What is not learned yet is given up where the rest takes too long."""
+        self._shown(done, total)
+        self.care.stop.check("learning", "save")
+
+    def _shown(self, done: int, total: int) -> None:
         self.console.phase("sampling", done, total)
-        self.parts.stop.check()
+        if self.asked != (done, total):  # who samples ahead asks again and again
+            self.watchdog.mark()
+        self.asked = done, total
+
+    @property
+    def _unsaved(self) -> tuple[str, ...]:
+        """What a stop would have to do here."""
+        return ("save",) if self.progress.step and self.progress != self.saved else ()

@@ -16,8 +16,9 @@ from grpo import assemble, distillation, engines, opening, preflight, sizes
 from grpo.alarms import Alarms, evaluated
 from grpo.algorithm import StepResult
 from grpo.asynchronous import Ahead, ByTurns, Finished, Pace
+from grpo.care import looked_after
 from grpo.config import Config, Curriculum
-from grpo.interrupt import StopRequest
+from grpo.deadline import Elapsed
 from grpo.learning.optimizer import learning_rate
 from grpo.memory import Shape, shape_of
 from grpo.metrics import Row, sample_rows, solved_share, step_row, token_rows
@@ -57,8 +58,10 @@ def train(
     dry_run: bool = False,
     open_engine: OpenEngine = engines.open_engine,
     open_trackers: OpenTrackers = open_trackers,
+    elapsed: Elapsed | None = None,
 ) -> None:
-    """Run GRPO as `config` says, in the run folder `path`.  A dry run takes one step and leaves nothing."""
+    """Run GRPO as `config` says, in the run folder `path`.  A dry run takes one step and leaves nothing.  A deadline
+    counts by `elapsed`, by default from here."""
     division = assemble.division(config)
     config = as_begun(config, path) if resume else config
     config = assemble.pinned(assemble.resolved_for(config, division))
@@ -72,9 +75,9 @@ def train(
         if division is not None:
             console.note(f"cluster: {division}")
         inputs = opening.inputs(config, console)
-        stop = stack.enter_context(StopRequest())
+        care = stack.enter_context(looked_after(config.run, folder.path, console, dry_run=dry_run, elapsed=elapsed))
         teacher = opening.teacher(config, inputs, folder.path, console)
-        start = opening.starting_model(config, folder.path, console, stop)
+        start = opening.starting_model(config, folder.path, console, care.stop)
         stand = opening.stand(checkpoints.latest(folder.checkpoints), start)
         # Rows after the checkpoint are forgotten; without one not even the first evaluation stands.
         folder.rewind(stand.progress.step if stand.checkpoint else -1)
@@ -85,7 +88,7 @@ def train(
         trackers = stack.enter_context(opened_trackers(settled.config, folder, open_trackers, dry_run=dry_run))
         scorer = stack.enter_context(assemble.open_scorer(config, folder.path / "failed.json"))
         if teacher is not None and not dry_run:
-            distillation.evaluate_teacher(config, teacher, rendered, scorer, folder.eval, console, stop)
+            distillation.evaluate_teacher(config, teacher, rendered, scorer, folder.eval, console, care.stop)
         engine = stack.enter_context(
             opened_engine(
                 settled.config, open_engine, stand, start, folder, context=rendered.context, worst=settled.worst
@@ -95,7 +98,7 @@ def train(
         texts = partial(opening.texts_of, files=stand.files)
         pieces = partial(opening.pieces_of, files=stand.files)
         held_out = HeldOut(rendered.held_out, texts(rendered.held_out), scorer) if rendered.held_out else None
-        parts = Parts(folder, console, stop, engine, held_out, trackers, start)
+        parts = Parts(folder, console, care, engine, held_out, trackers, start)
         run = TrainingRun(config, parts, stand.progress, scorer, rendered.prompts, texts, pieces)
         stack.enter_context(spared_by_the_collector())
         run.preflight()

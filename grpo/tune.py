@@ -13,11 +13,12 @@ from pathlib import Path
 
 from grpo import assemble, engines, opening, sizes
 from grpo.assemble import ModelFiles
+from grpo.care import looked_after
 from grpo.config import Config
+from grpo.deadline import Elapsed
 from grpo.engine import Update
 from grpo.errors import CheckpointError, ConfigError
 from grpo.evaluate import Evaluation
-from grpo.interrupt import StopRequest
 from grpo.memory import Shape, Work, shape_of
 from grpo.metrics import Row
 from grpo.problems import Example
@@ -55,6 +56,7 @@ def tune(
     dry_run: bool = False,
     open_engine: OpenEngine = engines.open_engine,
     open_trackers: OpenTrackers = open_trackers,
+    elapsed: Elapsed | None = None,
 ) -> None:
     """Fine-tune as `config` says, in the run folder `path`.  A dry run takes one step and leaves nothing."""
     if not config.sft.is_on:
@@ -69,7 +71,7 @@ def tune(
         console.note(f"learner: {config.model.device}, {config.model.dtype}")
         if division is not None:
             console.note(f"cluster: {division}")
-        stop = stack.enter_context(StopRequest())
+        care = stack.enter_context(looked_after(config.run, folder.path, console, dry_run=dry_run, elapsed=elapsed))
         start = assemble.find_model(config.model, folder.path / "model", seed=config.run.seed)
         examples = load_examples(config.data, config.sft, start, console.note)
         schedule = Schedule(config.sft, examples, config.run.seed)
@@ -94,7 +96,7 @@ def tune(
             )
         )
         config = as_it_runs(settled, engine, folder, console)
-        parts = Parts(folder, console, stop, engine, held_out, trackers, start)
+        parts = Parts(folder, console, care, engine, held_out, trackers, start)
         run = FineTuning(config, parts, stand.progress, schedule, shown)
         stack.enter_context(spared_by_the_collector())
         run.try_one_step(shape_of(start, config.model)) if dry_run else run.to_the_end()
