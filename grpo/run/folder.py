@@ -298,7 +298,7 @@ def _write_all(descriptor: int, text: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def as_line(row: Mapping[str, Any]) -> bytes:
+def as_line(row: Any) -> bytes:
     """JSON has no NaN, so it becomes null.  Half of a surrogate pair, which UTF-8 has not, becomes its JSON escape."""
     text = json.dumps(_finite(row), ensure_ascii=False, allow_nan=False, separators=(", ", ": "))
     return text.encode("utf-8", errors="backslashreplace") + b"\n"
