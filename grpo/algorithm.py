@@ -45,6 +45,7 @@ from grpo.engine import Engine, Update
 from grpo.learning.batch import Batch, Loss, Sequences, Targets, Terms, padded, spread
 from grpo.mismatch import gap_sums
 from grpo.objectives import GroupRewards, Objective, Tokens, zero_variance
+from grpo.objectives.control import Control, as_they_are
 from grpo.scoring import Scorer
 from grpo.types import Completion, Group, Prompt, SamplingParams, ScoredGroup
 
@@ -164,6 +165,7 @@ class Trainer:
     clock: Clock
     arrived: Callable[[int, int], None]
     distill: Distill = field(default_factory=Distill)
+    control: Control = as_they_are
 
     def step(self, step: int, source: Source, *, lr: float) -> StepResult:
         """Sample, score, compare, learn, publish: step `step`, counted from 1."""
@@ -172,7 +174,7 @@ class Trainer:
     def learn_from(self, scored: Sequence[ScoredGroup], rounds: int, step: int, lr: float) -> StepResult:
         """What step `step` does with its rollout, wherever that was made."""
         with self.clock("score"):
-            groups = self.compare(scored)
+            groups = self.compare(scored, step)
         with self.clock("update"):
             updates = self.learn(self.batches(groups), lr)
         with self.clock("sync"):
@@ -209,12 +211,12 @@ class Trainer:
         with self.clock("score"):
             return [futures[index].result() for index in range(len(prompts))]
 
-    def compare(self, scored: Sequence[ScoredGroup]) -> list[JudgedGroup]:
+    def compare(self, scored: Sequence[ScoredGroup], step: int) -> list[JudgedGroup]:
         """The advantages of all completions.  Which groups are useful is a matter of their rewards, without the KL."""
-        rewards = [self.rewards_of(group) for group in scored]
+        rewards = self.control([self.rewards_of(group) for group in scored], step)
         useful = [self.has_signal(group) for group in rewards]
         if self.objective.settings.kl_coef and self.objective.settings.kl_in == "reward":
-            rewards = self.less_kl(scored)
+            rewards = self.less_kl(scored, rewards)
         advantages = self.objective.advantages(rewards, self.objective.settings)
         return [JudgedGroup(s, tuple(a), u) for s, a, u in zip(scored, advantages, useful, strict=True)]
 
@@ -225,12 +227,12 @@ class Trainer:
     def rewards_of(self, scored: ScoredGroup) -> GroupRewards:
         return GroupRewards.of(scored, self.scorer.weights)
 
-    def less_kl(self, scored: Sequence[ScoredGroup]) -> list[GroupRewards]:
+    def less_kl(self, scored: Sequence[ScoredGroup], rewards: Sequence[GroupRewards]) -> list[GroupRewards]:
         """What each completion earned, less β Σ_t (log π_old - log π_reference): a KL penalty in the reward."""
         sequences = Sequences.of([(s.group.prompt.token_ids, c.token_ids) for s in scored for c in s.group.completions])
         k1_BT = self.engine.logprobs(sequences) - self.engine.logprobs(sequences, "reference")
         penalties = iter((-self.objective.settings.kl_coef * k1_BT.sum(dim=1)).tolist())
-        return [self.rewards_of(s).plus("kl", [next(penalties) for _ in s.group.completions]) for s in scored]
+        return [group.plus("kl", [next(penalties) for _ in group.totals]) for group in rewards]
 
     def batches(self, groups: Sequence[JudgedGroup]) -> list[Batch]:
         """One batch for each update of a pass, of whole groups; fewer where some were filtered, none where all were."""

@@ -77,9 +77,19 @@ def train(
     out: Annotated[Path | None, typer.Option("--out", help="Run folder.  Default: runs/<recipe>.")] = None,
     resume: Resume = False,
     dry_run: DryRun = False,
+    control: Annotated[
+        str | None,
+        typer.Option(
+            "--control",
+            metavar="random-reward",
+            help="The same run with each step's rewards shuffled.  Default folder: runs/<recipe>-random-reward.",
+        ),
+    ] = None,
 ) -> None:
     """Train a model with GRPO."""
-    commands.train(recipe, model, data, reward or [], changes or [], out, resume=resume, dry_run=dry_run)
+    commands.train(
+        recipe, model, data, reward or [], changes or [], out, resume=resume, dry_run=dry_run, control=control
+    )
 
 
 @app.command()

@@ -28,12 +28,14 @@ def train(
     *,
     resume: bool,
     dry_run: bool,
+    control: str | None = None,
 ) -> None:
     _start_or_resume(resume=resume, dry_run=dry_run)
-    config = load_config(recipe, [*_named(model=model), *changes], data=data, rewards=rewards)
+    config = load_config(recipe, [*_named(model=model, control=control), *changes], data=data, rewards=rewards)
     from grpo.train import train
 
-    train(config, _run_folder(recipe, out), resume=resume, dry_run=dry_run)
+    suffix = f"-{config.run.control}" if config.run.control else ""
+    train(config, out or Path(f"{_run_folder(recipe, None)}{suffix}"), resume=resume, dry_run=dry_run)
 
 
 def sft(
@@ -240,7 +242,7 @@ def _start_or_resume(*, resume: bool, dry_run: bool) -> None:
 
 def _named(**sources: str | None) -> list[str]:
     """Flags that stand for a setting, as changes."""
-    keys = {"model": "model.name", "teacher": "distill.teacher"}
+    keys = {"model": "model.name", "teacher": "distill.teacher", "control": "run.control"}
     return [change(keys[flag], value) for flag, value in sources.items() if value is not None]
 
 

@@ -78,6 +78,8 @@ def explain(run: Path, step: int, problem: str | None, say: Say, show: Callable[
         say(f"warning: {name} has other completions now than were recorded; grpo replay says where they part")
     for line in heading(explanation, objective):
         say(line)
+    if again.config.run.control:
+        say("             a control: A below comes from rewards that were shuffled among the step's completions")
     if taught.is_on:
         say(f"             plus {taught.coef:g} (log π_teacher - log π_old) of each token, which A below is without")
     show(table(explanation))
@@ -89,7 +91,7 @@ def explained(again: OpenStep, problem: str | None) -> Explanation:
     """The group of `problem` in the step that is next, whose updates are made up to the one it is part of."""
     trainer, engine = again.trainer, again.engine
     scored, _ = trainer.rollout(again.source())
-    groups = trainer.compare(scored)
+    groups = trainer.compare(scored, again.next)
     group = _chosen(groups, problem)
     completions, shares = group.scored.group.completions, trainer.shares(groups)
     found = [

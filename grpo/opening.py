@@ -33,6 +33,7 @@ from grpo.learning import same_tokens
 from grpo.learning.adapter_files import is_adapter
 from grpo.learning.rehearsal import Seen, Worst
 from grpo.memory import Memory, Shape, Sizes, Work, frozen_shape_of, shape_of, this_machine
+from grpo.objectives.control import choose_control
 from grpo.problems import SolveRates
 from grpo.run import checkpoints
 from grpo.run.checkpoints import Progress
@@ -303,8 +304,8 @@ def _count(number: int) -> str:
 def make_trainer(
     config: Config, engine: Engine, scorer: Scorer, clock: Clock, arrived: Callable[[int, int], None]
 ) -> Trainer:
-    objective = objectives.choose(config.objective)
-    return Trainer(engine, scorer, objective, config.sampling, config.optim, clock, arrived, config.distill)
+    objective, control = objectives.choose(config.objective), choose_control(config)
+    return Trainer(engine, scorer, objective, config.sampling, config.optim, clock, arrived, config.distill, control)
 
 
 def make_source(

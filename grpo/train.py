@@ -66,6 +66,10 @@ def train(
         console.note(f"sampler: {config.sampling.backend} on {config.model.device}, {config.model.dtype}")
         if division is not None:
             console.note(f"cluster: {division}")
+        if config.run.control:
+            console.note(
+                "control: each step's rewards are shuffled among its completions; what it solves is told as it is"
+            )
         inputs = opening.inputs(config, console)
         stop = stack.enter_context(StopRequest())
         teacher = opening.teacher(config, inputs, folder.path, console)

@@ -179,7 +179,7 @@ def test_without_rewards_that_count_every_advantage_is_zero(name: str) -> None:
     step.scorer.weights["given"] = 0.0
     scored = [replace(s, rewards=total(s.scores, step.scorer.weights)) for s in step.sample(Numbered().prompts(2), 0)]
     assert [s.rewards for s in scored] == [(0.0, 0.0)] * 2
-    judged = step.compare(scored)
+    judged = step.compare(scored, 1)
     assert [a for group in judged for a in group.advantages] == [0.0] * 4 and all(group.useful for group in judged)
 
 

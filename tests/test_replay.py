@@ -157,7 +157,7 @@ def test_the_contributions_of_an_update_add_up_to_its_gradient_norm(recorded: tu
     metrics = {row["step"]: row for row in runs.rows(recorded[1] / "metrics.jsonl") if "groups/useful" in row}
     with at_step(recorded[1], 4) as again:
         source = again.source()
-        groups = again.trainer.compare(again.trainer.rollout(source)[0])
+        groups = again.trainer.compare(again.trainer.rollout(source)[0], again.next)
         names = [group.scored.group.prompt.problem.id for group in groups if group.useful]
     parts: dict[int, list[float]] = {}
     norms: dict[int, float] = {}
