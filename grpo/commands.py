@@ -182,6 +182,28 @@ def check_rewards(spec: str, source: str, changes: Sequence[str]) -> int:
     return 1 if rejected else 0
 
 
+def probe(
+    recipe: str,
+    model: str | None,
+    data: str | None,
+    rewards: Sequence[str],
+    changes: Sequence[str],
+    problems: int,
+    out: Path | None,
+) -> int:
+    """Prints what the rewards would teach; returns the exit code."""
+    config = load_config(recipe, [*_named(model=model), *changes], data=data, rewards=rewards)
+    from grpo.probe.page import page, write_numbers
+    from grpo.probe.run import probe
+
+    found = probe(config, problems)
+    for line in page(found, config):
+        say(line)
+    if out is not None:
+        write_numbers(found, out)
+    return 1 if found.is_gamed else 0
+
+
 def grade(spec: str, pairs: Path, policy: str, out: Path | None, against: str | None) -> None:
     """Prints the audit of the math checker on labelled pairs."""
     from rewards.math_answer import audit
