@@ -25,6 +25,7 @@ from grpo.run.columns import Row
 from grpo.run.columns import column as _column
 from grpo.run.columns import known as _known
 from grpo.run.columns import mean as _mean
+from grpo.run.control_page import control_html
 from grpo.run.distill_page import behind_charts, kept_html
 from grpo.run.samples_page import REASON, as_html, rows_of, samples_html
 from grpo.run.wording import count, cut, duration, percent, plain, plural, whole_percent
@@ -46,6 +47,7 @@ def write_report(folder: Path) -> Path:
             _header(folder, tuning=parts is _of_tuning),
             *parts(steps, evaluations, _held_out(results)),
             kept_html(folder),
+            control_html(folder),
             _evaluation_table(results),
             samples_html(folder / "samples.jsonl", [int(row["step"]) for row in steps]),
             _settings(folder / "config.toml"),
