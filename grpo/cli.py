@@ -369,6 +369,22 @@ def check(
     raise typer.Exit(commands.check_rewards(spec, data, changes or []))
 
 
+@rewards_app.command(name="probe")
+def probe(
+    recipe: Recipe,
+    model: Model = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="ID_OR_FILE", help="Instead of the recipe's data.source.")
+    ] = None,
+    reward: RewardSpecs = None,
+    changes: Set = None,
+    problems: Annotated[int, typer.Option("--problems", min=1, help="The first that a run would draw.")] = 32,
+    out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="The numbers go here, too.")] = None,
+) -> None:
+    """What would the rewards teach the start model, and what would gaming earn?  Exit code 1 if it pays."""
+    raise typer.Exit(commands.probe(recipe, model, data, reward or [], changes or [], problems, out))
+
+
 @rewards_app.command(name="grade")
 def grade(
     spec: Annotated[str, typer.Argument(metavar="SPEC", help="The checker to audit: math.")],

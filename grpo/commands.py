@@ -42,13 +42,12 @@ def train(
     dry_run: bool,
 ) -> None:
     _start_or_resume(resume=resume, dry_run=dry_run)
-    controlled = [change("run.control", control)] if control else []
-    config = load_config(recipe, [*_named(model=model), *changes, *controlled], data=data, rewards=rewards)
+    config = load_config(recipe, [*_named(model=model, control=control), *changes], data=data, rewards=rewards)
     from grpo.train import train
 
     folder = _run_folder(recipe, out)
-    if control and out is None:
-        folder = folder.with_name(f"{folder.name}-{control}")
+    if config.run.control and out is None:
+        folder = folder.with_name(f"{folder.name}-{config.run.control}")
     train(config, folder, resume=resume, dry_run=dry_run, elapsed=since_the_command_began)
 
 
@@ -197,6 +196,28 @@ def check_rewards(spec: str, source: str, changes: Sequence[str]) -> int:
     return 1 if rejected else 0
 
 
+def probe(
+    recipe: str,
+    model: str | None,
+    data: str | None,
+    rewards: Sequence[str],
+    changes: Sequence[str],
+    problems: int,
+    out: Path | None,
+) -> int:
+    """Prints what the rewards would teach; returns the exit code."""
+    config = load_config(recipe, [*_named(model=model), *changes], data=data, rewards=rewards)
+    from grpo.probe.page import page, write_numbers
+    from grpo.probe.run import probe
+
+    found = probe(config, problems)
+    for line in page(found, config):
+        say(line)
+    if out is not None:
+        write_numbers(found, out)
+    return 1 if found.is_gamed else 0
+
+
 def grade(spec: str, pairs: Path, policy: str, out: Path | None, against: str | None) -> None:
     """Prints the audit of the math checker on labelled pairs."""
     from rewards.math_answer import audit
@@ -276,7 +297,7 @@ def _start_or_resume(*, resume: bool, dry_run: bool) -> None:
 
 def _named(**sources: str | None) -> list[str]:
     """Flags that stand for a setting, as changes."""
-    keys = {"model": "model.name", "teacher": "distill.teacher"}
+    keys = {"model": "model.name", "teacher": "distill.teacher", "control": "run.control"}
     return [change(keys[flag], value) for flag, value in sources.items() if value is not None]
 
 

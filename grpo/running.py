@@ -21,13 +21,13 @@ from grpo.assemble import ModelFiles
 from grpo.care import Care
 from grpo.config import Config
 from grpo.engine import Engine
-from grpo.errors import GrpoError, Interrupted, LearnerLost, LearningError
+from grpo.errors import CheckpointError, GrpoError, Interrupted, LearnerLost, LearningError
 from grpo.evaluate import Evaluation, evaluate, write
 from grpo.learning.rehearsal import Worst
 from grpo.memory import Shape
 from grpo.metrics import Row, Stopwatch
 from grpo.opening import Settled, Stand
-from grpo.run import checkpoints
+from grpo.run import checkpoints, control_page
 from grpo.run.checkpoints import Progress
 from grpo.run.console import Console
 from grpo.run.folder import RunFolder
@@ -208,6 +208,9 @@ class Run:
         finally:
             self.account()
             self.console.note(f"report: {write_report(self.folder.path)}")
+            if self.config.run.control and (beside := control_page.partner(self.folder.path)):
+                with suppress(CheckpointError):  # somebody else's folder
+                    self.console.note(f"report: {write_report(beside)}, with this control in it")
 
     def _go_on_from_losses(self) -> None:
         """To the last step, by way of the last checkpoint where learners are lost, `cluster.restarts` times at most."""

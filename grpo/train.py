@@ -70,10 +70,12 @@ def train(
         folder = stack.enter_context(open_folder(kept, path, resume=resume, dry_run=dry_run))
         console = stack.enter_context(closing(Console(config.run.steps)))
         console.note(f"sampler: {config.sampling.backend} on {config.model.device}, {config.model.dtype}")
-        if config.run.control:
-            console.note(f"control: {config.run.control}, nothing is to be learned; run it without --control as well")
         if division is not None:
             console.note(f"cluster: {division}")
+        if config.run.control:
+            console.note(
+                "control: each step's rewards are shuffled among its completions; what it solves is told as it is"
+            )
         inputs = opening.inputs(config, console)
         care = stack.enter_context(looked_after(config.run, folder.path, console, dry_run=dry_run, elapsed=elapsed))
         teacher = opening.teacher(config, inputs, folder.path, console)

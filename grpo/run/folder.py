@@ -247,11 +247,10 @@ def _check_same_mathematics(stored: Path, given_toml: str) -> None:
     new = flatten(tomllib.loads(given_toml))
     # A learning rate that falls to zero at the last step is another one where the last step is another.
     falling = new.get("optim.lr_scheduler_type", "constant") != "constant"
-    may_differ = MAY_DIFFER - {"run.steps"} if falling else MAY_DIFFER
     changed = [
         f"{key}: {shown(old, key)} in the run, {shown(new, key)} given"
-        for key in sorted(old.keys() | new.keys())
-        if key not in may_differ and not MAY_DIFFER_OF_A_REWARD.fullmatch(key) and old.get(key) != new.get(key)
+        for key in other_mathematics(old, new)
+        if falling or key != "run.steps"
     ]
     if changed:
         more = f"; and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
@@ -261,6 +260,17 @@ def _check_same_mathematics(stored: Path, given_toml: str) -> None:
             "with --out",
             exit_code=2,
         )
+
+
+def other_mathematics(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Flat settings in which two runs differ so that they are not the same run; how many steps they take is one."""
+    return [
+        key
+        for key in sorted(one.keys() | other.keys())
+        if (key == "run.steps" or key not in MAY_DIFFER)
+        and not MAY_DIFFER_OF_A_REWARD.fullmatch(key)
+        and one.get(key) != other.get(key)
+    ]
 
 
 def flatten(value: Any, name: str = "") -> dict[str, Any]:
