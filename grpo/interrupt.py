@@ -42,14 +42,14 @@ class StopRequest(Hearing):
 
     def __init__(self, deadline: Deadline | None = None) -> None:
         self.deadline = deadline or Deadline()
-        self._received: signal.Signals | None = None
+        self.received: signal.Signals | None = None  # the first: a scheduler's warning, and not the end that follows
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        self._received = signal.Signals(number)
+        self.received = self.received or signal.Signals(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def check(self, *ahead: str) -> None:
         """Raises `Interrupted` where the run is to stop, or has no time for what is `ahead`: see `Deadline`."""
-        if self._received is not None:
-            raise Interrupted(f"stopped by {self._received.name}", exit_code=exit_code_for(self._received))
+        if self.received is not None:
+            raise Interrupted(f"stopped by {self.received.name}", exit_code=exit_code_for(self.received))
         self.deadline.check(*ahead)

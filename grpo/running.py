@@ -21,7 +21,7 @@ from grpo.assemble import ModelFiles
 from grpo.care import Care
 from grpo.config import Config
 from grpo.engine import Engine
-from grpo.errors import CheckpointError, GrpoError, Interrupted, LearnerLost, LearningError
+from grpo.errors import EXIT_AGAIN, CheckpointError, GrpoError, Interrupted, LearnerLost, LearningError
 from grpo.evaluate import Evaluation, evaluate, write
 from grpo.learning.rehearsal import Worst
 from grpo.memory import Shape
@@ -162,7 +162,7 @@ class Run:
         self.config, self.parts, self.steps = config, parts, steps
         self.folder, self.console, self.engine = parts.folder, parts.console, parts.engine
         self.care, self.deadline, self.watchdog = parts.care, parts.care.stop.deadline, parts.care.watchdog
-        self.progress = self.saved = progress
+        self.progress = self.saved = self.began = progress
         self.restarts = 0
         self.heeded: Alarm | None = None  # since the last time that it was asked
         self.stopwatch = Stopwatch(self.watchdog.mark)
@@ -277,7 +277,10 @@ class Run:
         if not self.saved.step:
             where = "no step was finished, so nothing is saved"
         if isinstance(error, Interrupted):
-            raise Interrupted(f"{error}; {where}", exit_code=error.exit_code) from None
+            code = error.exit_code
+            if code == EXIT_AGAIN and self.care.stop.received is None and self.saved.step == self.began.step:
+                where, code = f"{where}; it would end here again, so give it a longer run.deadline", 1
+            raise Interrupted(f"{error}; {where}", exit_code=code) from None
         self.console.note(where)
         raise error
 

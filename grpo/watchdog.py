@@ -2,7 +2,7 @@
 
 A run makes a mark whenever it gets on: a phase begins or ends, a group arrives.  The time without one that is taken for
 a hang is learned: ten times the longest pause so far, at least ten minutes, and an hour in a phase that has never been
-through, because a first time compiles, loads and fills caches.
+through, or until a step is finished, because a first time compiles, loads and fills caches.
 
     every few seconds a thread looks   over the limit: stacks of all processes into the run folder, a sentence, the end
     the thread itself does not run     a timer in C (faulthandler) that it sets anew at every look dumps our stacks and
@@ -61,6 +61,7 @@ class Watchdog:
         self._folder, self._tell = folder, tell
         self._least, self._factor, self._first = least, factor, first
         self._tick = least / _LOOKS
+        self._from = 0  # the step that was finished when the first mark was made
         self._phase, self._been = "", set[str]()
         self._longest, self._marks, self._marked = 0.0, 0, time.monotonic()
         self._file: IO[str] | None = None
@@ -85,6 +86,7 @@ class Watchdog:
             return
         now = time.monotonic()
         if self._thread is None:
+            self._from = self.step
             self._begin(self._folder)
         else:
             self._longest = max(self._longest, now - self._marked)
@@ -103,7 +105,8 @@ class Watchdog:
     def limit(self) -> float:
         """Seconds without a mark, from here on."""
         learned = max(self._least, self._factor * self._longest)
-        return learned if self._phase in self._been else max(self._first, learned)
+        known = self._phase in self._been and self.step > self._from  # what comes before a step is no measure of it
+        return learned if known else max(self._first, learned)
 
     def _begin(self, folder: Path) -> None:
         for left in folder.glob("stall-*.txt"):  # by a kill, with nothing in it
