@@ -37,6 +37,7 @@ from grpo.running import (
     as_it_runs,
     open_folder,
     opened_engine,
+    opened_pusher,
     opened_trackers,
     spared_by_the_collector,
 )
@@ -71,6 +72,7 @@ def train(
             console.note(f"cluster: {division}")
         inputs = opening.inputs(config, console)
         stop = stack.enter_context(StopRequest())
+        pusher = opened_pusher(config, folder, dry_run=dry_run)
         teacher = opening.teacher(config, inputs, folder.path, console)
         start = opening.starting_model(config, folder.path, console, stop)
         stand = opening.stand(checkpoints.latest(folder.checkpoints), start)
@@ -93,7 +95,7 @@ def train(
         texts = partial(opening.texts_of, files=stand.files)
         pieces = partial(opening.pieces_of, files=stand.files)
         held_out = HeldOut(rendered.held_out, texts(rendered.held_out), scorer) if rendered.held_out else None
-        parts = Parts(folder, console, stop, engine, held_out, trackers, start)
+        parts = Parts(folder, console, stop, engine, held_out, trackers, start, pusher)
         run = TrainingRun(config, parts, stand.progress, scorer, rendered.prompts, texts, pieces)
         stack.enter_context(spared_by_the_collector())
         run.preflight()
