@@ -134,7 +134,7 @@ class Pusher:
         """Upload it; what went wrong, or ""."""
         try:
             _upload(self.repository, load.folder, load.message)
-        except hub.FAILURES as error:
+        except Exception as error:  # noqa: BLE001  other people's network code, any exception, must not stop the rest
             return f"push of {load.message} to {self.repository}: {why_not(error)}; the run goes on"
         finally:
             shutil.rmtree(load.folder, ignore_errors=True)
@@ -160,7 +160,7 @@ def _within(seconds: float, ask: Callable[[], None]) -> None:
         try:
             ask()
             raised.append(None)
-        except hub.FAILURES as error:
+        except BaseException as error:  # noqa: BLE001  raised again by who waits
             raised.append(error)
 
     thread = Thread(target=answer, daemon=True)

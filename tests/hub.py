@@ -3,7 +3,8 @@ data sets.
 
 Repositories are folders, one per commit; a branch is a name for a commit.  Large files are redirected to another
 address, as the real one does with LFS.  What goes wrong is ordered: `gated`, `private`, a status for every answer,
-downloads that break off.  What is pushed becomes a commit, and `hub.messages` has its message.  `hub.asked` is what was asked, in order.
+downloads that break off.  What is pushed becomes a commit, whose message `hub.messages` has.  `hub.asked` is what was
+asked, in order.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ class Repository:
 
 
 class Refused(Exception):
-    def __init__(self, status: int, code: str, message: str = "") -> None:
+    def __init__(self, status: int, code: str, message: str = "", **body: str) -> None:
         super().__init__(code)
-        self.status, self.code, self.message = status, code, message
+        self.status, self.code, self.message, self.body = status, code, message, body
 
 
 @dataclass
@@ -149,7 +150,11 @@ class _Handler(BaseHTTPRequestHandler):
                 raise Refused(404, "")
         except Refused as error:
             more = {"X-Error-Code": error.code, "X-Error-Message": error.message}
-            self._send(error.status, b'{"error": "refused"}', {key: value for key, value in more.items() if value})
+            self._send(
+                error.status,
+                json.dumps({"error": "refused"} | error.body).encode(),
+                {key: value for key, value in more.items() if value},
+            )
         except BrokenPipeError:
             pass
 
@@ -184,14 +189,15 @@ class _Handler(BaseHTTPRequestHandler):
         name = f"{wanted.get('organization') or 'me'}/{wanted['name']}"
         if not name.startswith("me/"):
             raise Refused(403, "", "You don't have the rights to create a model under that namespace")
+        answer = {"url": f"{self.hub.address}/{name}", "id": name}
         if name in self.hub.models:
-            raise Refused(409, "", "You already created this model repo")
+            raise Refused(409, "", "You already created this model repo", **answer)
         private = wanted.get("private", wanted.get("visibility") == "private")
         self.hub.models[name] = Repository({}, {}, private=private)
         empty = self.hub.store / f"empty-{len(self.hub.models)}"
         empty.mkdir()
         self.hub.models[name].push(empty)
-        return {"url": f"{self.hub.address}/{name}", "id": name}
+        return answer
 
     def _where(self, one: dict[str, Any]) -> dict[str, Any]:
         return {**one, "actions": {"upload": {"href": f"{self.hub.address}/put/{one['oid']}"}}}
