@@ -320,6 +320,17 @@ def export(
 
 
 @app.command()
+def push(
+    place: Annotated[
+        Path, typer.Argument(metavar="RUN_OR_CHECKPOINT", help="Of a run folder its best checkpoint, else the newest.")
+    ],
+    repository: Annotated[str, typer.Argument(metavar="REPO", help='On the Hugging Face Hub, such as "me/model".')],
+) -> None:
+    """Push a checkpoint to the Hugging Face Hub: the whole model, its adapter merged, with a model card."""
+    commands.push(place, repository)
+
+
+@app.command()
 def explain(
     run: Run,
     step: Step,

@@ -171,6 +171,12 @@ def export(place: Path, out: Path) -> None:
     export(place, out, say)
 
 
+def push(place: Path, repository: str) -> None:
+    from grpo.push import push
+
+    push(place, repository, say)
+
+
 def compare(a: str, b: str) -> None:
     commands_eval.compare(a, b, say)
 

@@ -27,6 +27,7 @@ from grpo.learning.rehearsal import Worst
 from grpo.memory import Shape
 from grpo.metrics import Row, Stopwatch
 from grpo.opening import Settled, Stand
+from grpo.push import LITTLE, PATIENCE, Pusher, check
 from grpo.run import checkpoints, control_page
 from grpo.run.checkpoints import Progress
 from grpo.run.console import Console
@@ -92,6 +93,15 @@ def opened_trackers(
         yield [stack.enter_context(closing(tracker)) for tracker in opened]
 
 
+def opened_pusher(config: Config, folder: RunFolder, *, dry_run: bool) -> Pusher | None:
+    """Where the settings name a repository, which is looked at first."""
+    repository = config.run.push_to_hub
+    if repository is None or dry_run:
+        return None
+    check(repository)
+    return Pusher(repository, folder.path)
+
+
 @contextmanager
 def opened_engine(
     config: Config,
@@ -153,6 +163,7 @@ class Parts:
     held_out: HeldOut | None
     trackers: list[Tracker]
     start: ModelFiles
+    pusher: Pusher | None = None
 
 
 class Run:
@@ -200,9 +211,11 @@ class Run:
         """Forget what is under way beyond `progress`."""
 
     def to_the_end(self) -> None:
+        finished = False
         try:
             self._go_on_from_losses()
             self.conclude()
+            finished = True
         except GrpoError as error:
             self._end_early(error)
         finally:
@@ -211,6 +224,7 @@ class Run:
             if self.config.run.control and (beside := control_page.partner(self.folder.path)):
                 with suppress(CheckpointError):  # somebody else's folder
                     self.console.note(f"report: {write_report(beside)}, with this control in it")
+            self._push_the_last(finished=finished)
 
     def _go_on_from_losses(self) -> None:
         """To the last step, by way of the last checkpoint where learners are lost, `cluster.restarts` times at most."""
@@ -367,10 +381,37 @@ class Run:
         if self.progress.step and self.progress != self.saved:
             folder, keep = self.folder.checkpoints, self.config.run.keep
             with self.deadline.takes("save"), self.watchdog("save"):
-                checkpoints.save(
+                saved = checkpoints.save(
                     folder, self.progress, lambda target: self.engine.save(target, resumable=True), keep=keep
                 )
             self.saved = self.progress
+            self._push(saved, f"step {self.progress.step}")
+
+    def _push(self, model: Path, message: str) -> None:
+        if pusher := self.parts.pusher:
+            pusher.take(model, message)
+            if failure := pusher.failure():
+                self.console.warn(failure)
+
+    def _push_the_last(self, *, finished: bool) -> None:
+        """With the card that knows results and cost; what is best stays on top.  A run that was cut short waits
+        little."""
+        pusher = self.parts.pusher
+        if pusher is None:
+            return
+        best, last = self.folder.checkpoints / "best", checkpoints.latest(self.folder.checkpoints)
+        if finished and last is not None:
+            has_best = bool(self.progress.best_step) and best.is_dir()
+            pusher.finish(PATIENCE)  # or the last step's would be left out
+            if has_best:
+                self._push(best, f"best, step {self.progress.best_step}")
+            else:
+                self._push(last, f"step {self.progress.step}, with its card")
+        done = pusher.finish(PATIENCE if finished else LITTLE)
+        if failure := pusher.failure():
+            self.console.warn(failure)
+        if not done:
+            self.console.warn(f"push to {pusher.repository}: not done when the run ended; `grpo push` does it again")
 
     def arrived(self, done: int, total: int) -> None:
         """Of a step's groups so many are there.  What is not learned yet is given up where the rest takes too long."""

@@ -38,6 +38,7 @@ from grpo.running import (
     as_it_runs,
     open_folder,
     opened_engine,
+    opened_pusher,
     opened_trackers,
     spared_by_the_collector,
 )
@@ -78,6 +79,7 @@ def train(
             )
         inputs = opening.inputs(config, console)
         care = stack.enter_context(looked_after(config.run, folder.path, console, dry_run=dry_run, elapsed=elapsed))
+        pusher = opened_pusher(config, folder, dry_run=dry_run)
         teacher = opening.teacher(config, inputs, folder.path, console)
         start = opening.starting_model(config, folder.path, console, care.stop)
         stand = opening.stand(checkpoints.latest(folder.checkpoints), start)
@@ -100,7 +102,7 @@ def train(
         texts = partial(opening.texts_of, files=stand.files)
         pieces = partial(opening.pieces_of, files=stand.files)
         held_out = HeldOut(rendered.held_out, texts(rendered.held_out), scorer) if rendered.held_out else None
-        parts = Parts(folder, console, care, engine, held_out, trackers, start)
+        parts = Parts(folder, console, care, engine, held_out, trackers, start, pusher)
         run = TrainingRun(config, parts, stand.progress, scorer, rendered.prompts, texts, pieces)
         stack.enter_context(spared_by_the_collector())
         run.preflight()

@@ -38,6 +38,7 @@ from grpo.running import (
     as_it_runs,
     open_folder,
     opened_engine,
+    opened_pusher,
     opened_trackers,
     spared_by_the_collector,
 )
@@ -72,6 +73,7 @@ def tune(
         if division is not None:
             console.note(f"cluster: {division}")
         care = stack.enter_context(looked_after(config.run, folder.path, console, dry_run=dry_run, elapsed=elapsed))
+        pusher = opened_pusher(config, folder, dry_run=dry_run)
         start = assemble.find_model(config.model, folder.path / "model", seed=config.run.seed)
         examples = load_examples(config.data, config.sft, start, console.note)
         schedule = Schedule(config.sft, examples, config.run.seed)
@@ -96,7 +98,7 @@ def tune(
             )
         )
         config = as_it_runs(settled, engine, folder, console)
-        parts = Parts(folder, console, care, engine, held_out, trackers, start)
+        parts = Parts(folder, console, care, engine, held_out, trackers, start, pusher)
         run = FineTuning(config, parts, stand.progress, schedule, shown)
         stack.enter_context(spared_by_the_collector())
         run.try_one_step(shape_of(start, config.model)) if dry_run else run.to_the_end()
