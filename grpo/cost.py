@@ -18,11 +18,14 @@ is computed again under gradient checkpointing, by a reference, or for old log-p
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from grpo.config import Config
 from grpo.memory import Shape
+from grpo.run.checkpoints import Progress
 from grpo.run.columns import Row, known
+from grpo.run.summary import Summary
 from grpo.run.wording import count, duration, plain, plural
 
 HOUR = 3600  # seconds
@@ -105,6 +108,17 @@ def _peaks(steps: Sequence[Row]) -> dict[str, float]:
     return {name: max(values) for name, values in found.items() if values}
 
 
+def came_to(folder: Path, progress: Progress, cost: Mapping[str, Any]) -> dict[str, Any]:
+    """The run in `folder` in flat values: headline, best, cost."""
+    values: dict[str, Any] = {}
+    if change := Summary.of(folder).change:
+        values |= {"before": change.before.value, "after": change.after.value, "points": change.points}
+    if progress.best_step:
+        values |= {"best_step": progress.best_step, "best": progress.best_score}
+    flat = {name: value for name, value in cost.items() if value is not None and not isinstance(value, dict)}
+    return values | {f"cost/{name}": value for name, value in flat.items()}
+
+
 def in_words(cost: Mapping[str, Any], hardware: str) -> list[str]:
     """Three lines for the console."""
     spent = f"{duration(HOUR * cost['hours'])} on {hardware}"
@@ -174,6 +188,16 @@ def expected(
     yield _line("device hours", "", f"{plain(hours)} ({plural(devices, 'device')}, {duration(seconds)})")
     if price is not None:
         yield _line("money", "", f"{hours * price:,.2f} ({price:g} an hour of one device)")
+
+
+def foretold(config: Config, row: Row, shape: Shape, *, steps: int, prompts: int) -> Iterator[str]:
+    """The table for a run with these settings that evaluates so many prompts, and what it was made from."""
+    every, answers = config.eval.every, prompts * config.eval.n
+    devices, price, times = devices_of(config), config.run.price, evaluations_of(steps, every)
+    yield from expected(row, shape, steps=steps, devices=devices, price=price, answers=answers, evaluations=times)
+    apart = "evaluations, " if answers and not row.get("tokens/sample") else ""
+    by = "the second step, because the first is slower" if row["step"] > 1 else "its only step"
+    yield f"dry run: by {by}; {apart}start and checkpoints come on top; nothing was kept"
 
 
 def _line(name: str, each: str, whole: str) -> str:

@@ -21,6 +21,7 @@ from grpo.interrupt import StopRequest
 from grpo.memory import Shape, Work, shape_of
 from grpo.metrics import Row
 from grpo.problems import Example
+from grpo.push import open_pusher
 from grpo.run import checkpoints
 from grpo.run.checkpoints import Progress
 from grpo.run.console import FINE_TUNING, Console
@@ -37,7 +38,6 @@ from grpo.running import (
     as_it_runs,
     open_folder,
     opened_engine,
-    opened_pusher,
     opened_trackers,
     spared_by_the_collector,
 )
@@ -71,7 +71,7 @@ def tune(
         if division is not None:
             console.note(f"cluster: {division}")
         stop = stack.enter_context(StopRequest())
-        pusher = opened_pusher(config, folder, dry_run=dry_run)
+        pusher = None if dry_run else open_pusher(config.run.push_to_hub, folder.path, console.warn)
         start = assemble.find_model(config.model, folder.path / "model", seed=config.run.seed)
         examples = load_examples(config.data, config.sft, start, console.note)
         schedule = Schedule(config.sft, examples, config.run.seed)

@@ -100,7 +100,7 @@ def test_a_hub_that_keeps_silent_is_not_waited_for(served: Hub, monkeypatch: pyt
 def test_what_goes_wrong_later_is_said_once_and_ends_nothing(
     served: Hub, tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grpo.running.check", lambda repository: setattr(served, "read_only", True))
+    monkeypatch.setattr(push, "check", lambda repository: setattr(served, "read_only", True))
     runs.write_inputs(tmp_path)
     config = runs.settings(
         tmp_path,
@@ -129,8 +129,8 @@ def test_a_newer_checkpoint_takes_the_place_of_one_that_waits_and_the_end_waits_
     served: Hub, tmp_path: Path
 ) -> None:
     push.check("me/model")
-    served.stuck = threading.Event()
-    pusher, (first, *later) = push.Pusher("me/model", tmp_path), staged(tmp_path, 3)
+    served.stuck, warned = threading.Event(), list[str]()
+    pusher, (first, *later) = push.Pusher("me/model", tmp_path, warned.append), staged(tmp_path, 3)
     pusher.take(first, "step 1")
     while "POST /api/models/me/model/commit/main" not in served.asked:
         pass
@@ -139,7 +139,7 @@ def test_a_newer_checkpoint_takes_the_place_of_one_that_waits_and_the_end_waits_
         (checkpoint / "config.json").unlink()  # as a run deletes its old ones
     assert not pusher.finish(0.01)
     served.stuck.set()
-    assert pusher.finish(60) and pusher.failure() == ""
+    assert pusher.finish(60) and not warned
     assert served.messages == ["step 1", "step 3"]
     assert json.loads(head(served)["config.json"].read_text()) == {"step": 3}
 

@@ -29,6 +29,7 @@ from grpo.interrupt import StopRequest
 from grpo.memory import Machine, Sizes, Work, estimate_memory
 from grpo.run import checkpoints, rollouts
 from grpo.train import train
+from grpo.types import Alarm
 from tests import engines, runs
 from tests.conftest import ROOT
 
@@ -215,6 +216,30 @@ def test_a_start_that_was_refused_leaves_no_model_to_the_next(config: Config, tm
     assert not list((tmp_path / "run").glob("*/of-another-seed"))
 
 
+class Watching:
+    """A tracker that remembers what it was told of, and of which step."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, int]] = []
+        self.values: dict[str, Any] = {}
+
+    def log(self, row: object, step: int) -> None:
+        self.seen.append(("log", step))
+
+    def samples(self, rows: Sequence[Any], step: int) -> None:
+        self.seen.append(("samples", step))
+
+    def alarm(self, alarm: Alarm) -> None:
+        self.seen.append(("alarm", alarm.step))
+
+    def summary(self, values: dict[str, Any]) -> None:
+        self.seen.append(("summary", 0))
+        self.values = values
+
+    def close(self) -> None:
+        pass
+
+
 def test_a_tracker_that_fails_does_not_end_the_run(
     config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -225,8 +250,33 @@ def test_a_tracker_that_fails_does_not_end_the_run(
         def close(self) -> None:
             pass
 
-    train(config.with_changes(run={"steps": 1}), tmp_path / "run", open_trackers=lambda *_: [Broken()])
-    assert "Broken failed (no route to the dashboard)" in capsys.readouterr().out
+    class Mute(Watching):
+        def samples(self, rows: Sequence[Any], step: int) -> None:
+            raise ValueError("no tables here")
+
+    broken, mute, watching = Broken(), Mute(), Watching()
+    train(config.with_changes(run={"steps": 2}), tmp_path / "run", open_trackers=lambda *_: [broken, mute, watching])
+    said = capsys.readouterr().out
+    assert said.count("Broken failed (no route to the dashboard)") == said.count("Mute failed (no tables here)") == 1
+    assert mute.seen == [("log", 0), ("log", 1)]
+    assert watching.seen == [
+        ("log", 0),
+        ("log", 1),
+        ("samples", 1),
+        ("log", 2),
+        ("samples", 2),
+        ("log", 2),
+        ("summary", 0),
+    ]
+    assert watching.values["cost/steps"] == 2 and "after" in watching.values
+
+
+def test_an_alarm_is_told_to_trackers(config: Config, tmp_path: Path) -> None:
+    (tmp_path / "reward.py").write_text("def digits(completion, problem):\n    return 0.0\n")
+    watching = Watching()
+    train(config.with_changes(run={"steps": 6}), tmp_path / "run", open_trackers=lambda *_: [watching])
+    rows = [json.loads(line) for line in (tmp_path / "run" / "alarms.jsonl").read_text().splitlines()]
+    assert rows and [step for what, step in watching.seen if what == "alarm"] == [row["step"] for row in rows]
 
 
 def test_ctrl_c_saves_the_last_whole_step_and_the_run_goes_on_from_there(
