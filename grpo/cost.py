@@ -26,7 +26,7 @@ from grpo.memory import Shape
 from grpo.run.checkpoints import Progress
 from grpo.run.columns import Row, known
 from grpo.run.summary import Summary
-from grpo.run.wording import count, duration, plain, plural
+from grpo.run.wording import count, duration, plain, plural, seconds
 
 HOUR = 3600  # seconds
 APART = ("step", "wall", "evaluate")  # of time/…: wholes, not phases of a step
@@ -170,22 +170,22 @@ def expected(
     """The table of a dry run, from the row of one step: `evaluations` times `answers` are sampled as fast as the
     step's, and are as long."""
     sampled = row.get("tokens/sample") or 0
-    seconds = row["time/step"] * steps
+    whole = row["time/step"] * steps
     lines = [("tokens sampled", sampled, sampled * steps, count)] if sampled else []
     lines.append(("tokens learned", row["tokens/update"], row["tokens/update"] * steps, count))
     flop = operations(row, shape)
     lines.append(("operations", flop, flop * steps, lambda value: f"{value:.2g} FLOP"))
     lines += [(f"time, {name}", value, value * steps, duration) for name, value in _phases([row]).items()]
-    lines.append(("time, all", row["time/step"], seconds, duration))
+    lines.append(("time, all", row["time/step"], whole, duration))
     yield _line("dry run", "a step", plural(steps, "step"))
     for name, each, all_of_them, show in lines:
-        yield _line(name, show(each), show(all_of_them))
+        yield _line(name, seconds(each) if show is duration else show(each), show(all_of_them))
     if sampled and answers:
         evaluating = evaluations * answers * row["completions/length_mean"] * (row["time/sample"] / sampled)
-        yield _line(plural(evaluations, "evaluation"), duration(evaluating / evaluations), duration(evaluating))
-        seconds += evaluating
-    hours = seconds * devices / HOUR
-    yield _line("device hours", "", f"{plain(hours)} ({plural(devices, 'device')}, {duration(seconds)})")
+        yield _line(plural(evaluations, "evaluation"), seconds(evaluating / evaluations), duration(evaluating))
+        whole += evaluating
+    hours = whole * devices / HOUR
+    yield _line("device hours", "", f"{plain(hours)} ({plural(devices, 'device')}, {duration(whole)})")
     if price is not None:
         yield _line("money", "", f"{hours * price:,.2f} ({price:g} an hour of one device)")
 

@@ -171,10 +171,12 @@ def test_grpo_push_pushes_a_finished_run_whole(
 
 def test_the_card_has_alarms_and_fences_what_settings_quote(tmp_path: Path) -> None:
     (checkpoint,) = staged(tmp_path, 1)
-    (tmp_path / "config.toml").write_text('[model]\nname = "org/base"\n[data]\nsystem = "```"\n')
+    (tmp_path / "config.toml").write_text(
+        '[model]\nname = "org/base"\n[data]\nsystem = "```"\n[run]\nnotify = "https://hooks/secret"\n'
+    )
     alarm = {"name": "loops", "step": 7, "text": "<b>it\nrepeats</b>", "cleared": False}
     (tmp_path / "alarms.jsonl").write_text(json.dumps(alarm) + "\n" + json.dumps(alarm | {"cleared": True}) + "\n")
     card = push.card_of(tmp_path, checkpoint, "me/model")
     assert card.count("step 7, loops") == 1 and r"\<b\>it repeats" in card
-    assert "````toml" in card and "base_model: org/base" in card
+    assert "secret" not in card and "````toml" in card and "base_model: org/base" in card
     assert "Nothing was evaluated" in card and "Not known: the run has not ended yet." in card

@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2MoeConfig, Qwen2MoeForCausalLM
 
 from grpo import sizes
+from grpo.alarms import Alarms
 from grpo.config import Config
 from grpo.config_file import load_config
 from grpo.errors import CheckpointError, ConfigError, Interrupted, LearningError, RewardError, SamplerError
@@ -258,25 +259,17 @@ def test_a_tracker_that_fails_does_not_end_the_run(
     train(config.with_changes(run={"steps": 2}), tmp_path / "run", open_trackers=lambda *_: [broken, mute, watching])
     said = capsys.readouterr().out
     assert said.count("Broken failed (no route to the dashboard)") == said.count("Mute failed (no tables here)") == 1
-    assert mute.seen == [("log", 0), ("log", 1)]
-    assert watching.seen == [
-        ("log", 0),
-        ("log", 1),
-        ("samples", 1),
-        ("log", 2),
-        ("samples", 2),
-        ("log", 2),
-        ("summary", 0),
-    ]
+    assert mute.seen == [("log", 0)]
+    steps = [("samples", 1), ("log", 1), ("samples", 2), ("log", 2)]
+    assert watching.seen == [("log", 0), *steps, ("log", 2), ("summary", 0)]  # with an evaluation before and after
     assert watching.values["cost/steps"] == 2 and "after" in watching.values
 
 
-def test_an_alarm_is_told_to_trackers(config: Config, tmp_path: Path) -> None:
-    (tmp_path / "reward.py").write_text("def digits(completion, problem):\n    return 0.0\n")
+def test_an_alarm_is_told_to_trackers(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Alarms, "step", lambda alarms, row, signs: [Alarm("loops", row["step"], "it repeats")])
     watching = Watching()
-    train(config.with_changes(run={"steps": 6}), tmp_path / "run", open_trackers=lambda *_: [watching])
-    rows = [json.loads(line) for line in (tmp_path / "run" / "alarms.jsonl").read_text().splitlines()]
-    assert rows and [step for what, step in watching.seen if what == "alarm"] == [row["step"] for row in rows]
+    train(config.with_changes(run={"steps": 1}), tmp_path / "run", open_trackers=lambda *_: [watching])
+    assert ("alarm", 1) in watching.seen
 
 
 def test_ctrl_c_saves_the_last_whole_step_and_the_run_goes_on_from_there(
@@ -311,8 +304,8 @@ def test_a_dry_run_says_what_a_step_solves_and_how_long_it_takes_and_leaves_noth
     assert found is not None
     line = next(line for line in said.splitlines() if line.strip().startswith("1/6"))  # the step, as it would be
     assert f"{found[1]}%" in line and f"{found[2]}%" in line
-    assert re.search(r"^time, all +\d+ s  \d+ s$", said, re.M) and re.search(
-        r"^4 evaluations +\d+ s  \d+ s$", said, re.M
+    assert re.search(r"^time, all +[\d.]+s  \d+ s$", said, re.M) and re.search(
+        r"^4 evaluations +[\d.]+s  \d+ s$", said, re.M
     )
     assert "dry run: by the second step, because the first is slower; start and checkpoints come on top" in said
     assert "evaluation before" not in said
