@@ -18,12 +18,15 @@ is computed again under gradient checkpointing, by a reference, or for old log-p
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from grpo.config import Config
 from grpo.memory import Shape
+from grpo.run.checkpoints import Progress
 from grpo.run.columns import Row, known
-from grpo.run.wording import count, duration, plain, plural
+from grpo.run.summary import Summary
+from grpo.run.wording import count, duration, plain, plural, seconds
 
 HOUR = 3600  # seconds
 APART = ("step", "wall", "evaluate")  # of time/…: wholes, not phases of a step
@@ -105,6 +108,17 @@ def _peaks(steps: Sequence[Row]) -> dict[str, float]:
     return {name: max(values) for name, values in found.items() if values}
 
 
+def came_to(folder: Path, progress: Progress, cost: Mapping[str, Any]) -> dict[str, Any]:
+    """The run in `folder` in flat values: headline, best, cost."""
+    values: dict[str, Any] = {}
+    if change := Summary.of(folder).change:
+        values |= {"before": change.before.value, "after": change.after.value, "points": change.points}
+    if progress.best_step:
+        values |= {"best_step": progress.best_step, "best": progress.best_score}
+    flat = {name: value for name, value in cost.items() if value is not None and not isinstance(value, dict)}
+    return values | {f"cost/{name}": value for name, value in flat.items()}
+
+
 def in_words(cost: Mapping[str, Any], hardware: str) -> list[str]:
     """Three lines for the console."""
     spent = f"{duration(HOUR * cost['hours'])} on {hardware}"
@@ -156,24 +170,34 @@ def expected(
     """The table of a dry run, from the row of one step: `evaluations` times `answers` are sampled as fast as the
     step's, and are as long."""
     sampled = row.get("tokens/sample") or 0
-    seconds = row["time/step"] * steps
+    whole = row["time/step"] * steps
     lines = [("tokens sampled", sampled, sampled * steps, count)] if sampled else []
     lines.append(("tokens learned", row["tokens/update"], row["tokens/update"] * steps, count))
     flop = operations(row, shape)
     lines.append(("operations", flop, flop * steps, lambda value: f"{value:.2g} FLOP"))
     lines += [(f"time, {name}", value, value * steps, duration) for name, value in _phases([row]).items()]
-    lines.append(("time, all", row["time/step"], seconds, duration))
+    lines.append(("time, all", row["time/step"], whole, duration))
     yield _line("dry run", "a step", plural(steps, "step"))
     for name, each, all_of_them, show in lines:
-        yield _line(name, show(each), show(all_of_them))
+        yield _line(name, seconds(each) if show is duration else show(each), show(all_of_them))
     if sampled and answers:
         evaluating = evaluations * answers * row["completions/length_mean"] * (row["time/sample"] / sampled)
-        yield _line(plural(evaluations, "evaluation"), duration(evaluating / evaluations), duration(evaluating))
-        seconds += evaluating
-    hours = seconds * devices / HOUR
-    yield _line("device hours", "", f"{plain(hours)} ({plural(devices, 'device')}, {duration(seconds)})")
+        yield _line(plural(evaluations, "evaluation"), seconds(evaluating / evaluations), duration(evaluating))
+        whole += evaluating
+    hours = whole * devices / HOUR
+    yield _line("device hours", "", f"{plain(hours)} ({plural(devices, 'device')}, {duration(whole)})")
     if price is not None:
         yield _line("money", "", f"{hours * price:,.2f} ({price:g} an hour of one device)")
+
+
+def foretold(config: Config, row: Row, shape: Shape, *, steps: int, prompts: int) -> Iterator[str]:
+    """The table for a run with these settings that evaluates so many prompts, and what it was made from."""
+    every, answers = config.eval.every, prompts * config.eval.n
+    devices, price, times = devices_of(config), config.run.price, evaluations_of(steps, every)
+    yield from expected(row, shape, steps=steps, devices=devices, price=price, answers=answers, evaluations=times)
+    apart = "evaluations, " if answers and not row.get("tokens/sample") else ""
+    by = "the second step, because the first is slower" if row["step"] > 1 else "its only step"
+    yield f"dry run: by {by}; {apart}start and checkpoints come on top; nothing was kept"
 
 
 def _line(name: str, each: str, whole: str) -> str:

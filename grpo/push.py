@@ -23,6 +23,7 @@ from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-def
 from grpo import hub
 from grpo.errors import ConfigError, first_line
 from grpo.export import export
+from grpo.run.checkpoints import Progress, latest
 from grpo.run.model_card import card_of
 
 PATIENCE = 600.0  # seconds that the end of a run waits for what is under way
@@ -66,6 +67,14 @@ def push(place: Path, repository: str, say: Callable[[str], None]) -> None:
     say(f"pushed: {constants.ENDPOINT}/{repository}")
 
 
+def open_pusher(repository: str | None, run: Path, warn: Callable[[str], None]) -> Pusher | None:
+    """None where nothing is to be pushed.  Raises `ConfigError` where it could not be."""
+    if repository is None:
+        return None
+    check(repository)
+    return Pusher(repository, run, warn)
+
+
 @dataclass(frozen=True, slots=True)
 class _Load:
     folder: Path
@@ -75,8 +84,8 @@ class _Load:
 class Pusher:
     """Pushes to `repository` what the run in `run` saves.  Its methods return at once, `finish` apart."""
 
-    def __init__(self, repository: str, run: Path) -> None:
-        self.repository, self._run, self._staged = repository, run, run / STAGED
+    def __init__(self, repository: str, run: Path, warn: Callable[[str], None]) -> None:
+        self.repository, self._run, self._staged, self._warn = repository, run, run / STAGED, warn
         shutil.rmtree(self._staged, ignore_errors=True)  # of a run that was killed
         self._changed = Condition()
         self._waiting: _Load | None = None
@@ -98,19 +107,35 @@ class Pusher:
         except OSError as error:
             self._failure = self._failure or f"push: {folder} could not be written ({error.strerror})"
             return
+        finally:
+            self._speak()
         with self._changed:
             if self._waiting is not None:
                 shutil.rmtree(self._waiting.folder, ignore_errors=True)
             self._waiting = _Load(folder, message)
             self._changed.notify_all()
 
-    def failure(self) -> str:
-        """What went wrong, the first time that it is asked for; then, and where nothing did, ""."""
+    def conclude(self, folder: Path, progress: Progress, *, finished: bool) -> None:
+        """The end of the run: the best of its checkpoints in `folder`, else the last, comes on top, with the card that
+        knows results and cost.  A run that was cut short waits little, and puts nothing on top."""
+        best, last = folder / "best", latest(folder)
+        if finished and last is not None:
+            self.finish(PATIENCE)  # or the last step's, which waits, would be left out
+            if progress.best_step and best.is_dir():
+                self.take(best, f"best, step {progress.best_step}")
+            else:
+                self.take(last, f"step {progress.step}, with its card")
+        done = self.finish(PATIENCE if finished else LITTLE)
+        self._speak()
+        if not done:
+            self._warn(f"push to {self.repository}: not done when the run ended; `grpo push` does it again")
+
+    def _speak(self) -> None:
+        """Of what went wrong first; once, and in the thread of the run."""
         with self._changed:
-            if self._said or not self._failure:
-                return ""
-            self._said = True
-            return self._failure
+            failure, self._said = "" if self._said else self._failure, self._said or bool(self._failure)
+        if failure:
+            self._warn(failure)
 
     def finish(self, seconds: float) -> bool:
         """Wait so long; whether everything was dealt with by then."""

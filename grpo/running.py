@@ -27,7 +27,7 @@ from grpo.learning.rehearsal import Worst
 from grpo.memory import Shape
 from grpo.metrics import Row, Stopwatch
 from grpo.opening import Settled, Stand
-from grpo.push import LITTLE, PATIENCE, Pusher, check
+from grpo.push import Pusher
 from grpo.run import checkpoints, control_page
 from grpo.run.checkpoints import Progress
 from grpo.run.console import Console
@@ -88,18 +88,10 @@ def opened_trackers(
 ) -> Iterator[list[Tracker]]:
     """Those that the settings name; of a dry run nobody hears."""
     names, settings = () if dry_run else config.run.trackers, config.model_dump(mode="json")
+    settings["run"].pop("notify")  # whose address is a secret
     with ExitStack() as stack:
         opened = open_trackers(names, folder.path.name, settings, folder.path)
         yield [stack.enter_context(closing(tracker)) for tracker in opened]
-
-
-def opened_pusher(config: Config, folder: RunFolder, *, dry_run: bool) -> Pusher | None:
-    """Where the settings name a repository, which is looked at first."""
-    repository = config.run.push_to_hub
-    if repository is None or dry_run:
-        return None
-    check(repository)
-    return Pusher(repository, folder.path)
 
 
 @contextmanager
@@ -189,23 +181,9 @@ class Run:
     def foretell(self, first: Row, shape: Shape) -> None:
         """What the whole run will take, by its second step: the first, whose row is given, is slower."""
         row = self.step() if self.steps > 1 else first
-        held_out, settings = self.parts.held_out, self.config.eval
-        answers = len(held_out.prompts) * settings.n if held_out else 0
-        lines = cost.expected(
-            row,
-            shape,
-            steps=self.steps,
-            devices=cost.devices_of(self.config),
-            price=self.config.run.price,
-            answers=answers,
-            evaluations=cost.evaluations_of(self.steps, settings.every),
-        )
-        for line in lines:
+        prompts = len(self.parts.held_out.prompts) if self.parts.held_out else 0
+        for line in cost.foretold(self.config, row, shape, steps=self.steps, prompts=prompts):
             self.console.note(line)
-        known = answers and "completions/length_mean" in row
-        apart = "" if known or not answers else "evaluations, "
-        by = "the second step, because the first is slower" if row is not first else "its only step"
-        self.console.note(f"dry run: by {by}; {apart}start and checkpoints come on top; nothing was kept")
 
     def abandon(self) -> None:
         """Forget what is under way beyond `progress`."""
@@ -224,7 +202,9 @@ class Run:
             if self.config.run.control and (beside := control_page.partner(self.folder.path)):
                 with suppress(CheckpointError):  # somebody else's folder
                     self.console.note(f"report: {write_report(beside)}, with this control in it")
-            self._push_the_last(finished=finished)
+            if self.parts.pusher:
+                with self.watchdog("push"):
+                    self.parts.pusher.conclude(self.folder.checkpoints, self.progress, finished=finished)
 
     def _go_on_from_losses(self) -> None:
         """To the last step, by way of the last checkpoint where learners are lost, `cluster.restarts` times at most."""
@@ -279,6 +259,8 @@ class Run:
         devices, hardware = cost.devices_of(self.config), cost.hardware_of(self.config)
         spent = cost.cost_of(rows, devices, self.config.run.price, rest=time.monotonic() - self.noted)
         self.folder.write_cost({"hardware": hardware, **spent})
+        values = cost.came_to(self.folder.path, self.progress, spent)
+        self.tell(lambda tracker: tracker.summary(values))
         for line in cost.in_words(spent, hardware):
             self.console.note(line)
 
@@ -299,21 +281,26 @@ class Run:
         raise error
 
     def log(self, row: Row, step: int) -> None:
-        """Into metrics.jsonl, and to the trackers.  A dashboard that fails must not end a run."""
+        """Into metrics.jsonl, and to the trackers."""
         now = time.monotonic()
         row["time/wall"], self.noted = now - self.noted, now
         self.folder.append_metrics(row)
         self.care.after(step)
+        self.tell(lambda tracker: tracker.log(row, step))
+
+    def tell(self, of: Callable[[Tracker], None]) -> None:
+        """Each tracker, until it fails.  A dashboard that fails must not end a run."""
         for tracker in list(self.parts.trackers):
             try:
-                tracker.log(row, step)
+                of(tracker)
             except Exception as error:  # noqa: BLE001  other people's network code, any exception
                 self.parts.trackers.remove(tracker)
-                self.console.warn(f"{type(tracker).__name__.strip('_')} failed ({error}) and gets no more metrics")
+                self.console.warn(f"{type(tracker).__name__.strip('_')} failed ({error}) and is told no more")
 
     def alarm(self, alarm: Alarm) -> None:
         """Into alarms.jsonl, and to whoever watches."""
         self.folder.append_alarm(asdict(alarm))
+        self.tell(lambda tracker: tracker.alarm(alarm))
         if alarm.cleared:
             self.console.note(f"alarm of step {alarm.step} is over: {alarm.name}")
             return
@@ -385,33 +372,8 @@ class Run:
                     folder, self.progress, lambda target: self.engine.save(target, resumable=True), keep=keep
                 )
             self.saved = self.progress
-            self._push(saved, f"step {self.progress.step}")
-
-    def _push(self, model: Path, message: str) -> None:
-        if pusher := self.parts.pusher:
-            pusher.take(model, message)
-            if failure := pusher.failure():
-                self.console.warn(failure)
-
-    def _push_the_last(self, *, finished: bool) -> None:
-        """With the card that knows results and cost; what is best stays on top.  A run that was cut short waits
-        little."""
-        pusher = self.parts.pusher
-        if pusher is None:
-            return
-        best, last = self.folder.checkpoints / "best", checkpoints.latest(self.folder.checkpoints)
-        if finished and last is not None:
-            has_best = bool(self.progress.best_step) and best.is_dir()
-            pusher.finish(PATIENCE)  # or the last step's would be left out
-            if has_best:
-                self._push(best, f"best, step {self.progress.best_step}")
-            else:
-                self._push(last, f"step {self.progress.step}, with its card")
-        done = pusher.finish(PATIENCE if finished else LITTLE)
-        if failure := pusher.failure():
-            self.console.warn(failure)
-        if not done:
-            self.console.warn(f"push to {pusher.repository}: not done when the run ended; `grpo push` does it again")
+            if self.parts.pusher:
+                self.parts.pusher.take(saved, f"step {self.progress.step}")
 
     def arrived(self, done: int, total: int) -> None:
         """Of a step's groups so many are there.  What is not learned yet is given up where the rest takes too long."""

@@ -23,6 +23,7 @@ from grpo.learning.optimizer import learning_rate
 from grpo.memory import Shape, shape_of
 from grpo.metrics import Row, sample_rows, solved_share, step_row, token_rows
 from grpo.problems import SolveRates
+from grpo.push import open_pusher
 from grpo.run import checkpoints
 from grpo.run.checkpoints import Progress
 from grpo.run.console import Console
@@ -38,7 +39,6 @@ from grpo.running import (
     as_it_runs,
     open_folder,
     opened_engine,
-    opened_pusher,
     opened_trackers,
     spared_by_the_collector,
 )
@@ -46,6 +46,8 @@ from grpo.scoring import Scorer
 from grpo.signs import signs_of, signs_row
 from grpo.types import Prompt
 from grpo.watch import Watch
+
+TABLES = 10  # of samples that a tracker gets in a run
 
 # What a dry run says, in the words of the step lines.
 ASKED = {"solved": "solved", "useful": "groups/useful", "truncated": "completions/truncated"}
@@ -79,7 +81,7 @@ def train(
             )
         inputs = opening.inputs(config, console)
         care = stack.enter_context(looked_after(config.run, folder.path, console, dry_run=dry_run, elapsed=elapsed))
-        pusher = opened_pusher(config, folder, dry_run=dry_run)
+        pusher = None if dry_run else open_pusher(config.run.push_to_hub, folder.path, console.warn)
         teacher = opening.teacher(config, inputs, folder.path, console)
         start = opening.starting_model(config, folder.path, console, care.stop)
         stand = opening.stand(checkpoints.latest(folder.checkpoints), start)
@@ -200,7 +202,10 @@ class TrainingRun(Run):
         samples = list(sample_rows(step, result.groups, texts))
         tokens = list(token_rows(result.groups, self.pieces))
         self.folder.write_rollouts(step, [row | of_tokens for row, of_tokens in zip(samples, tokens, strict=True)])
-        self.folder.append_samples(row for row, of_tokens in zip(samples, tokens, strict=True) if of_tokens)
+        shown = [row for row, of_tokens in zip(samples, tokens, strict=True) if of_tokens]
+        self.folder.append_samples(shown)
+        if shown and step % max(1, self.steps // TABLES) == 0:
+            self.tell(lambda tracker: tracker.samples(shown, step))
         scored = [group.scored for group in result.groups]
         signs = signs_of(step, scored, self.scorer.names[0])
         row = step_row(step, result, reward_names=self.scorer.names) | finished.row

@@ -22,6 +22,7 @@ from grpo.evaluate import Evaluation
 from grpo.memory import Shape, Work, shape_of
 from grpo.metrics import Row
 from grpo.problems import Example
+from grpo.push import open_pusher
 from grpo.run import checkpoints
 from grpo.run.checkpoints import Progress
 from grpo.run.console import FINE_TUNING, Console
@@ -38,7 +39,6 @@ from grpo.running import (
     as_it_runs,
     open_folder,
     opened_engine,
-    opened_pusher,
     opened_trackers,
     spared_by_the_collector,
 )
@@ -73,7 +73,7 @@ def tune(
         if division is not None:
             console.note(f"cluster: {division}")
         care = stack.enter_context(looked_after(config.run, folder.path, console, dry_run=dry_run, elapsed=elapsed))
-        pusher = opened_pusher(config, folder, dry_run=dry_run)
+        pusher = None if dry_run else open_pusher(config.run.push_to_hub, folder.path, console.warn)
         start = assemble.find_model(config.model, folder.path / "model", seed=config.run.seed)
         examples = load_examples(config.data, config.sft, start, console.note)
         schedule = Schedule(config.sft, examples, config.run.seed)

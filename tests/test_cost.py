@@ -99,10 +99,10 @@ def test_before_a_run_one_step_stands_for_all() -> None:
     lines = list(cost.expected(step(2), SHAPE, steps=100, devices=2, price=2.5, answers=50, evaluations=4))
     said = {line[:16].strip(): " ".join(line[16:].split()) for line in lines}
     assert said["tokens sampled"] == "100 10.0k"
-    assert said["time, sample"] == "20 s 33 min"
-    assert said["time, all"] == "36 s 1 h 00 min"
+    assert said["time, sample"] == "20.0s 33 min"
+    assert said["time, all"] == "36.0s 1 h 00 min"
     # 50 answers of 10 tokens at 0.2 s each: 100 s an evaluation
-    assert said["4 evaluations"] == "2 min 7 min"
+    assert said["4 evaluations"] == "100s 7 min"
     # 3600 + 400 s on two devices: 2.22 hours, for 5.56
     assert said["device hours"] == "2.22 (2 devices, 1 h 07 min)"
     assert said["money"] == "5.56 (2.5 an hour of one device)"

@@ -100,7 +100,7 @@ def test_a_hub_that_keeps_silent_is_not_waited_for(served: Hub, monkeypatch: pyt
 def test_what_goes_wrong_later_is_said_once_and_ends_nothing(
     served: Hub, tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grpo.running.check", lambda repository: setattr(served, "read_only", True))
+    monkeypatch.setattr(push, "check", lambda repository: setattr(served, "read_only", True))
     runs.write_inputs(tmp_path)
     config = runs.settings(
         tmp_path,
@@ -129,8 +129,8 @@ def test_a_newer_checkpoint_takes_the_place_of_one_that_waits_and_the_end_waits_
     served: Hub, tmp_path: Path
 ) -> None:
     push.check("me/model")
-    served.stuck = threading.Event()
-    pusher, (first, *later) = push.Pusher("me/model", tmp_path), staged(tmp_path, 3)
+    served.stuck, warned = threading.Event(), list[str]()
+    pusher, (first, *later) = push.Pusher("me/model", tmp_path, warned.append), staged(tmp_path, 3)
     pusher.take(first, "step 1")
     while "POST /api/models/me/model/commit/main" not in served.asked:
         pass
@@ -139,7 +139,7 @@ def test_a_newer_checkpoint_takes_the_place_of_one_that_waits_and_the_end_waits_
         (checkpoint / "config.json").unlink()  # as a run deletes its old ones
     assert not pusher.finish(0.01)
     served.stuck.set()
-    assert pusher.finish(60) and pusher.failure() == ""
+    assert pusher.finish(60) and not warned
     assert served.messages == ["step 1", "step 3"]
     assert json.loads(head(served)["config.json"].read_text()) == {"step": 3}
 
@@ -171,10 +171,12 @@ def test_grpo_push_pushes_a_finished_run_whole(
 
 def test_the_card_has_alarms_and_fences_what_settings_quote(tmp_path: Path) -> None:
     (checkpoint,) = staged(tmp_path, 1)
-    (tmp_path / "config.toml").write_text('[model]\nname = "org/base"\n[data]\nsystem = "```"\n')
+    (tmp_path / "config.toml").write_text(
+        '[model]\nname = "org/base"\n[data]\nsystem = "```"\n[run]\nnotify = "https://hooks/secret"\n'
+    )
     alarm = {"name": "loops", "step": 7, "text": "<b>it\nrepeats</b>", "cleared": False}
     (tmp_path / "alarms.jsonl").write_text(json.dumps(alarm) + "\n" + json.dumps(alarm | {"cleared": True}) + "\n")
     card = push.card_of(tmp_path, checkpoint, "me/model")
     assert card.count("step 7, loops") == 1 and r"\<b\>it repeats" in card
-    assert "````toml" in card and "base_model: org/base" in card
+    assert "secret" not in card and "````toml" in card and "base_model: org/base" in card
     assert "Nothing was evaluated" in card and "Not known: the run has not ended yet." in card

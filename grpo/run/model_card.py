@@ -6,11 +6,12 @@ What nobody has written down, a licence above all, is "not known": a card that g
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
+import tomli_w
 from huggingface_hub import EvalResult, ModelCard, ModelCardData, try_to_load_from_cache
 
 from grpo import DISTRIBUTION, hub
@@ -23,6 +24,7 @@ UNKNOWN = "not known"
 MEASURES = 6  # columns of the table of results
 RESULTS = 12  # rows
 ALARMS = 20
+PRIVATE = ("notify", "trackers", "push_to_hub")
 
 
 def card_of(folder: Path, model: Path, repository: str) -> str:
@@ -30,10 +32,7 @@ def card_of(folder: Path, model: Path, repository: str) -> str:
     run = Summary.of(folder)
     base, source = _name(run, "model", "name"), _name(run, "sft" if run.is_tuning else "data", "source")
     licence, held_out = licence_of(base, "model"), _name(run, "eval", "source")
-    config = (folder / "config.toml").read_text(encoding="utf-8", errors="replace") if run.settings else ""
-    measures = list(dict.fromkeys(n for r in run.results.values() for n in r if is_measure(r[n])))[:MEASURES]
-    results = list(run.results.items())
-    results = results if len(results) <= RESULTS else [*results[: RESULTS // 2], *results[-RESULTS // 2 :]]
+    config, rewards = _settings(run), _rewards(run)
     card = ModelCard.from_template(
         _data(run, base, source, held_out, licence, repository),
         template_str=resources.files("grpo.run").joinpath("model_card.md").read_text(encoding="utf-8"),
@@ -43,20 +42,20 @@ def card_of(folder: Path, model: Path, repository: str) -> str:
         steps=plural(int(run.steps[-1]["step"]), "step") if run.steps else "no step",
         command="sft" if run.is_tuning else "train",
         control=run.settings.get("run", {}).get("control"),
-        measures=measures,
-        results=[(label, [_cell(result.get(name)) for name in measures]) for label, result in results],
+        results=_results(run),
         held_out=held_out,
         revision=run.settings.get("model", {}).get("revision"),
         base_licence=licence,
         data=source,
         data_licence=licence_of(source, "data set"),
-        rewards=[_line(f"{reward.get('use')}, weight {reward.get('weight', 1)}") for reward in _rewards(run)],
+        rewards=_listed(_line(f"Reward: {one.get('use')}, weight {one.get('weight', 1)}") for one in rewards),
         version=metadata.version(DISTRIBUTION),
         seed=run.settings.get("run", {}).get("seed", 0),
         config=config.strip(),
         fence="`" * max(3, 1 + max(map(len, re.findall("`+", config)), default=0)),
-        cost=list(facts(cost_of_run(folder))),
-        alarms=list(_alarms(folder)),
+        cost=_listed(f"{name}: {value}" for name, value in facts(cost_of_run(folder)))
+        or "Not known: the run has not ended yet.",
+        alarms=_alarms(folder),
     )
     return str(card)
 
@@ -122,10 +121,36 @@ def _cell(measure: Any) -> str:
     return show(measure["mean"]) + (f" [{show(low)}, {show(high)}]" if low is not None and high is not None else "")
 
 
-def _alarms(folder: Path) -> Iterator[dict[str, str]]:
+def _results(run: Summary) -> str:
+    """A table, the first evaluations and the last."""
+    found = list(run.results.items())
+    if not found:
+        return "Nothing was evaluated on held-out problems."
+    shown = found if len(found) <= RESULTS else [*found[: RESULTS // 2], *found[-RESULTS // 2 :]]
+    measures = list(dict.fromkeys(n for _, result in shown for n in result if is_measure(result[n])))[:MEASURES]
+    rows = [[label, *(_cell(result.get(name)) for name in measures)] for label, result in shown]
+    lines = [["held-out evaluation", *measures], ["---"] * (1 + len(measures)), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n\nIn brackets are 95% intervals."
+
+
+def _settings(run: Summary) -> str:
+    """Without where the run's messages went, which is nobody else's."""
+    tree = {group: values for group, values in run.settings.items() if group != "run"}
+    own = {name: value for name, value in run.settings.get("run", {}).items() if name not in PRIVATE}
+    return tomli_w.dumps(tree | ({"run": own} if own else {})).strip()
+
+
+def _listed(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _alarms(folder: Path) -> str:
     raised = [row for row in rows_of(folder / "alarms.jsonl") if not row.get("cleared")]
-    for row in raised[-ALARMS:]:
-        yield {name: _line(str(row.get(name, ""))) for name in ("step", "name", "text")}
+    if not raised:
+        return "None was raised."
+    lines = (f"step {row.get('step')}, {_line(str(row.get('name')))}: {_line(str(row.get('text')))}" for row in raised)
+    said = _listed([*lines][-ALARMS:])
+    return f"What the run saw in its own numbers, statements to be looked at and not verdicts:\n\n{said}"
 
 
 def _line(text: str) -> str:
