@@ -126,7 +126,7 @@ def test_no_step_begins_that_would_not_end_in_time_and_the_run_goes_on_to_the_sa
     train(config, tmp_path / "whole")
     timed = config.with_changes(run={"deadline": "600s"})
     with pytest.raises(Interrupted, match=r"run.deadline = 600s .*; step 4 is saved in .*--resume") as stopped:
-        # The preflight and each step take 100 s.  After step 2 there are 300 for a step and a save that was never timed:
+        # The preflight and each step take 100 s.  After step 2 there are 300 for a step and the first save:
         # 10 + 100 + 600 / 5.  That of step 3 takes none, by this clock.  After it there are 200 for 10 + 100, then 100.
         train(timed, tmp_path / "run", open_engine=slow(clock := Clock(), 100), elapsed=clock)
     assert stopped.value.exit_code == 75
@@ -160,7 +160,7 @@ def test_an_evaluation_that_would_not_end_in_time_is_left_to_the_next_start(tmp_
         clock.now += 200 if is_evaluation else 60  # 60 and 200 before the steps, 120 for two: 120 are left
 
     opening = engines.opening(partial(engines.Calling, before=before))
-    with pytest.raises(Interrupted, match="evaluation and save may take .*; step 2 is saved"):
+    with pytest.raises(Interrupted, match=r"evaluation and save may take .*; step 2 is saved"):
         train(config, tmp_path / "run", open_engine=opening, elapsed=clock)
     assert not (tmp_path / "run" / "eval" / "after").exists()
     train(config, tmp_path / "run", resume=True)
@@ -263,3 +263,32 @@ def test_a_webhook_of_a_pipeline_is_in_no_file_of_it(monkeypatch: pytest.MonkeyP
     (stage,) = make_plan(tree, place="test")
     assert stage.settings["run"]["notify"] == "env:GRPO_NOTIFY_1"
     assert os.environ["GRPO_NOTIFY_1"] == "https://hooks.example/secret"
+
+
+FAKE_GRPO = """#!/bin/bash
+echo "$@" >> calls
+trap 'kill $nap; exit 75' USR1
+sleep 100 &
+nap=$!
+touch there
+wait
+"""
+
+
+def test_the_script_in_the_documentation_hands_the_signal_on_and_asks_to_be_run_again(tmp_path: Path) -> None:
+    script = (ROOT / "docs" / "long-runs.md").read_text().partition("```bash\n")[2].partition("```")[0]
+    for name, text in (("grpo", FAKE_GRPO), ("scontrol", '#!/bin/bash\necho "$@" > requeued\n')):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "42"}
+    (tmp_path / "runs" / "7").mkdir(parents=True)
+    for resumed in ("", " --resume"):
+        job = subprocess.Popen(["bash", "-c", script], env=environment, cwd=tmp_path)
+        until(tmp_path / "there", 0)
+        job.send_signal(signal.SIGUSR1)  # as B:USR1 does, to the batch shell alone
+        assert job.wait(timeout=60) == 75
+        assert (tmp_path / "requeued").read_text() == "requeue 42\n"
+        calls = (tmp_path / "calls").read_text().splitlines()
+        assert calls[-1] == f"train recipe.toml --out runs/7 --set run.deadline=11h45m{resumed}"
+        (tmp_path / "there").unlink()
+        (tmp_path / "runs" / "7" / "config.toml").touch()
