@@ -20,7 +20,16 @@ from math import inf
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from grpo import deadline
@@ -67,13 +76,7 @@ def _time(given: str) -> str:
     return given
 
 
-def _unless_secret(url: str | None) -> str | None:
-    """A webhook's URL lets whoever reads it post there: of what is written only the name of a variable has it."""
-    return url if url is not None and url.startswith("env:") else None
-
-
 Time = Annotated[str, AfterValidator(_time)]
-Webhook = Annotated[str | None, PlainSerializer(_unless_secret, when_used="json")]
 CountOrAuto = Annotated[int | Literal["auto"], BeforeValidator(_count_or_auto)]
 CountOrOffOrAuto = Annotated[int | Literal["auto"], BeforeValidator(_zero_or_count_or_auto)]
 ShareOrAuto = Annotated[float | Literal["auto"], BeforeValidator(_share_or_auto)]
@@ -484,7 +487,7 @@ class Run(_Settings):
     the others wrote is in rollouts/."""
     on_alarm: Literal["warn", "stop"] = "warn"
     """What an alarm does besides saying what it sees (docs/alarms.md)."""
-    notify: Annotated[Webhook, Field(repr=False)] = None
+    notify: Annotated[str | None, Field(repr=False)] = None
     """URL that alarms, a crash, a hang and the end of the run are posted to, as JSON; or "env:NAME", the variable that
     holds it.  A URL may be a secret, so no file of the run has it."""
     deadline: Time | None = None
@@ -496,6 +499,12 @@ class Run(_Settings):
     """Money per hour of one GPU (of the machine, where there is none), for what a run will cost and has cost."""
     push_to_hub: str | None = None
     """Repository on the Hugging Face Hub, such as "me/model", that checkpoints and a model card are pushed to."""
+
+    @model_serializer(mode="wrap", when_used="json")
+    def _without_secrets(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """For files and trackers: who reads a webhook's URL can post there.  The name of a variable may be read."""
+        tree: dict[str, Any] = handler(self)
+        return tree if (self.notify or "env:").startswith("env:") else {k: v for k, v in tree.items() if k != "notify"}
 
 
 GROUPS = (
