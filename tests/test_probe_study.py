@@ -55,7 +55,9 @@ def test_an_objective_that_divides_by_the_deviation_blows_a_small_part_up() -> N
     assert undivided == pytest.approx({"math": 0.6, "layout": 0.4})
 
 
-@pytest.mark.parametrize("name", ["group_std", "group_mean", "leave_one_out", "batch_std", "whitened", "max_rl", "gdpo"])
+@pytest.mark.parametrize(
+    "name", ["group_std", "group_mean", "leave_one_out", "batch_std", "whitened", "max_rl", "gdpo"]
+)
 def test_shares_add_up_to_1_whatever_the_objective(name: str) -> None:
     some = [A, B, C, group("d", [(1, 0.5), (0, 1), (0, 0)])]
     shares = advantage_shares(some, WEIGHTS, choose(config.Objective(advantages=name)))
@@ -71,7 +73,7 @@ def test_pass_at_k_hears_of_nothing_but_the_first() -> None:
 
 
 def test_a_part_that_pulls_against_the_rest_has_a_share_below_0() -> None:
-    # math ± 1, layout · 0.5 ∓ 0.25, total ± 0.75 → Σ = 1.125, math 2 · 1 · 0.75 = 1.5, layout - 2 · 0.25 · 0.75 = -0.375
+    # math ± 1, layout · 0.5 ∓ 0.25, total ± 0.75: Σ = 1.125, math 2 · 1 · 0.75 = 1.5, layout -2 · 0.25 · 0.75 = -0.375
     shares = variance_shares([[2.0, 0.5]], {"math": [[2.0, 0.0]], "layout": [[0.0, 1.0]]}, WEIGHTS)
     assert shares == pytest.approx({"math": 1.5 / 1.125, "layout": -0.375 / 1.125})
 

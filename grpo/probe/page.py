@@ -29,7 +29,9 @@ def page(probe: Probe, config: Config) -> Iterator[str]:
     """Lines."""
     study = probe.study
     count = sum(len(group.rewards) for group in probe.scored)
-    yield f"{plural(len(probe.scored), 'problem')} of {config.data.source}, {plural(count, 'completion')}"
+    source, model = (_tail(name, 28) for name in (config.data.source, config.model.name))
+    asked = f"{plural(len(probe.scored), 'problem')} of {source}, {plural(count, 'completion')} of {model}"
+    yield f"{asked}{' after its cold start' if config.sft.is_on else ''}"
     yield ""
     yield from _parts(study)
     yield ""
@@ -100,9 +102,9 @@ def _signal(study: Study, config: Config) -> Iterator[str]:
     interval = f"{whole_percent(useful.low)} – {whole_percent(useful.high)}"
     yield f"groups with a signal: {whole_percent(useful.mean)} (95 % interval {interval})"
     wanted = config.sampling.problems_per_step
-    step = f"  so {steps.mean:.0f} of the {wanted} of a step teach ({steps.low:.0f} – {steps.high:.0f})"
-    first = study.parts[0].name
-    yield f"{step}; {first} alone tells completions apart in {whole_percent(study.signal.by_first)} of the groups"
+    yield f"  so {steps.mean:.0f} of the {wanted} of a step teach ({steps.low:.0f} – {steps.high:.0f})"
+    first, share = study.parts[0].name[:24], whole_percent(study.signal.by_first)
+    yield f"  {first} alone tells completions apart in {share} of the groups"
 
 
 def _reasons(parts: Sequence[Part]) -> Iterator[str]:
@@ -137,6 +139,10 @@ def _examples(scored: Sequence[ScoredGroup]) -> Iterator[str]:
 def _spread(group: ScoredGroup) -> float:
     judged = [reward for reward in group.rewards if reward is not None]
     return max(judged) - min(judged) if judged else -1.0
+
+
+def _tail(text: str, length: int) -> str:
+    return text if len(text) <= length else f"…{text[1 - length :]}"
 
 
 def _short(text: str, length: int) -> str:
