@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from grpo import commands
-from grpo.config import Config
+from grpo.config import Config, Reward
 from grpo.config_file import validate
 from grpo.errors import GrpoError
 from grpo.probe import run as probing
 from grpo.probe.gaming import Earned, Tried, answer_tricks, blank_tricks, verdicts, yardstick
-from grpo.probe.page import WIDTH, page, write_numbers
+from grpo.probe.page import WIDTH, _toml, page, write_numbers
 from grpo.probe.run import Probe, probe
 from grpo.types import Problem
 from rewards import Score
@@ -233,7 +234,8 @@ def test_the_page_is_narrow_and_says_what_to_paste(recipe: Any) -> None:
     text = "\n".join(lines)
     assert "groups with a signal: 100%" in text
     assert "so 10 of the 10 of a step teach" in text
-    assert 'style"\nweight = 0.5' in text
+    pasted = tomllib.loads("\n".join(lines[lines.index("[[reward]]") : -2]))["reward"]
+    assert [(table["use"][-5:], table["weight"]) for table in pasted] == [("boxed", 1.0), ("style", 0.5)]
     assert "probe: the rewards can be gamed: empty text" in lines[-1]
 
 
@@ -245,6 +247,35 @@ def test_the_numbers_go_to_a_file_too(recipe: Any, tmp_path: Path) -> None:
     assert [part["name"] for part in tree["study"]["parts"]] == ["boxed", "style"]
     with pytest.raises(GrpoError, match="--json"):
         write_numbers(found, tmp_path / "nowhere" / "probe.json")
+
+
+def test_options_are_pasted_too() -> None:
+    given = [Reward(use="math"), Reward(use="length", weight=2, options={"max_tokens": 48, "cache": 32})]
+    assert tomllib.loads(_toml(given, [1.0, 0.25]))["reward"] == [
+        {"use": "math", "weight": 1.0},
+        {"use": "length", "weight": 0.25, "options": {"max_tokens": 48, "cache": 32}},
+    ]
+
+
+PROGRAM = "def f{0}(x):\n    return x + {0}"
+
+
+def test_a_program_is_tried_as_an_answer_and_is_not_guessed(recipe: Any, tmp_path: Path) -> None:
+    rows = [
+        {"id": f"p{i}", "problem": f"f{i}?", "answer": PROGRAM.format(i), "entry": f"f{i}",
+         "tests": [{"args": [1], "returns": 1 + i}]}
+        for i in range(3)
+    ]  # fmt: skip
+    (tmp_path / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = recipe(boxed=1.0).model_copy(update={"reward": (Reward(use="code"),)})
+    fenced = "```python\n{}\n```"
+    found = probed(config, lambda problem, g, seed: fenced.format(problem.facts["answer"] if g else "pass"), count=3)
+    assert found.form == "{gold}"  # without a fence the whole completion is the program
+    assert [name for name, one in earned(found).items() if one and one.total == 1] == [
+        "the gold alone", "the gold 20 times",
+    ]  # fmt: skip
+    assert earned(found)["20 guesses, one right"] is None
+    assert not found.is_gamed
 
 
 @pytest.mark.parametrize(("weight", "code"), [(0.0, 0), (0.5, 1)])
@@ -284,6 +315,7 @@ def test_the_right_one_stands_in_the_middle_of_the_guesses() -> None:
     assert len(set(lines)) == 20
     assert lines[9] == "<100>"
     assert texts("1", "1")["20 guesses, one right"] == (None, None)
+    assert texts("def f():\n    pass", "2")["20 guesses, one right"] == (None, None)  # a program is not guessed
 
 
 def test_blank_texts_say_nothing() -> None:

@@ -14,7 +14,7 @@ import tomli_w
 from grpo.config import Config, Reward
 from grpo.errors import GrpoError
 from grpo.metrics import gold_of
-from grpo.probe.gaming import Earned
+from grpo.probe.gaming import OWN_RIGHT, OWN_WRONG, Earned
 from grpo.probe.run import Probe
 from grpo.probe.study import Distribution, Part, Study
 from grpo.run.wording import plain, plural, whole_percent
@@ -57,6 +57,8 @@ def _parts(study: Study) -> Iterator[str]:
         yield _row(part.name, f"{part.weight:g}", part.values, part.variance, part.advantages, part.with_length)
     yield _row("total", "", study.total, None, None, study.with_length)
     yield "variance: of the total within groups, cov(part, total) / var(total); the shares add up to 100 %"
+    if any("…" in _gives(part.values) for part in study.parts if part.values):
+        yield "what it gives: the lowest … [quartiles] … the highest"
     if study.unscored:
         yield f"{plural(study.unscored, 'completion')} could not be judged"
     if constant := [part.name for part in study.parts if part.values is not None and not part.values.range]:
@@ -157,13 +159,12 @@ def _short(text: str, length: int) -> str:
 def _gaming(probe: Probe) -> Iterator[str]:
     names = [part.name for part in probe.study.parts]
     yield f"{'what gaming earns':<30}{'total':>8}   parts"
-    for label, earned in (("its own right completions", probe.right), ("its own wrong completions", probe.wrong)):
-        yield _earned(label, earned, names, "none among these")
     said = {verdict.name: verdict for verdict in probe.verdicts}
-    rows = [("the model's right completions", None), *((one.trick.name, one) for one in probe.tried)]
-    for name, one in rows:
-        if one is not None:
-            yield _earned(name, one.earned, names, "not applicable: the problems have no gold answers for it")
+    none, no_gold = "none among these", "not applicable: no gold answer for it, or it could not be judged"
+    rows = [(OWN_RIGHT, probe.right, none), (OWN_WRONG, probe.wrong, none)]
+    rows += [(one.trick.name, one.earned, no_gold) for one in probe.tried]
+    for name, earned, otherwise in rows:
+        yield _earned(name, earned, names, otherwise)
         if name in said:
             verdict = said[name]
             yield from _wrapped("  ! " if verdict.matters else "    ", verdict.text)
@@ -199,11 +200,13 @@ def _weights(probe: Probe, config: Config) -> Iterator[str]:
 
 def _toml(rewards: Sequence[Reward], weights: Sequence[float]) -> str:
     """The `[[reward]]` tables with other weights; what is as by default is left out."""
-    tables = [
-        {**reward.model_dump(mode="json", exclude_defaults=True, exclude_none=True), "weight": weight}
-        for reward, weight in zip(rewards, weights, strict=True)
-    ]
-    return tomli_w.dumps({"reward": tables}).strip()
+    tables = []
+    for reward, weight in zip(rewards, weights, strict=True):
+        plain_ones = reward.model_dump(mode="json", exclude_defaults=True, exclude_none=True) | {"weight": weight}
+        options = plain_ones.pop("options", {})
+        tables.append("[[reward]]\n" + tomli_w.dumps(plain_ones))
+        tables += ["[reward.options]\n" + tomli_w.dumps(options)] if options else []
+    return "\n".join(tables).rstrip()
 
 
 def _end(probe: Probe) -> Iterator[str]:
