@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpo import assemble
+from grpo import assemble, commands
 from grpo.algorithm import Trainer
 from grpo.config import Config, Objective, Optim, Sampling
 from grpo.errors import ConfigError
@@ -214,6 +214,27 @@ def test_a_control_may_sample_ahead(config: Config, tmp_path: Path) -> None:
     ahead = config.with_changes(cluster={"learners": 1, "samplers": 1, "max_staleness": 1}, run={"steps": 3})
     train(ahead, tmp_path / "run", open_engine=engines.opening_here(engines.Threaded))
     assert sum("solved" in row for row in runs.rows(tmp_path / "run" / "metrics.jsonl")) == 3
+
+
+def test_the_command_names_the_folder_after_the_control(config: Config, tmp_path: Path, monkeypatch: Any) -> None:
+    seen = []
+    monkeypatch.setattr("grpo.train.train", lambda config, path, **_: seen.append((config.run.control, str(path))))
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(config.with_changes(run={"control": None}).to_toml())
+
+    def run(out: Path | None, control: str | None, *changes: str) -> None:
+        commands.train(str(recipe), None, None, [], changes, out, resume=False, dry_run=False, control=control)
+
+    run(None, None)
+    run(None, "random-reward")
+    run(None, None, "run.control=random-reward")
+    run(Path("here"), "random-reward")
+    assert seen == [
+        (None, "runs/r"), ("random-reward", "runs/r-random-reward"), ("random-reward", "runs/r-random-reward"),
+        ("random-reward", "here"),
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match=r"run\.control"):
+        run(None, "shuffled")
 
 
 @pytest.mark.parametrize(

@@ -73,8 +73,7 @@ def test_pass_at_k_hears_of_nothing_but_the_first() -> None:
 
 
 def test_a_part_that_pulls_against_the_rest_has_a_share_below_0() -> None:
-    # math ± 1, layout · 0.5 ∓ 0.25, total ± 0.75 → Σ = 1.125
-    # math 2 · 1 · 0.75 = 1.5, layout - 2 · 0.25 · 0.75 = -0.375
+    # math ± 1, layout · 0.5 ∓ 0.25, total ± 0.75: Σ = 1.125, math 2 · 1 · 0.75 = 1.5, layout -2 · 0.25 · 0.75 = -0.375
     shares = variance_shares([[2.0, 0.5]], {"math": [[2.0, 0.0]], "layout": [[0.0, 1.0]]}, WEIGHTS)
     assert shares == pytest.approx({"math": 1.5 / 1.125, "layout": -0.375 / 1.125})
 

@@ -32,6 +32,7 @@ from rewards import Score
 TOLERATED = 0.1  # of what a right answer earns above a wrong one; and of problems on which the first reward is fooled
 GUESSES = 20
 REPEATED = 20  # times
+SHORT = 100  # characters, of an answer that may be guessed
 DONT_KNOW = "I don't know."
 
 
@@ -149,6 +150,7 @@ def of_guesses(earned: Earned, stick: Yardstick) -> Said | None:
 
 # --- The texts ----------------------------------------------------------------------------------------------------
 
+OWN_RIGHT, OWN_WRONG = "the model's right completions", "the model's wrong completions"
 GOLD, OTHER = "the gold alone", "another problem's answer"
 FORMS = (*(layout.format(gold="{gold}") for layout in LAYOUTS), "```\n{gold}\n```")
 
@@ -193,9 +195,9 @@ def _others(own: Sequence[str], index: int) -> list[str]:
 
 
 def _among(gold: str, others: Sequence[str]) -> list[str]:
-    """The right one in the middle, because a reward may read the first or the last."""
-    half = len(others) // 2
-    return [*others[:half], gold, *others[half:]] if others else []
+    """The right one in the middle, because a reward may read the first or the last.  Nobody guesses a program."""
+    half, short = len(others) // 2, [one for one in (gold, *others) if len(one) <= SHORT and "\n" not in one]
+    return [*others[:half], gold, *others[half:]] if others and len(short) == len(others) + 1 else []
 
 
 # --- The verdict --------------------------------------------------------------------------------------------------
@@ -217,6 +219,6 @@ def verdicts(stick: Yardstick, tried: Sequence[Tried]) -> list[Verdict]:
     found = []
     if stick.is_own and stick.right <= stick.wrong:
         text = f"earn {plain(stick.right)}, no more than wrong ones ({plain(stick.wrong)}): correctness is not paid"
-        found.append(Verdict("the model's right completions", text, matters=True))
+        found.append(Verdict(OWN_RIGHT, text, matters=True))
     said = [(one.trick.name, one.trick.says(one.earned, stick)) for one in tried if one.earned]
     return found + [Verdict(name, *one) for name, one in said if one]

@@ -14,7 +14,7 @@ import tomli_w
 from grpo.config import Config, Reward
 from grpo.errors import GrpoError
 from grpo.metrics import gold_of
-from grpo.probe.gaming import Earned
+from grpo.probe.gaming import OWN_RIGHT, OWN_WRONG, Earned
 from grpo.probe.run import Probe
 from grpo.probe.study import Distribution, Part, Study
 from grpo.run.wording import plain, plural, whole_percent
@@ -29,7 +29,9 @@ def page(probe: Probe, config: Config) -> Iterator[str]:
     """Lines."""
     study = probe.study
     count = sum(len(group.rewards) for group in probe.scored)
-    yield f"{plural(len(probe.scored), 'problem')} of {config.data.source}, {plural(count, 'completion')}"
+    source, model = (_tail(name, 28) for name in (config.data.source, config.model.name))
+    asked = f"{plural(len(probe.scored), 'problem')} of {source}, {plural(count, 'completion')} of {model}"
+    yield f"{asked}{' after its cold start' if config.sft.is_on else ''}"
     yield ""
     yield from _parts(study)
     yield ""
@@ -55,6 +57,8 @@ def _parts(study: Study) -> Iterator[str]:
         yield _row(part.name, f"{part.weight:g}", part.values, part.variance, part.advantages, part.with_length)
     yield _row("total", "", study.total, None, None, study.with_length)
     yield "variance: of the total within groups, cov(part, total) / var(total); the shares add up to 100 %"
+    if any("…" in _gives(part.values) for part in study.parts if part.values):
+        yield "what it gives: the lowest … [quartiles] … the highest"
     if study.unscored:
         yield f"{plural(study.unscored, 'completion')} could not be judged"
     if constant := [part.name for part in study.parts if part.values is not None and not part.values.range]:
@@ -100,9 +104,9 @@ def _signal(study: Study, config: Config) -> Iterator[str]:
     interval = f"{whole_percent(useful.low)} – {whole_percent(useful.high)}"
     yield f"groups with a signal: {whole_percent(useful.mean)} (95 % interval {interval})"
     wanted = config.sampling.problems_per_step
-    step = f"  so {steps.mean:.0f} of the {wanted} of a step teach ({steps.low:.0f} – {steps.high:.0f})"
-    first = study.parts[0].name
-    yield f"{step}; {first} alone tells completions apart in {whole_percent(study.signal.by_first)} of the groups"
+    yield f"  so {steps.mean:.0f} of the {wanted} of a step teach ({steps.low:.0f} – {steps.high:.0f})"
+    first, share = study.parts[0].name[:24], whole_percent(study.signal.by_first)
+    yield f"  {first} alone tells completions apart in {share} of the groups"
 
 
 def _reasons(parts: Sequence[Part]) -> Iterator[str]:
@@ -139,6 +143,10 @@ def _spread(group: ScoredGroup) -> float:
     return max(judged) - min(judged) if judged else -1.0
 
 
+def _tail(text: str, length: int) -> str:
+    return text if len(text) <= length else f"…{text[1 - length :]}"
+
+
 def _short(text: str, length: int) -> str:
     """Its beginning and its end, with line breaks and controls written out."""
     half = (length - 5) // 2
@@ -151,13 +159,12 @@ def _short(text: str, length: int) -> str:
 def _gaming(probe: Probe) -> Iterator[str]:
     names = [part.name for part in probe.study.parts]
     yield f"{'what gaming earns':<30}{'total':>8}   parts"
-    for label, earned in (("its own right completions", probe.right), ("its own wrong completions", probe.wrong)):
-        yield _earned(label, earned, names, "none among these")
     said = {verdict.name: verdict for verdict in probe.verdicts}
-    rows = [("the model's right completions", None), *((one.trick.name, one) for one in probe.tried)]
-    for name, one in rows:
-        if one is not None:
-            yield _earned(name, one.earned, names, "not applicable: the problems have no gold answers for it")
+    none, no_gold = "none among these", "not applicable: no gold answer for it, or it could not be judged"
+    rows = [(OWN_RIGHT, probe.right, none), (OWN_WRONG, probe.wrong, none)]
+    rows += [(one.trick.name, one.earned, no_gold) for one in probe.tried]
+    for name, earned, otherwise in rows:
+        yield _earned(name, earned, names, otherwise)
         if name in said:
             verdict = said[name]
             yield from _wrapped("  ! " if verdict.matters else "    ", verdict.text)
@@ -193,11 +200,13 @@ def _weights(probe: Probe, config: Config) -> Iterator[str]:
 
 def _toml(rewards: Sequence[Reward], weights: Sequence[float]) -> str:
     """The `[[reward]]` tables with other weights; what is as by default is left out."""
-    tables = [
-        {**reward.model_dump(mode="json", exclude_defaults=True, exclude_none=True), "weight": weight}
-        for reward, weight in zip(rewards, weights, strict=True)
-    ]
-    return tomli_w.dumps({"reward": tables}).strip()
+    tables = []
+    for reward, weight in zip(rewards, weights, strict=True):
+        plain_ones = reward.model_dump(mode="json", exclude_defaults=True, exclude_none=True) | {"weight": weight}
+        options = plain_ones.pop("options", {})
+        tables.append("[[reward]]\n" + tomli_w.dumps(plain_ones))
+        tables += ["[reward.options]\n" + tomli_w.dumps(options)] if options else []
+    return "\n".join(tables).rstrip()
 
 
 def _end(probe: Probe) -> Iterator[str]:
