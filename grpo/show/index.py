@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import duckdb
@@ -156,8 +156,8 @@ class Index:
             ).fetchall()
         ]
         files = rollouts.files(self._folder)
-        until, found, done, size = time.monotonic() + SEARCH, list[tuple[Any, ...]](), 0, 1
-        while done < len(steps) and len(found) <= offset + limit and time.monotonic() < until:
+        until, found, done, size = monotonic() + SEARCH, list[tuple[Any, ...]](), 0, 1
+        while done < len(steps) and len(found) <= offset + limit and monotonic() < until:
             paths = [str(files[step]) for step in steps[done : done + size] if step in files]
             done, size = done + size, min(2 * size, _FILES)  # a frequent text is in the newest few
             if paths:

@@ -187,6 +187,9 @@ def _rollouts(run: ShownRun, request: Request) -> Any:
         useful=_one_of(request, "useful", ("false", "true", "0", "1")) in ("true", "1"),
         text=query.get("text") or None,
     )
+    for file in ("samples.jsonl", "completions.parquet"):
+        if (run.path / file).exists() and not (run.path / "rollouts").exists():
+            raise NotThere(f"{run.id} has no rollouts/, of which this page is made; what was written is in its {file}")
     limit, offset = _whole(request, "limit", most=_MOST_ROWS) or 50, _whole(request, "offset") or 0
     return run.index.page(wanted, _one_of(request, "sort", tuple(ORDERS)), limit, offset)
 
