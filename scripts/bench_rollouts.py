@@ -4,8 +4,8 @@ A step of 64 groups of 8, each of 4,000 tokens, as `grpo.run.rollouts` writes it
 are kept with their numbers.  The text is English prose and code: docstrings and sources of the standard library, cut
 into paragraphs.  The completions of a group are drawn from the same few hundred of them, as answers to one problem
 repeat each other.  Tokens are those of a byte-level BPE trained on the same text.  Of the policy's entropies four
-fifths are near zero and the others around one nat, as arXiv 2506.01939 (figure 2) finds them; a log-probability is drawn
-to go with its entropy, and the sampler's differs by what bfloat16 makes of it.
+fifths are near zero and the others around one nat, as arXiv 2506.01939 (figure 2) finds them; a log-probability is
+drawn to go with its entropy, and the sampler's differs by what bfloat16 makes of it.
 
 Bytes are of a file as it lies there, by column; beside it the same rows as JSON lines, plain and by gzip, with and
 without their tokens.  Seconds are the processor's, of the fastest of three calls.
