@@ -168,7 +168,7 @@ def test_an_evaluation_that_would_not_end_in_time_is_left_to_the_next_start(tmp_
 
 
 def test_fine_tuning_has_a_deadline_too(tmp_path: Path, tiny_model: Path) -> None:
-    rows = [{"prompt": f"{i}+{i}=", "completion": f"{2 * i}"} for i in range(8)]
+    rows = [{"problem": f"{i}+{i}=", "solution": f"{2 * i}"} for i in range(8)]
     (tmp_path / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     runs.write_inputs(tmp_path)
     sft = {"source": str(tmp_path / "examples.jsonl"), "steps": 6, "batch_size": 2}
