@@ -62,6 +62,8 @@ def tune(
     """Fine-tune as `config` says, in the run folder `path`.  A dry run takes one step and leaves nothing."""
     if not config.sft.is_on:
         raise ConfigError("sft.steps = 0: nothing to do; set it, or the epochs, as in --set sft.epochs=2")
+    if config.run.control:
+        raise ConfigError(f'run.control = "{config.run.control}": fine-tuning reads no rewards; leave it out')
     division = assemble.division(config, groups=config.sft.batch_size)
     config = as_begun(config, path) if resume else config
     config = assemble.pinned(assemble.placed(config, division))

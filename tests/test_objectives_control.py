@@ -183,10 +183,13 @@ def test_the_first_step_of_run_and_control_says_the_same_of_what_was_earned(
     config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     short = config.with_changes(run={"steps": 1}, eval={"every": 0})
-    train(short, tmp_path / "control")
-    assert "control: each step's rewards are shuffled among its completions" in capsys.readouterr().out
     train(short.with_changes(run={"control": None}), tmp_path / "run")
     assert "control" not in capsys.readouterr().out
+    assert "Beside its control" not in (tmp_path / "run" / "report.html").read_text()
+    train(short, tmp_path / "control")
+    assert "control: each step's rewards are shuffled among its completions" in capsys.readouterr().out
+    assert "Beside its control" in (tmp_path / "run" / "report.html").read_text()  # written when the control ended
+    assert "Beside its run" in (tmp_path / "control" / "report.html").read_text()
     ours, theirs = (
         next(row for row in runs.rows(tmp_path / name / "metrics.jsonl") if "solved" in row)
         for name in ("control", "run")

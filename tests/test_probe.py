@@ -236,7 +236,7 @@ def test_the_page_is_narrow_and_says_what_to_paste(recipe: Any) -> None:
     assert "so 10 of the 10 of a step teach" in text
     pasted = tomllib.loads("\n".join(lines[lines.index("[[reward]]") : -2]))["reward"]
     assert [(table["use"][-5:], table["weight"]) for table in pasted] == [("boxed", 1.0), ("style", 0.5)]
-    assert "probe: the rewards can be gamed: empty text" in lines[-1]
+    assert lines[-1].startswith("probe: mend before training what is marked ! above: empty text")
 
 
 def test_the_numbers_go_to_a_file_too(recipe: Any, tmp_path: Path) -> None:

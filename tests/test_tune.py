@@ -274,3 +274,8 @@ def test_an_example_that_is_too_long_is_said_before_a_model_is_opened(config: Co
 def test_nothing_to_do_is_said(config: Config, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"sft.steps = 0: nothing to do"):
         tune(config.with_changes(sft={"epochs": None}), tmp_path / "run")
+
+
+def test_a_control_of_what_reads_no_rewards_is_refused(config: Config, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="fine-tuning reads no rewards"):
+        tune(config.with_changes(run={"control": "random-reward"}), tmp_path / "run")

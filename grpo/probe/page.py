@@ -169,7 +169,7 @@ def _gaming(probe: Probe) -> Iterator[str]:
             verdict = said[name]
             yield from _wrapped("  ! " if verdict.matters else "    ", verdict.text)
     shown = probe.form.replace("{gold}", "…").replace("\n", "\\n")
-    yield f"(means over the problems; answers are written {shown!r})"
+    yield f"(means over the problems; an answer is written as: {shown})"
 
 
 def _earned(label: str, earned: Earned | None, names: Sequence[str], otherwise: str) -> str:
@@ -212,7 +212,7 @@ def _toml(rewards: Sequence[Reward], weights: Sequence[float]) -> str:
 def _end(probe: Probe) -> Iterator[str]:
     matter = [verdict.name for verdict in probe.verdicts if verdict.matters]
     if matter:
-        yield from _wrapped("probe: ", f"the rewards can be gamed: {', '.join(matter)}; mend them before training")
+        yield from _wrapped("probe: ", f"mend before training what is marked ! above: {', '.join(matter)}")
     else:
         yield "probe: no text that was tried is better off than an honest attempt"
 

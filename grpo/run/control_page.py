@@ -36,7 +36,8 @@ def control_html(folder: Path) -> str:
     title = f"<h2>{'Beside its run' if is_one else 'Beside its control'} <small>{about}</small></h2>"
     sentences = [*([_IS_ONE] if is_one else []), *said(outcomes(run, control))]
     notes = "".join(f"<li>{sentence}</li>" for sentence in sentences)
-    return f'{title}<ul class="notes">{notes}</ul><div class="grid">{"".join(_charts(run, control))}</div>'
+    notes = f'<ul class="notes">{notes}</ul>' if notes else ""
+    return f'{title}{notes}<div class="grid">{"".join(_charts(run, control))}</div>'
 
 
 _IS_ONE = (
