@@ -6,11 +6,13 @@ import json
 import math
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pyarrow.parquet as pq
 import pytest
@@ -22,7 +24,6 @@ from starlette.testclient import TestClient
 from grpo.errors import ConfigError, DataError
 from grpo.run import rollouts
 from grpo.run.folder import RunFolder
-from grpo.show import index
 from grpo.show.catalogue import Catalogue
 from grpo.show.server import application, ratios, serve
 from tests.conftest import ROOT
@@ -54,14 +55,20 @@ class Reader:
         return str(sentence)
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    return make_run(tmp_path / "one", seed=1)
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For tests that only read, as the server does."""
+    return make_run(tmp_path_factory.mktemp("runs") / "one", seed=1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def read(run: Path) -> Reader:
     return Reader(run)
+
+
+@pytest.fixture
+def changing(tmp_path: Path) -> Path:
+    return make_run(tmp_path / "one", seed=1)
 
 
 # --- Who may ask -----------------------------------------------------------------------------------------------------
@@ -130,7 +137,8 @@ def test_head_is_a_way_to_read(read: Reader) -> None:
     ],
 )
 def test_no_path_leads_out_of_the_pages(run: Path, read: Reader, path: str) -> None:
-    make_run(run.parent / "secret", seed=2)
+    (run.parent / "secret").mkdir(exist_ok=True)
+    (run.parent / "secret" / "config.toml").touch()
     answer = read.client.get(path)
     assert answer.status_code == 404
     assert list(answer.json()) == ["error"]
@@ -197,7 +205,7 @@ def test_runs_that_differ_in_their_seed_or_in_what_changes_no_result_are_one_exp
         ("keep", "keep = 2", "keep = 3"),
         ("lr", "\nlr = 1e-06", "\nlr = 2e-06"),
     ):
-        config = make_run(tmp_path / name, seed=1) / "config.toml"
+        config = make_run(tmp_path / name, seed=1, steps=0) / "config.toml"
         text = config.read_text()
         assert old in text
         config.write_text(text.replace(old, new, 1))
@@ -210,10 +218,10 @@ def test_runs_that_differ_in_their_seed_or_in_what_changes_no_result_are_one_exp
 
 def test_a_folder_of_runs_shows_those_in_it_and_the_stages_of_pipelines(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
-    make_run(runs / "one", seed=1)
-    make_run(runs / "pipe" / "1-sft", seed=1)
-    make_run(runs / "pipe" / "2-rl", seed=1)
-    make_run(runs / "other" / "2-rl", seed=1)
+    make_run(runs / "one", seed=1, steps=0)
+    make_run(runs / "pipe" / "1-sft", seed=1, steps=0)
+    make_run(runs / "pipe" / "2-rl", seed=1, steps=0)
+    make_run(runs / "other" / "2-rl", seed=1, steps=0)
     (runs / "one" / "checkpoints" / "step-6").mkdir(parents=True)
     (runs / "one" / "checkpoints" / "step-6" / "config.toml").write_text("")  # is the run's, and no run
     (runs / "notes").mkdir()
@@ -225,7 +233,7 @@ def test_a_folder_of_runs_shows_those_in_it_and_the_stages_of_pipelines(tmp_path
 
 
 def test_a_run_named_twice_is_shown_once(run: Path) -> None:
-    assert len(Reader(run, run.parent, run / ".." / "one")("runs")) == 1
+    assert len(Reader(run, run / ".." / "one")("runs")) == 1
 
 
 def test_a_folder_that_is_no_run_is_refused_in_a_sentence(tmp_path: Path) -> None:
@@ -279,20 +287,20 @@ with RunFolder.hold(Path(sys.argv[1])):
 """
 
 
-def test_a_run_can_start_while_show_looks_and_is_running_until_it_ends(run: Path) -> None:
-    add_step(run, 7)
-    read = Reader(run)
+def test_a_run_can_start_while_show_looks_and_is_running_until_it_ends(changing: Path) -> None:
+    add_step(changing, 7)
+    read = Reader(changing)
     assert read("runs")[0]["state"] == "finished"
     with subprocess.Popen(
-        [sys.executable, "-c", STARTS, str(run)],
+        [sys.executable, "-c", STARTS, str(changing)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     ) as process:
         assert process.stdout is not None and process.stdin is not None
-        while not process.stdout.readable():
-            read("runs")
+        while not select.select([process.stdout], [], [], 0)[0]:
+            assert read("runs")[0]["state"] in ("finished", "running")
         assert process.stdout.readline() == "held\n"
         assert read("runs")[0]["state"] == "running"
         process.communicate("\n")
@@ -300,14 +308,14 @@ def test_a_run_can_start_while_show_looks_and_is_running_until_it_ends(run: Path
     assert read("runs")[0]["state"] == "finished"
 
 
-def test_looking_takes_no_lock(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_looking_takes_no_lock(changing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("show has asked for a lock")
 
-    with RunFolder.hold(run):
+    with RunFolder.hold(changing):
         monkeypatch.setattr("fcntl.flock", refuse)
         monkeypatch.setattr("fcntl.lockf", refuse)
-        assert Reader(run)("runs")[0]["state"] == "running"
+        assert Reader(changing)("runs")[0]["state"] == "running"
 
 
 def test_a_lock_file_whose_number_is_another_process_by_now_is_no_running_run(tmp_path: Path) -> None:
@@ -411,7 +419,7 @@ def test_a_search_that_runs_out_of_time_says_how_far_it_came(read: Reader, monke
     seconds = iter([0.0, 1.0, 6.0])  # it begins, looks at the newest step, and is late
     monkeypatch.setattr("grpo.show.index.monotonic", lambda: next(seconds))
     found = read("runs/one/rollouts", text="nowhere to be found")
-    assert found == {"total": None, "rows": [], "more": False, "back_to": 6}
+    assert found == {"total": None, "rows": [], "more": False, "back_to": 6, "unreadable": []}
 
 
 def test_a_group_with_its_tokens(read: Reader) -> None:
@@ -542,29 +550,34 @@ def test_a_step_that_was_taken_anew_replaces_what_it_was(tmp_path: Path) -> None
     assert read("runs/on/rollouts")["total"] == 32
 
 
-def test_half_a_row_waits_for_its_other_half(run: Path, read: Reader) -> None:
+def test_half_a_row_waits_for_its_other_half(changing: Path) -> None:
+    read = Reader(changing)
     assert read("runs")[0]["step"] == 6
     row = json.dumps({"step": 7, "solved": 0.5})
-    with (run / "metrics.jsonl").open("a") as file:
+    with (changing / "metrics.jsonl").open("a") as file:
         file.write(row[:9])
         file.flush()
         assert read("runs")[0]["step"] == 6
         file.write(row[9:] + "\n")
     assert read("runs")[0]["step"] == 7
-    (run / "metrics.jsonl").write_text("")
+    (changing / "metrics.jsonl").write_text("")
     assert read("runs")[0]["step"] == 0
-    (run / "metrics.jsonl").write_text(row + "\n")
+    (changing / "metrics.jsonl").write_text(row + "\n")
     assert read("runs")[0]["step"] == 7
 
 
-def test_a_file_that_cannot_be_read_doubles_nothing(run: Path, read: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index, "_FILES", 1)
-    path = rollouts.files(run)[4]
+def test_a_damaged_file_is_named_and_all_others_are_there_once(changing: Path) -> None:
+    read = Reader(changing)
+    path = rollouts.files(changing)[4]
     whole = path.read_bytes()
     path.write_bytes(whole[:100])
-    assert "ask again" in read.refused("runs/one/rollouts", 503)
+    for _ in range(2):
+        found = read("runs/one/rollouts")
+        assert (found["total"], found["unreadable"]) == (80, [4])  # 5 of 6 steps
+    assert "cannot be read" in read.refused("runs/one/group", 400, step=4, problem="sum-0")
     path.write_bytes(whole)
-    assert read("runs/one/rollouts")["total"] == 96
+    found = read("runs/one/rollouts")
+    assert (found["total"], found["unreadable"]) == (96, [])
 
 
 def test_a_folders_name_is_no_pattern(tmp_path: Path) -> None:
@@ -575,8 +588,9 @@ def test_a_folders_name_is_no_pattern(tmp_path: Path) -> None:
     assert read("runs/run-1-/rollouts", text="onerror")["total"] == 6
 
 
-def test_texts_that_utf8_has_no_bytes_for_come_as_json_has_them(run: Path, read: Reader) -> None:
-    samples = run / "eval" / "after" / "samples.jsonl"
+def test_texts_that_utf8_has_no_bytes_for_come_as_json_has_them(changing: Path) -> None:
+    read = Reader(changing)
+    samples = changing / "eval" / "after" / "samples.jsonl"
     samples.write_text(samples.read_text().replace("after says t0", "half \\ud83d of a pair"))
     found = read("runs/one/wonlost", a="before", b="after")
     assert found["lost"][0]["b"][0]["completion"] == "half \ud83d of a pair"
@@ -595,8 +609,11 @@ def test_show_needs_no_torch_says_its_address_and_ends_well_at_ctrl_c(run: Path)
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert process.stdout is not None
-    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{20,}\n", process.stdout.readline())
+    address = process.stdout.readline()
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{20,}\n", address)
     assert process.stdout.readline() == f"1 run of {run}; Ctrl-C ends it\n"
+    with urlopen(address.strip().replace("/?", "/api/runs?")) as answer:
+        assert json.load(answer)[0]["id"] == "one"
     process.send_signal(signal.SIGINT)
     rest, _ = process.communicate(timeout=60)
     assert (process.returncode, rest) == (0, "False\n")
@@ -625,7 +642,8 @@ def test_what_is_not_installed_is_named_with_how_to_get_it(run: Path, monkeypatc
 def test_it_writes_nothing_into_a_run(run: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     read = Reader(run)
-    for path in ("", "/rollouts", "/evaluations", "/wonlost", "/problem?problem=sum-1"):
+    for path in ("", "/rollouts", "/evaluations", "/wonlost"):
         read(f"runs/one{path}")
+    read("runs/one/problem", problem="sum-1")
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
     assert pq.read_table(rollouts.files(run)[1]).num_rows == 16

@@ -15,6 +15,7 @@ import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -92,20 +93,24 @@ class Index:
         self._folder = folder
         self._lock = threading.Lock()
         self._known: dict[int, tuple[int, int]] = {}  # of each step's file: inode, bytes
+        self._unreadable: list[int] = []  # steps
         self._db: Any = None
 
     def page(self, wanted: Filter, order: str, limit: int, offset: int) -> dict[str, Any]:
-        """{total, rows, more, back_to}.  A search for a text gives the newest first, whatever the order; where it
-        stopped early, `total` is None and `back_to` the oldest step that was searched."""
+        """{total, rows, more, back_to, unreadable}.  A search for a text gives the newest first, whatever the order;
+        where it stopped early, `total` is None and `back_to` the oldest step that was searched.  `unreadable` are steps
+        whose file is damaged."""
         cursor = self._cursor()
-        if wanted.text:
-            return self._search(cursor, wanted, limit, offset)
+        look = self._search if wanted.text else partial(self._sorted, ORDERS[order])
+        return {**look(cursor, wanted, limit, offset), "unreadable": self._unreadable}
+
+    def _sorted(self, order: str, cursor: Any, wanted: Filter, limit: int, offset: int) -> dict[str, Any]:
         condition, values = wanted.condition()
         (total,) = cursor.execute(f"select count(*) from completions where {condition}", values).fetchone()
         # Sorted by their numbers alone: the snippets of all that come before would be carried along.
-        chosen = f"select rowid from completions where {condition} order by {ORDERS[order]} limit ? offset ?"
+        chosen = f"select rowid from completions where {condition} order by {order} limit ? offset ?"
         found = cursor.execute(
-            f"select {_named()} from completions where rowid in ({chosen}) order by {ORDERS[order]}",
+            f"select {_named()} from completions where rowid in ({chosen}) order by {order}",
             [*values, limit, offset],
         ).fetchall()
         return {"total": total, "rows": _rows(found), "more": offset + len(found) < total, "back_to": None}
@@ -142,8 +147,17 @@ class Index:
         self._known = {step: file for step, file in self._known.items() if step not in gone}
         fresh = [step for step in now if step not in self._known]
         for steps in (fresh[start : start + _FILES] for start in range(0, len(fresh), _FILES)):
+            self._take(steps, files, now)
+        self._unreadable = sorted(now.keys() - self._known.keys())
+
+    def _take(self, steps: Sequence[int], files: Mapping[int, Path], now: Mapping[int, tuple[int, int]]) -> None:
+        """Into the table.  A file that is damaged, or gone by now, is left out until the next question."""
+        try:
             self._db.execute(_INSERT, [[str(files[step]) for step in steps]])
-            self._known |= {step: now[step] for step in steps}  # at once: the next files may be gone by now
+            self._known |= {step: now[step] for step in steps}
+        except (duckdb.IOException, duckdb.InvalidInputException):
+            for step in steps if len(steps) > 1 else ():
+                self._take([step], files, now)
 
     def _search(self, cursor: Any, wanted: Filter, limit: int, offset: int) -> dict[str, Any]:
         condition, values = wanted.condition()

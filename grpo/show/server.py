@@ -54,7 +54,7 @@ _SECURE = {
 def serve(places: Sequence[Path], port: int, say: Callable[[str], None]) -> None:
     """Until Ctrl-C or SIGTERM.  `port` 0 takes a free one."""
     catalogue = Catalogue(places)
-    with socket.socket() as listening:
+    with socket.socket() as listening, suppress(KeyboardInterrupt):  # uvicorn sends it again when it has ended
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind(("127.0.0.1", port))
@@ -65,8 +65,7 @@ def serve(places: Sequence[Path], port: int, say: Callable[[str], None]) -> None
         say(f"http://127.0.0.1:{port}/?token={token}")
         say(f"{plural(len(catalogue.runs()), 'run')} of {', '.join(map(str, places))}; Ctrl-C ends it")
         config = uvicorn.Config(application(catalogue, token, port), log_level="warning", access_log=False)
-        with suppress(KeyboardInterrupt):  # which uvicorn sends again when it has ended
-            uvicorn.Server(config).run(sockets=[listening])
+        uvicorn.Server(config).run(sockets=[listening])
 
 
 def application(catalogue: Catalogue, token: str, port: int) -> ASGIApp:

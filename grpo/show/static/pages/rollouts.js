@@ -89,7 +89,7 @@ class Rollouts {
   }
 
   /** @param {import("../api.js").Rollouts} answer */
-  draw({ rows, total, more, back_to: backTo }) {
+  draw({ rows, total, more, back_to: backTo, unreadable }) {
     const narrowed = FIELDS.some((name) => name !== "sort" && this.filter[name]);
     if (!rows.length) {
       this.status.textContent = "";
@@ -109,7 +109,8 @@ class Rollouts {
       total === null
         ? `; the search stopped at step ${backTo}, so there may be more than can be counted`
         : ` of ${plural(total, "completion")}`;
-    this.status.textContent = `${first.toLocaleString("en")} – ${last.toLocaleString("en")}${all}`;
+    const damaged = unreadable.length ? `; damaged, and left out: step ${unreadable.slice(0, 5).join(", ")}` : "";
+    this.status.textContent = `${first.toLocaleString("en")} – ${last.toLocaleString("en")}${all}${damaged}`;
     follow(this.run, location.hash, rows);
     this.results.replaceChildren(
       rolloutsTable(this.run, rows, this.filter.text ? null : this.filter.sort, (order) => this.sort(order)),
