@@ -177,6 +177,9 @@ class TrainingRun(Run):
     def abandon(self) -> None:
         self.pace.abandon()
 
+    def went_back(self) -> None:
+        self.alarms = Alarms(*self.folder.recorded())
+
     def step(self) -> Row:
         self.stopwatch.restart()
         finished = self.pace.step(self.progress, learning_rate(self.config.optim, self.progress.step, self.steps))
@@ -195,7 +198,7 @@ class TrainingRun(Run):
         self.folder.write_rollouts(step, [row | of_tokens for row, of_tokens in zip(samples, tokens, strict=True)])
         self.folder.append_samples(row for row, of_tokens in zip(samples, tokens, strict=True) if of_tokens)
         scored = [group.scored for group in result.groups]
-        signs = signs_of(step, scored, self.scorer.names[0])
+        signs = signs_of(step, scored, self.scorer)
         row = step_row(step, result, reward_names=self.scorer.names) | finished.row
         row |= signs_row(signs, scored, self.scorer)
         row |= {**self.engine.row(), **self.stopwatch.row(), **self.stopwatch.memory()}
