@@ -243,6 +243,11 @@ class Run:
             self.engine.restart(step, stand.checkpoint)
         self.folder.rewind(step if stand.checkpoint else -1)
         self.progress = self.saved = stand.progress
+        self.heeded = None  # its step was not
+        self.went_back()
+
+    def went_back(self) -> None:
+        """Read again what the folder says of the steps that stand."""
 
     def conclude(self) -> None:
         """What is to be said after the last step."""

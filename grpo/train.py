@@ -186,6 +186,9 @@ class TrainingRun(Run):
     def abandon(self) -> None:
         self.pace.abandon()
 
+    def went_back(self) -> None:
+        self.alarms = Alarms(*self.folder.recorded())
+
     def step(self) -> Row:
         self.stopwatch.restart()
         finished = self.pace.step(self.progress, learning_rate(self.config.optim, self.progress.step, self.steps))
@@ -207,7 +210,7 @@ class TrainingRun(Run):
         if shown and step % max(1, self.steps // TABLES) == 0:
             self.tell(lambda tracker: tracker.samples(shown, step))
         scored = [group.scored for group in result.groups]
-        signs = signs_of(step, scored, self.scorer.names[0])
+        signs = signs_of(step, scored, self.scorer)
         row = step_row(step, result, reward_names=self.scorer.names) | finished.row
         row |= signs_row(signs, scored, self.scorer)
         row |= {**self.engine.row(), **self.stopwatch.row(), **self.stopwatch.memory()}
