@@ -10,7 +10,9 @@ import select
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 from urllib.request import urlopen
 
@@ -420,6 +422,25 @@ def test_a_search_that_runs_out_of_time_says_how_far_it_came(read: Reader, monke
     monkeypatch.setattr("grpo.show.index.monotonic", lambda: next(seconds))
     found = read("runs/one/rollouts", text="nowhere to be found")
     assert found == {"total": None, "rows": [], "more": False, "back_to": 6, "unreadable": []}
+
+
+def test_a_long_search_holds_nobody_up(read: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    searching, go_on = Event(), Event()
+
+    def at_last() -> float:
+        searching.set()
+        assert go_on.wait(120)
+        return 0.0
+
+    monkeypatch.setattr("grpo.show.index.monotonic", at_last)
+    with ThreadPoolExecutor() as pool:
+        try:
+            search = pool.submit(read, "runs/one/rollouts", text="onerror")
+            assert searching.wait(60)
+            assert pool.submit(read, "runs/one/rollouts").result(timeout=60)["total"] == 96
+        finally:
+            go_on.set()
+        assert search.result()["total"] == 6
 
 
 def test_a_group_with_its_tokens(read: Reader) -> None:

@@ -130,7 +130,7 @@ def test_the_reward_it_is_paid_for_goes_up(tmp_path: Path, tiny_model: Path) -> 
     assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.2
 
 
-@pytest.mark.parametrize("where", ["update@5", "checkpoint@3", "checkpoint@6"])
+@pytest.mark.parametrize("where", ["update@5", "rollouts@5", "samples@5", "checkpoint@3", "checkpoint@6"])
 def test_six_steps_equal_some_steps_a_kill_and_the_rest(whole: tuple[Config, Path], tmp_path: Path, where: str) -> None:
     config, uninterrupted = whole
     die(config, tmp_path / "run", where)

@@ -116,7 +116,7 @@ def _notes(steps: Sequence[Row], evaluations: Sequence[Dot]) -> list[str]:
     if (share := mean(late, "completions/unparseable") or 0.0) > 0.2:
         found.append(f"{percent(share)} of the last completions held no answer that the reward could read.")
     if (share := mean(late, "completions/unscored") or 0.0) > 0.02:
-        found.append(f"{percent(share)} of the last completions could not be judged; samples.jsonl says why.")
+        found.append(f"{percent(share)} of the last completions could not be judged; rollouts/ says why.")
     useful, solved = mean(late, "groups/useful"), mean(late, "solved")
     if useful is not None and useful < 0.1:
         reason = "nearly all problems are solved every time" if (solved or 0.0) > 0.5 else "nearly none is ever solved"
