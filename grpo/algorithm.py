@@ -43,11 +43,11 @@ from torch import Tensor
 
 from grpo.behind import behind_sums
 from grpo.config import Distill, Optim, Sampling
-from grpo.control import Rewarded, as_they_are
 from grpo.engine import Engine, Update
 from grpo.learning.batch import Batch, Loss, Sequences, Targets, Terms, padded, spread
 from grpo.mismatch import gap_sums
 from grpo.objectives import GroupRewards, Objective, Tokens, zero_variance
+from grpo.objectives.control import Control, as_they_are
 from grpo.scoring import Scorer
 from grpo.types import Completion, Group, Prompt, SamplingParams, ScoredGroup
 
@@ -176,8 +176,8 @@ class Trainer:
     clock: Clock
     arrived: Callable[[int, int], None]
     distill: Distill = field(default_factory=Distill)
+    control: Control = as_they_are
     shown_groups: int = 0
-    rewarded: Rewarded = as_they_are
 
     def step(self, step: int, source: Source, *, lr: float) -> StepResult:
         """Sample, score, compare, learn, publish: step `step`, counted from 1."""
@@ -227,7 +227,7 @@ class Trainer:
     def compare(self, scored: Sequence[ScoredGroup], step: int) -> list[JudgedGroup]:
         """The advantages of all completions in step `step`.  Which groups are useful is a matter of their rewards,
         without the KL."""
-        rewards = self.rewarded([self.rewards_of(group) for group in scored], step)
+        rewards = self.control([self.rewards_of(group) for group in scored], step)
         useful = [self.has_signal(group) for group in rewards]
         if self.objective.settings.kl_coef and self.objective.settings.kl_in == "reward":
             rewards = self.less_kl(scored, rewards)

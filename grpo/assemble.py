@@ -26,6 +26,7 @@ from grpo.learning.loading import (
     vocabulary_size,
 )
 from grpo.learning.logprobs import check_float32_head
+from grpo.objectives.control import check_control
 from grpo.problems import load_problems, render_prompts
 from grpo.run.checkpoints import write_whole
 from grpo.sampling import Dtype, choose_backend
@@ -110,6 +111,7 @@ def resolved_for(config: Config, division: Division | None) -> Config:
     _check_staleness(config.cluster, division, objective)
     _check_learners(config, division)
     _check_teacher(config.distill, objective)
+    check_control(config)
     return placed(config, division).with_changes(objective=objective.model_dump())
 
 

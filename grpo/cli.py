@@ -61,8 +61,16 @@ Recipe = Annotated[
 
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the run folder.")]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Take one step, say what it shows and how long a run takes, leave nothing.")
+    bool,
+    typer.Option("--dry-run", help="Take two steps, say what they show and what the run will cost, leave nothing."),
 ]
+Price = Annotated[
+    float | None, typer.Option("--price", min=0, help="Money for an hour of one GPU, for what a run costs.")
+]
+
+
+def _priced(changes: list[str] | None, price: float | None) -> list[str]:
+    return [*(changes or []), *([] if price is None else [f"run.price={price}"])]
 
 
 @app.command()
@@ -86,9 +94,10 @@ def train(
     ] = None,
     resume: Resume = False,
     dry_run: DryRun = False,
+    price: Price = None,
 ) -> None:
     """Train a model with GRPO."""
-    given = (recipe, model, data, reward or [], changes or [], out)
+    given = (recipe, model, data, reward or [], _priced(changes, price), out)
     commands.train(*given, control=control, resume=resume, dry_run=dry_run)
 
 
@@ -103,9 +112,10 @@ def sft(
     out: Annotated[Path | None, typer.Option("--out", help="Run folder.  Default: runs/<recipe>-sft.")] = None,
     resume: Resume = False,
     dry_run: DryRun = False,
+    price: Price = None,
 ) -> None:
     """Fine-tune a model on conversations or worked examples, as the recipe's sft table says."""
-    commands.sft(recipe, model, data, changes or [], out, resume=resume, dry_run=dry_run)
+    commands.sft(recipe, model, data, _priced(changes, price), out, resume=resume, dry_run=dry_run)
 
 
 @app.command()
@@ -186,13 +196,13 @@ def distill(
     changes: Set = None,
     out: Annotated[Path | None, typer.Option("--out", help="Run folder.  Default: runs/<recipe>-distill.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the run folder.")] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Take one step, say what it shows and how long a run takes, leave nothing."),
-    ] = False,
+    dry_run: DryRun = False,
+    price: Price = None,
 ) -> None:
     """Train a model to become like another, on what it writes itself: GRPO with a teacher."""
-    commands.distill(recipe, teacher, model, data, reward or [], changes or [], out, resume=resume, dry_run=dry_run)
+    commands.distill(
+        recipe, teacher, model, data, reward or [], _priced(changes, price), out, resume=resume, dry_run=dry_run
+    )
 
 
 @app.command()
@@ -310,6 +320,17 @@ def export(
 
 
 @app.command()
+def push(
+    place: Annotated[
+        Path, typer.Argument(metavar="RUN_OR_CHECKPOINT", help="Of a run folder its best checkpoint, else the newest.")
+    ],
+    repository: Annotated[str, typer.Argument(metavar="REPO", help='On the Hugging Face Hub, such as "me/model".')],
+) -> None:
+    """Push a checkpoint to the Hugging Face Hub: the whole model, its adapter merged, with a model card."""
+    commands.push(place, repository)
+
+
+@app.command()
 def explain(
     run: Run,
     step: Step,
@@ -357,6 +378,22 @@ def check(
 ) -> None:
     """Which gold answers does the reward reject, and why?  Exit code 1 if there are any."""
     raise typer.Exit(commands.check_rewards(spec, data, changes or []))
+
+
+@rewards_app.command(name="probe")
+def probe(
+    recipe: Recipe,
+    model: Model = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="ID_OR_FILE", help="Instead of the recipe's data.source.")
+    ] = None,
+    reward: RewardSpecs = None,
+    changes: Set = None,
+    problems: Annotated[int, typer.Option("--problems", min=1, help="The first that a run would draw.")] = 32,
+    out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="The numbers go here, too.")] = None,
+) -> None:
+    """What would the rewards teach the start model, and what would gaming earn?  Exit code 1 if it pays."""
+    raise typer.Exit(commands.probe(recipe, model, data, reward or [], changes or [], problems, out))
 
 
 @rewards_app.command(name="grade")

@@ -22,8 +22,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from grpo import assemble, engines, hub, opening
+from grpo.care import looked_after
 from grpo.completions import collected
 from grpo.config import CollectConfig
+from grpo.deadline import Elapsed
 from grpo.engine import Rollouts
 from grpo.errors import GrpoError, Interrupted
 from grpo.interrupt import StopRequest
@@ -43,7 +45,12 @@ LINE_EVERY = 60.0  # seconds
 
 
 def collect(
-    config: CollectConfig, path: Path, *, resume: bool = False, open_sampler: Any = engines.open_sampler
+    config: CollectConfig,
+    path: Path,
+    *,
+    resume: bool = False,
+    open_sampler: Any = engines.open_sampler,
+    elapsed: Elapsed | None = None,
 ) -> None:
     """Collect as `config` says into the folder `path`, or go on with what is there."""
     config = _settled(config, path if resume else None)
@@ -54,9 +61,9 @@ def collect(
         problems = _judgeable(config, console)
         record = Record.begin(path / "collect.json", config.data.source, problems, resume=resume)
         parts = Parts(path, problems=len(problems), size=config.sampling.problems_per_step)
-        stop = stack.enter_context(StopRequest())
+        care = stack.enter_context(looked_after(config.run, path, console, elapsed=elapsed))
         try:
-            progress = Progress(parts, record, console, stop)
+            progress = Progress(parts, record, console, care.stop)
             if progress.total:
                 _sample_missing(config, problems, progress, path, open_sampler)
             parts.join(progress.joined)

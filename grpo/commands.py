@@ -9,6 +9,7 @@ from typing import Any
 from grpo import commands_eval
 from grpo.config import CollectConfig, JudgeConfig
 from grpo.config_file import apply_changes, change, load_config, load_select, load_settings, validate
+from grpo.deadline import since_the_command_began
 from grpo.errors import CheckpointError, ConfigError, DataError
 
 PIPE_WIDTH = 160  # characters of a table that goes to a file or another program
@@ -41,14 +42,13 @@ def train(
     dry_run: bool,
 ) -> None:
     _start_or_resume(resume=resume, dry_run=dry_run)
-    controlled = [change("run.control", control)] if control else []
-    config = load_config(recipe, [*_named(model=model), *changes, *controlled], data=data, rewards=rewards)
+    config = load_config(recipe, [*_named(model=model, control=control), *changes], data=data, rewards=rewards)
     from grpo.train import train
 
     folder = _run_folder(recipe, out)
-    if control and out is None:
-        folder = folder.with_name(f"{folder.name}-{control}")
-    train(config, folder, resume=resume, dry_run=dry_run)
+    if config.run.control and out is None:
+        folder = folder.with_name(f"{folder.name}-{config.run.control}")
+    train(config, folder, resume=resume, dry_run=dry_run, elapsed=since_the_command_began)
 
 
 def sft(
@@ -65,7 +65,8 @@ def sft(
     config = load_config(recipe, [*_named(model=model), *changes], examples=data)
     from grpo.tune import tune
 
-    tune(config, out or Path(f"{_run_folder(recipe, None)}-sft"), resume=resume, dry_run=dry_run)
+    target = out or Path(f"{_run_folder(recipe, None)}-sft")
+    tune(config, target, resume=resume, dry_run=dry_run, elapsed=since_the_command_began)
 
 
 def collect(
@@ -93,7 +94,7 @@ def collect(
         config = validate(apply_changes(tree, given), place="grpo collect", kind=CollectConfig, changes=given)
     from grpo.collect import collect
 
-    collect(config, out, resume=resume)
+    collect(config, out, resume=resume, elapsed=since_the_command_began)
 
 
 def select(sources: Sequence[str], out: Path | None, recipe: str | None, changes: Sequence[str]) -> None:
@@ -170,6 +171,12 @@ def export(place: Path, out: Path) -> None:
     export(place, out, say)
 
 
+def push(place: Path, repository: str) -> None:
+    from grpo.push import push
+
+    push(place, repository, say)
+
+
 def compare(a: str, b: str) -> None:
     commands_eval.compare(a, b, say)
 
@@ -193,6 +200,28 @@ def check_rewards(spec: str, source: str, changes: Sequence[str]) -> int:
         say(f"{gold.problem_id}: {gold.gold!r}: {gold.why}")
     say(f"{len(problems) - len(rejected)} of {len(problems)} gold answers are accepted, {len(rejected)} rejected")
     return 1 if rejected else 0
+
+
+def probe(
+    recipe: str,
+    model: str | None,
+    data: str | None,
+    rewards: Sequence[str],
+    changes: Sequence[str],
+    problems: int,
+    out: Path | None,
+) -> int:
+    """Prints what the rewards would teach; returns the exit code."""
+    config = load_config(recipe, [*_named(model=model), *changes], data=data, rewards=rewards)
+    from grpo.probe.page import page, write_numbers
+    from grpo.probe.run import probe
+
+    found = probe(config, problems)
+    for line in page(found, config):
+        say(line)
+    if out is not None:
+        write_numbers(found, out)
+    return 1 if found.is_gamed else 0
 
 
 def grade(spec: str, pairs: Path, policy: str, out: Path | None, against: str | None) -> None:
@@ -274,7 +303,7 @@ def _start_or_resume(*, resume: bool, dry_run: bool) -> None:
 
 def _named(**sources: str | None) -> list[str]:
     """Flags that stand for a setting, as changes."""
-    keys = {"model": "model.name", "teacher": "distill.teacher"}
+    keys = {"model": "model.name", "teacher": "distill.teacher", "control": "run.control"}
     return [change(keys[flag], value) for flag, value in sources.items() if value is not None]
 
 

@@ -20,8 +20,19 @@ from math import inf
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
+
+from grpo import deadline
 
 # Numbers are strict, because `true` is not 1 and "3" is not 3.
 Count = Annotated[int, Field(ge=1, strict=True)]
@@ -57,6 +68,15 @@ def _switch_or_auto(given: Any) -> Any:
     return given
 
 
+def _time(given: str) -> str:
+    try:
+        deadline.parse(given)
+    except ValueError as error:
+        raise PydanticCustomError("time", "{why}", {"why": str(error)}) from None
+    return given
+
+
+Time = Annotated[str, AfterValidator(_time)]
 CountOrAuto = Annotated[int | Literal["auto"], BeforeValidator(_count_or_auto)]
 CountOrOffOrAuto = Annotated[int | Literal["auto"], BeforeValidator(_zero_or_count_or_auto)]
 ShareOrAuto = Annotated[float | Literal["auto"], BeforeValidator(_share_or_auto)]
@@ -467,17 +487,24 @@ class Run(_Settings):
     the others wrote is in rollouts/."""
     on_alarm: Literal["warn", "stop"] = "warn"
     """What an alarm does besides saying what it sees (docs/alarms.md)."""
-    notify: str | None = None
-    """URL that alarms, a crash and the end of the run are posted to, as JSON."""
-    deadline: str | None = None
-    """Time from the start of the command, such as "11h45m", by which it has saved and ended: with the exit code that
-    asks a scheduler to run it again."""
+    notify: Annotated[str | None, Field(repr=False)] = None
+    """URL that alarms, a crash, a hang and the end of the run are posted to, as JSON; or "env:NAME", the variable that
+    holds it.  A URL may be a secret, so no file of the run has it."""
+    deadline: Time | None = None
+    """Time from the start of the command, such as "11h45m", by which it has saved and ended: with exit code 75, which
+    asks a scheduler to run it again.  Of a pipeline, from the pipeline's start."""
     watchdog: bool = True
     """End a run that hangs: no progress for much longer than its own steps take.  Off where a debugger holds it."""
     price: Annotated[float, Field(ge=0)] | None = None
     """Money per hour of one GPU (of the machine, where there is none), for what a run will cost and has cost."""
     push_to_hub: str | None = None
     """Repository on the Hugging Face Hub, such as "me/model", that checkpoints and a model card are pushed to."""
+
+    @model_serializer(mode="wrap", when_used="json")
+    def _without_secrets(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """For files and trackers: who reads a webhook's URL can post there.  The name of a variable may be read."""
+        tree: dict[str, Any] = handler(self)
+        return tree if (self.notify or "env:").startswith("env:") else {k: v for k, v in tree.items() if k != "notify"}
 
 
 GROUPS = (

@@ -12,12 +12,15 @@
     │   └── LearnerLost   … of which a run goes on from its last checkpoint
     ├── CheckpointError   a checkpoint or run folder that cannot be used    exit 2 on opening, else 1
     ├── StageError        a stage of a pipeline that ended badly            exit code of its command
-    └── Interrupted       Ctrl-C or SIGTERM; what was learned is saved      exit 130 or 143
+    └── Interrupted       Ctrl-C, a signal, a deadline; all is saved        exit 75, 130 or 143
 
 Raise one where the fact is known; only `grpo.cli` turns it into words on the terminal.  A message has the form
 *place: what is wrong (what was given); what is allowed or what to do*.  Anything that is not a `GrpoError` is a bug
 in `grpo` and keeps its traceback.
 """
+
+EXIT_HUNG = 70  # the watchdog ended it; it goes on with --resume
+EXIT_AGAIN = 75  # sysexits.h's EX_TEMPFAIL: stopped for a deadline or by SIGUSR1; run it again, with --resume
 
 
 class GrpoError(Exception):
@@ -83,7 +86,7 @@ class StageError(GrpoError):
 
 
 class Interrupted(GrpoError):
-    """The user or the machine asked the run to stop.  `exit_code` is 128 + the signal's number."""
+    """The user or the machine asked the run to stop.  `exit_code` is 128 + the signal's number, or `EXIT_AGAIN`."""
 
     def __init__(self, message: str, *, exit_code: int = 130) -> None:
         super().__init__(message)

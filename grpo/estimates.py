@@ -120,13 +120,21 @@ def paired_difference(a: Mapping[str, float], b: Mapping[str, float]) -> Differe
 def _sign_flip_p(moved: Sequence[float]) -> float:
     if not moved:
         return 1.0
-    observed = abs(sum(moved)) - 1e-9
-    draw = random.Random(0)
     # How many of the differences of one size turn positive is all that counts, and one call flips them all.
     sizes = Counter(round(abs(delta), 12) for delta in moved).items()
+    if len(sizes) == 1:
+        return _sign_p(sum(delta > 0 for delta in moved), len(moved))
+    observed = abs(sum(moved)) - 1e-9
+    draw = random.Random(0)
     flips = (sum(s * (2 * draw.getrandbits(count).bit_count() - count) for s, count in sizes) for _ in range(FLIPS))
     extreme = sum(abs(flipped) >= observed for flipped in flips)
     return (extreme + 1) / (FLIPS + 1)
+
+
+def _sign_p(positive: int, count: int) -> float:
+    """Of all flips at once, where differences have one size, as with one sample per problem: McNemar's exact test."""
+    fewer = min(positive, count - positive)
+    return min(1.0, 2 * sum(math.comb(count, k) for k in range(fewer + 1)) / (1 << count))
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,11 @@ class Evaluation:
     unscored: int  # completions that could not be judged; they are left out
     missing: int = 0  # problems for which no completion was given; they count as wrong
 
+    @property
+    def tokens(self) -> int:
+        """Of all completions; 0 where nobody knows."""
+        return sum(sum(one.tokens) for one in self.answers)
+
     def row(self, step: int) -> Row:
         """For metrics.jsonl."""
         return {"step": step, **{f"eval/{name}": measure.mean for name, measure in self.measures.items()}}

@@ -78,6 +78,8 @@ def explain(run: Path, step: int, problem: str | None, say: Say, show: Callable[
         say(f"warning: {name} has other completions now than were recorded; grpo replay says where they part")
     for line in heading(explanation, objective):
         say(line)
+    if again.config.run.control:
+        say("             a control: A below comes from rewards that were shuffled among the step's completions")
     if taught.is_on:
         say(f"             plus {taught.coef:g} (log π_teacher - log π_old) of each token, which A below is without")
     show(table(explanation))

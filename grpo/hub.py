@@ -53,8 +53,8 @@ OLD_WEIGHTS = ["pytorch_model*.bin*"]
 NOT_THESE = ["*/*", "consolidated*", "params.json"]
 
 # What the client's HTTP library raises: httpx, or httpx2 in newer versions.
-_UNANSWERED = cast(type[Exception], HfHubHTTPError.__bases__[0])
-FAILURES: tuple[type[Exception], ...] = (OSError, ValueError, RuntimeError, UserWarning, _UNANSWERED)
+UNANSWERED = cast(type[Exception], HfHubHTTPError.__bases__[0])
+FAILURES: tuple[type[Exception], ...] = (OSError, ValueError, RuntimeError, UserWarning, UNANSWERED)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 
@@ -208,7 +208,7 @@ def _of_network(error: BaseException) -> str | None:
     reason = first_line(error)
     if type(error).__name__ in ("RemoteProtocolError", "ReadError") or "Consistency check failed" in reason:
         return f"the download broke off ({reason}); start again, what is whole stays in the cache"
-    if isinstance(error, (_UNANSWERED, ConnectionError)):
+    if isinstance(error, (UNANSWERED, ConnectionError)):
         return f"the Hub cannot be reached ({reason}), and the cache does not have it; check network and HF_ENDPOINT"
     return None
 

@@ -1,4 +1,8 @@
-"""Ctrl-C, SIGTERM and a lost terminal ask a run to stop where it loses nothing; a second Ctrl-C stops it at once."""
+"""Ctrl-C, SIGTERM and a lost terminal ask a run to stop where it loses nothing; a second Ctrl-C stops it at once.
+
+SIGUSR1 is what a scheduler sends some time before a job's end (Slurm's --signal): it stops a run likewise, and the exit
+code asks for it to be run again.  So does a deadline, which needs no signal.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,15 @@ import signal
 from types import FrameType, TracebackType
 from typing import Self
 
-from grpo.errors import Interrupted
+from grpo.deadline import Deadline
+from grpo.errors import EXIT_AGAIN, Interrupted
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+
+
+def exit_code_for(received: signal.Signals) -> int:
+    """Of what the signal stopped."""
+    return EXIT_AGAIN if received == signal.SIGUSR1 else 128 + received
 
 
 class Hearing:
@@ -28,15 +38,18 @@ class Hearing:
 
 
 class StopRequest(Hearing):
-    """Within this context the signals are remembered, and `check` raises for them."""
+    """Within this context the signals are remembered, and `check` raises for them, or for a deadline."""
 
-    def __init__(self) -> None:
-        self._received: signal.Signals | None = None
+    def __init__(self, deadline: Deadline | None = None) -> None:
+        self.deadline = deadline or Deadline()
+        self.received: signal.Signals | None = None  # the first: a scheduler's warning, and not the end that follows
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        self._received = signal.Signals(number)
+        self.received = self.received or signal.Signals(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    def check(self) -> None:
-        if self._received is not None:
-            raise Interrupted(f"stopped by {self._received.name}", exit_code=128 + self._received)
+    def check(self, *ahead: str) -> None:
+        """Raises `Interrupted` where the run is to stop, or has no time for what is `ahead`: see `Deadline`."""
+        if self.received is not None:
+            raise Interrupted(f"stopped by {self.received.name}", exit_code=exit_code_for(self.received))
+        self.deadline.check(*ahead)

@@ -34,9 +34,11 @@ FAILURES: tuple[Failure, ...] = get_args(Failure)
 
 
 class Stopwatch:
-    """Seconds per phase of one step, and GiB of the GPU at its end.  `phase` is the one under way."""
+    """Seconds per phase of one step, and GiB of the GPU at its end.  `phase` is the one under way; `mark` hears of each
+    that begins, and "" where it has ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, mark: Callable[[str], None] = lambda phase: None) -> None:
+        self._mark = mark
         self.restart()
 
     def restart(self) -> None:
@@ -47,12 +49,14 @@ class Stopwatch:
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
+        self._mark(phase)
         self.phase, self.since = phase, time.perf_counter()
         yield
         self.seconds = self._until(time.perf_counter())
         if (gib := gpu_memory()) is not None:
             self.gib[phase] = max(gib, self.gib.get(phase, 0.0))
         self.phase = ""
+        self._mark("")
 
     def row(self) -> Row:
         """Of the step so far, the phase under way included: the row is made in one, the last."""
@@ -82,6 +86,7 @@ def step_row(step: int, result: StepResult, *, reward_names: Sequence[str]) -> R
         **reward_statistics(scored, reward_names),
         "groups/sampled": len(scored),
         "groups/useful": _mean(group.useful for group in result.groups),
+        "groups/solved": _mean(solved_share([group], reward_names[0]) > 0 for group in scored),
         "groups/rounds": result.rounds,
         **_update_metrics(result.updates),
         "policy/entropy": entropy(scored),

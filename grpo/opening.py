@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -27,7 +27,6 @@ from grpo import assemble, objectives, preflight, sizes
 from grpo.algorithm import Clock, Trainer
 from grpo.assemble import ModelFiles, Place
 from grpo.config import Config, Eval, JudgeConfig, Sampling
-from grpo.control import as_they_are, random_reward
 from grpo.engine import Engine
 from grpo.errors import GrpoError, ModelError
 from grpo.interrupt import StopRequest
@@ -35,6 +34,7 @@ from grpo.learning import same_tokens
 from grpo.learning.adapter_files import is_adapter
 from grpo.learning.rehearsal import Seen, Worst
 from grpo.memory import Memory, Shape, Sizes, Work, frozen_shape_of, shape_of, this_machine
+from grpo.objectives.control import choose_control
 from grpo.problems import SolveRates
 from grpo.run import checkpoints
 from grpo.run.checkpoints import Progress
@@ -306,18 +306,17 @@ def _count(number: int) -> str:
 def make_trainer(
     config: Config, engine: Engine, scorer: Scorer, clock: Clock, arrived: Callable[[int, int], None]
 ) -> Trainer:
-    objective = objectives.choose(config.objective)
     return Trainer(
         engine,
         scorer,
-        objective,
+        objectives.choose(config.objective),
         config.sampling,
         config.optim,
         clock,
         arrived,
         config.distill,
+        choose_control(config),
         config.run.shown_groups,
-        random_reward(config.run.seed) if config.run.control == "random-reward" else as_they_are,
     )
 
 
@@ -343,7 +342,7 @@ def texts_of(prompts: Sequence[Prompt], files: ModelFiles) -> dict[str, str]:
 
 def pieces_of(token_ids: Sequence[int], files: ModelFiles) -> list[str]:
     """The text of each token."""
-    tokenizer = files.tokenizer
+    tokenizer: Any = files.tokenizer
     if not tokenizer.is_fast:
         return pieces(token_ids, tokenizer.decode)
     return pieces(token_ids, partial(tokenizer.backend_tokenizer.decode, skip_special_tokens=False))

@@ -80,7 +80,7 @@ class OpenStep:
         texts = opening.texts_of([group.scored.group.prompt for group in result.groups], self.files)
         samples = rollouts.as_recorded(sample_rows(step, result.groups, texts))
         scored = [group.scored for group in result.groups]
-        of_signs = signs_row(signs_of(step, scored, self.scorer.names[0]), scored, self.scorer)
+        of_signs = signs_row(signs_of(step, scored, self.scorer), scored, self.scorer)
         return samples, _as_recorded(step_row(step, result, reward_names=self.scorer.names) | of_signs)
 
 

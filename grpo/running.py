@@ -9,23 +9,26 @@ from __future__ import annotations
 
 import gc
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from grpo import opening
+from grpo import cost, opening
 from grpo.assemble import ModelFiles
+from grpo.care import Care
 from grpo.config import Config
 from grpo.engine import Engine
-from grpo.errors import GrpoError, Interrupted, LearnerLost, LearningError
+from grpo.errors import EXIT_AGAIN, CheckpointError, GrpoError, Interrupted, LearnerLost, LearningError
 from grpo.evaluate import Evaluation, evaluate, write
-from grpo.interrupt import StopRequest
 from grpo.learning.rehearsal import Worst
+from grpo.memory import Shape
 from grpo.metrics import Row, Stopwatch
 from grpo.opening import Settled, Stand
-from grpo.run import checkpoints
+from grpo.push import Pusher
+from grpo.run import checkpoints, control_page
 from grpo.run.checkpoints import Progress
 from grpo.run.console import Console
 from grpo.run.folder import RunFolder
@@ -85,6 +88,7 @@ def opened_trackers(
 ) -> Iterator[list[Tracker]]:
     """Those that the settings name; of a dry run nobody hears."""
     names, settings = () if dry_run else config.run.trackers, config.model_dump(mode="json")
+    settings["run"].pop("notify")  # whose address is a secret
     with ExitStack() as stack:
         opened = open_trackers(names, folder.path.name, settings, folder.path)
         yield [stack.enter_context(closing(tracker)) for tracker in opened]
@@ -146,11 +150,12 @@ class Parts:
 
     folder: RunFolder
     console: Console
-    stop: StopRequest
+    care: Care
     engine: Engine
     held_out: HeldOut | None
     trackers: list[Tracker]
     start: ModelFiles
+    pusher: Pusher | None = None
 
 
 class Run:
@@ -159,26 +164,47 @@ class Run:
     def __init__(self, config: Config, parts: Parts, progress: Progress, *, steps: int) -> None:
         self.config, self.parts, self.steps = config, parts, steps
         self.folder, self.console, self.engine = parts.folder, parts.console, parts.engine
-        self.progress = self.saved = progress
+        self.care, self.deadline, self.watchdog = parts.care, parts.care.stop.deadline, parts.care.watchdog
+        self.progress = self.saved = self.began = progress
         self.restarts = 0
         self.heeded: Alarm | None = None  # since the last time that it was asked
-        self.stopwatch = Stopwatch()
+        self.stopwatch = Stopwatch(self.watchdog.mark)
+        self.noted = self.folder.opened  # the last row's time; time.monotonic()
+        self.asked: tuple[int, int] | None = None  # groups that had come, when last asked
+        self.care.after(progress.step)
+        self.watchdog.mark()
 
     def step(self) -> Row:
         """The next step, its books included; returns its row of metrics, and `progress` is one further."""
         raise NotImplementedError
 
+    def foretell(self, first: Row, shape: Shape) -> None:
+        """What the whole run will take, by its second step: the first, whose row is given, is slower."""
+        row = self.step() if self.steps > 1 else first
+        prompts = len(self.parts.held_out.prompts) if self.parts.held_out else 0
+        for line in cost.foretold(self.config, row, shape, steps=self.steps, prompts=prompts):
+            self.console.note(line)
+
     def abandon(self) -> None:
         """Forget what is under way beyond `progress`."""
 
     def to_the_end(self) -> None:
+        finished = False
         try:
             self._go_on_from_losses()
             self.conclude()
+            finished = True
         except GrpoError as error:
             self._end_early(error)
         finally:
+            self.account()
             self.console.note(f"report: {write_report(self.folder.path)}")
+            if self.config.run.control and (beside := control_page.partner(self.folder.path)):
+                with suppress(CheckpointError):  # somebody else's folder
+                    self.console.note(f"report: {write_report(beside)}, with this control in it")
+            if self.parts.pusher:
+                with self.watchdog("push"):
+                    self.parts.pusher.conclude(self.folder.checkpoints, self.progress, finished=finished)
 
     def _go_on_from_losses(self) -> None:
         """To the last step, by way of the last checkpoint where learners are lost, `cluster.restarts` times at most."""
@@ -197,8 +223,10 @@ class Run:
     def _go_on(self) -> None:
         self._evaluate_where_due()
         while self.progress.step < self.steps:
-            self.parts.stop.check()
-            self.step()
+            self.care.stop.check("step", "save")
+            with self.deadline.takes("step"):
+                row = self.step()
+            self.deadline.took("learning", row["time/step"] - row.get("time/sample", 0.0))
             self._evaluate_where_due()
             self.heed()
             if self.progress.step % self.config.run.save_every == 0:
@@ -211,9 +239,15 @@ class Run:
         stand = opening.stand(checkpoints.latest(self.folder.checkpoints), self.parts.start)
         step, limit = stand.progress.step, self.config.cluster.restarts
         self.console.warn(f"{lost}; going on from step {step} (restart {self.restarts} of {limit})")
-        self.engine.restart(step, stand.checkpoint)
+        with self.watchdog("restart"):
+            self.engine.restart(step, stand.checkpoint)
         self.folder.rewind(step if stand.checkpoint else -1)
         self.progress = self.saved = stand.progress
+        self.heeded = None  # its step was not
+        self.went_back()
+
+    def went_back(self) -> None:
+        """Read again what the folder says of the steps that stand."""
 
     def conclude(self) -> None:
         """What is to be said after the last step."""
@@ -224,6 +258,17 @@ class Run:
         elif self.parts.held_out:
             self.console.note("best: no step did better on the held-out problems than the model before the first")
 
+    def account(self) -> None:
+        """What the run has cost so far, resumed or not: into cost.json, and in three lines."""
+        rows, _ = self.folder.recorded()
+        devices, hardware = cost.devices_of(self.config), cost.hardware_of(self.config)
+        spent = cost.cost_of(rows, devices, self.config.run.price, rest=time.monotonic() - self.noted)
+        self.folder.write_cost({"hardware": hardware, **spent})
+        values = cost.came_to(self.folder.path, self.progress, spent)
+        self.tell(lambda tracker: tracker.summary(values))
+        for line in cost.in_words(spent, hardware):
+            self.console.note(line)
+
     def _end_early(self, error: GrpoError) -> NoReturn:
         """Save what has been learned, unless a step is half done: then the last checkpoint is what there is."""
         if self.stopwatch.phase in ("", "sample", "score"):
@@ -233,28 +278,40 @@ class Run:
         if not self.saved.step:
             where = "no step was finished, so nothing is saved"
         if isinstance(error, Interrupted):
-            raise Interrupted(f"{error}; {where}", exit_code=error.exit_code) from None
+            code = error.exit_code
+            if code == EXIT_AGAIN and self.care.stop.received is None and self.saved.step == self.began.step:
+                where, code = f"{where}; it would end here again, so give it a longer run.deadline", 1
+            raise Interrupted(f"{error}; {where}", exit_code=code) from None
         self.console.note(where)
         raise error
 
     def log(self, row: Row, step: int) -> None:
-        """Into metrics.jsonl, and to the trackers.  A dashboard that fails must not end a run."""
+        """Into metrics.jsonl, and to the trackers."""
+        now = time.monotonic()
+        row["time/wall"], self.noted = now - self.noted, now
         self.folder.append_metrics(row)
+        self.care.after(step)
+        self.tell(lambda tracker: tracker.log(row, step))
+
+    def tell(self, of: Callable[[Tracker], None]) -> None:
+        """Each tracker, until it fails.  A dashboard that fails must not end a run."""
         for tracker in list(self.parts.trackers):
             try:
-                tracker.log(row, step)
+                of(tracker)
             except Exception as error:  # noqa: BLE001  other people's network code, any exception
                 self.parts.trackers.remove(tracker)
-                self.console.warn(f"{type(tracker).__name__.strip('_')} failed ({error}) and gets no more metrics")
+                self.console.warn(f"{type(tracker).__name__.strip('_')} failed ({error}) and is told no more")
 
     def alarm(self, alarm: Alarm) -> None:
         """Into alarms.jsonl, and to whoever watches."""
         self.folder.append_alarm(asdict(alarm))
+        self.tell(lambda tracker: tracker.alarm(alarm))
         if alarm.cleared:
             self.console.note(f"alarm of step {alarm.step} is over: {alarm.name}")
             return
         worst = ", ".join(f"{example.problem} number {example.index + 1}" for example in alarm.examples)
         self.console.warn(f"alarm, {alarm.name}: {alarm.text}" + (f"; see {worst}" if worst else ""))
+        self.care.notify("alarm", f"{alarm.name}: {alarm.text}", alarm.step)
         self.heeded = self.heeded or alarm
 
     def heed(self) -> None:
@@ -280,8 +337,11 @@ class Run:
 
     def _evaluate(self, label: str, held_out: HeldOut) -> None:
         """On the held-out problems; the best so far after the start is kept apart."""
-        step = self.progress.step
-        result = self.answers(held_out)
+        step, began = self.progress.step, time.monotonic()
+        self.care.stop.check("evaluation", *self._unsaved)
+        with self.deadline.takes("evaluation"), self.watchdog("evaluation"):
+            result = self.answers(held_out)
+        spent = {"time/evaluate": time.monotonic() - began, "tokens/evaluate": result.tokens}
         recipe = {"config": self.config.model_dump(mode="json"), "step": step, "sampler": self.engine.name}
         write(result, self.folder.eval / label, recipe, held_out.texts)
         progress = replace(self.progress, evaluated_step=step)
@@ -290,7 +350,7 @@ class Run:
             if step:
                 checkpoints.save_best(self.folder.checkpoints, lambda target: self.engine.save(target, resumable=False))
             progress = replace(progress, best_step=step, best_score=score)
-        self.log(result.row(step), step)
+        self.log(result.row(step) | spent, step)
         self.console.evaluation(label, result.row(step))
         self.progress = progress
         self.after_evaluation()
@@ -302,14 +362,36 @@ class Run:
         """What the policy makes of the held-out problems."""
         params = opening.eval_params(self.config, sampling_seed(self.config.run.seed, 0))
         prompts, n = held_out.prompts, self.config.eval.n
-        return evaluate(self.engine, held_out.scorer, prompts, n, params, arrived=self.arrived)
+
+        def arrived(done: int, total: int) -> None:
+            self._shown(done, total)
+            self.care.stop.check(*self._unsaved)
+
+        return evaluate(self.engine, held_out.scorer, prompts, n, params, arrived=arrived)
 
     def _save(self) -> None:
         if self.progress.step and self.progress != self.saved:
             folder, keep = self.folder.checkpoints, self.config.run.keep
-            checkpoints.save(folder, self.progress, lambda target: self.engine.save(target, resumable=True), keep=keep)
+            with self.deadline.takes("save"), self.watchdog("save"):
+                saved = checkpoints.save(
+                    folder, self.progress, lambda target: self.engine.save(target, resumable=True), keep=keep
+                )
             self.saved = self.progress
+            if self.parts.pusher:
+                self.parts.pusher.take(saved, f"step {self.progress.step}")
 
     def arrived(self, done: int, total: int) -> None:
+        """Of a step's groups so many are there.  What is not learned yet is given up where the rest takes too long."""
+        self._shown(done, total)
+        self.care.stop.check("learning", "save")
+
+    def _shown(self, done: int, total: int) -> None:
         self.console.phase("sampling", done, total)
-        self.parts.stop.check()
+        if self.asked != (done, total):  # who samples ahead asks again and again
+            self.watchdog.mark()
+        self.asked = done, total
+
+    @property
+    def _unsaved(self) -> tuple[str, ...]:
+        """What a stop would have to do here."""
+        return ("save",) if self.progress.step and self.progress != self.saved else ()

@@ -10,9 +10,11 @@
     thinking/solved             share of the others that is right
     groups/distinct_answers     mean number of different answers that the first reward read in a group
     reward/length_correlation   Pearson's r of reward and length, both less their group's mean
-    agree/<reward>              share of completions of which a reward with weight 0 says what the first one says
+    agree/<reward>              share, of the completions that the first reward calls right, that this one calls right
+                                too; of rewards with weight 0 that only say 0 or 1.  Not of all completions: that would
+                                change with the share solved, whatever the two think of each other
     solved/<column>/<value>     share solved of the problems with this value of the column, and
-    sampled/<column>/<value>    how many completions that is
+    sampled/<column>/<value>    how many problems that is
 
 Each is a function of the step's completions, so a replay finds the same.
 """
@@ -20,6 +22,7 @@ Each is a function of the step's completions, so a replay finds the same.
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,6 +38,10 @@ from rewards.repetition import share as repetition
 
 LEAST_THINKING = 10  # words
 COLUMNS = ("subject", "level", "language", "source")  # of the data, where it has them
+_LATIN = re.compile("[A-Za-z]")
+_FORMULA = re.compile(
+    r"\$[^$\n]{1,300}\$|\\[A-Za-z]+|</?[a-z]+>|(?<![A-Za-zΑ-ω])(?:[A-Za-z]|[Α-ω][A-Za-zΑ-ω]?)(?![A-Za-zΑ-ω])"
+)
 MOST_VALUES = 12  # of a column; one that has more tells problems apart, not groups of them
 
 
@@ -45,11 +52,12 @@ class Sign:
     example: Example
     repetition: float
     script: float | None  # share of letters in the prompt's script
-    thinking: int | None  # words; None where no thoughts are marked
+    thinking: int | None  # words, not counted beyond LEAST_THINKING; None where no thoughts are marked
     tokens: int
     truncated: bool
     reward: float | None
     right: bool
+    doubted: bool  # right, but not to a second opinion
     entropy: float  # nats per token, estimated
 
 
@@ -60,15 +68,15 @@ class Weighted(Protocol):
     weights: dict[str, float]
 
 
-def signs_of(step: int, scored: Iterable[ScoredGroup], headline: str) -> list[Sign]:
-    """Of every completion of the step; `headline` names the reward that says whether a problem was solved."""
-    return [sign for one in scored for sign in _of_group(step, one, headline)]
+def signs_of(step: int, scored: Sequence[ScoredGroup], rewards: Weighted) -> list[Sign]:
+    """Of every completion of the step."""
+    second = _second_opinions(scored, rewards)
+    return [sign for one in scored for sign in _of_group(step, one, rewards.names[0], second)]
 
 
 def signs_row(signs: Sequence[Sign], scored: Sequence[ScoredGroup], rewards: Weighted) -> dict[str, Any]:
     """The step's metrics.  What nothing can be said of is left out."""
-    headline, *others = rewards.names
-    second = [name for name in others if rewards.weights[name] == 0]
+    headline = rewards.names[0]
     empty = [sign for sign in signs if sign.thinking is not None and sign.thinking < LEAST_THINKING]
     full = [sign for sign in signs if sign.thinking is not None and sign.thinking >= LEAST_THINKING]
     answers = [_answers(one, headline) for one in scored]
@@ -82,27 +90,30 @@ def signs_row(signs: Sequence[Sign], scored: Sequence[ScoredGroup], rewards: Wei
         "thinking/solved": _mean(sign.right for sign in full),
         "groups/distinct_answers": _mean(len(found) for found in answers if found),
         "reward/length_correlation": _length_correlation(scored),
-        **{f"agree/{name}": _agreement(scored, headline, name) for name in second},
+        **{f"agree/{name}": _agreement(scored, headline, name) for name in _second_opinions(scored, rewards)},
         **_by_column(scored, headline),
     }
     return {name: value for name, value in row.items() if value is not None}
 
 
-def _of_group(step: int, scored: ScoredGroup, headline: str) -> Iterator[Sign]:
+def _of_group(step: int, scored: ScoredGroup, headline: str, second: Sequence[str]) -> Iterator[Sign]:
     group = scored.group
     wanted = _script(_asked(group))
     for index, completion in enumerate(group.completions):
         text = completion.text
         marked = OPENED in text or CLOSED in text
+        scores = scored.scores[index]
+        right = _is_right(scores, headline)
         yield Sign(
             Example(step, group.prompt.problem.id, index),
             repetition(text, 4),
             _share_of(wanted, text),
-            len(thoughts(text).split()) if marked else None,
+            len(thoughts(text).split(maxsplit=LEAST_THINKING)) if marked else None,
             len(completion.token_ids),
             completion.finish == "length",
             scored.rewards[index],
-            _is_right(scored.scores[index], headline),
+            right,
+            right and any(name in scores and scores[name].value == 0 for name in second),
             -float(completion.logprobs.mean()),
         )
 
@@ -119,10 +130,10 @@ def _script_of(letter: str) -> str:
 
 
 def _scripts(text: str) -> Counter[str]:
-    """Letters by script; single Greek ones, which are variables, are none."""
+    """Letters by script, without variables, which are single ones and pairs with a Greek one, and LaTeX's commands."""
     found: Counter[str] = Counter()
-    for letter, count in Counter(text).items():
-        if letter.isalpha() and _script_of(letter) not in ("GREEK", "MATHEMATICAL", "DOUBLE-STRUCK", "SCRIPT"):
+    for letter, count in Counter(_FORMULA.sub(" ", text)).items():
+        if letter.isalpha() and _script_of(letter) not in ("MATHEMATICAL", "DOUBLE-STRUCK", "SCRIPT"):
             found[_script_of(letter)] += count
     return found
 
@@ -133,6 +144,8 @@ def _script(text: str) -> str:
 
 
 def _share_of(wanted: str, text: str) -> float | None:
+    if text.isascii() and wanted == "LATIN":  # nearly all are, and Python knows it at once
+        return 1.0 if _LATIN.search(text) else None
     letters = _scripts(text)
     return letters[wanted or _script(text)] / letters.total() if letters else None
 
@@ -164,28 +177,35 @@ def _length_correlation(scored: Sequence[ScoredGroup]) -> float | None:
     return sum(r * n for r, n in zip(rewards, lengths, strict=True)) / spread if spread else None
 
 
+def _second_opinions(scored: Sequence[ScoredGroup], rewards: Weighted) -> list[str]:
+    """Those with weight 0 that give verdicts: a number that may be anything agrees with none."""
+    heard = [name for name in rewards.names[1:] if rewards.weights[name] == 0]
+    values = {name: {s[name].value for one in scored for s in one.scores if name in s} - {None} for name in heard}
+    return [name for name in heard if values[name] and values[name] <= {0.0, 1.0}]
+
+
 def _agreement(scored: Sequence[ScoredGroup], headline: str, other: str) -> float | None:
     return _mean(
-        _is_right(scores, headline) == _is_right(scores, other)
+        _is_right(scores, other)
         for one in scored
         for scores in one.scores
-        if {headline, other} <= scores.keys() and scores[other].value is not None
+        if _is_right(scores, headline) and other in scores and scores[other].value is not None
     )
 
 
 def _by_column(scored: Sequence[ScoredGroup], headline: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for column in COLUMNS:
-        by_value: dict[str, list[bool]] = {}
+        by_value: dict[str, list[float]] = {}
         for one in scored:
             value = one.group.prompt.problem.facts.get(column)
             if isinstance(value, str | int) and str(value):
-                right = [_is_right(scores, headline) for scores in one.scores]
-                by_value.setdefault(str(value)[:40], []).extend(right)
+                share = fmean(_is_right(scores, headline) for scores in one.scores)
+                by_value.setdefault(str(value)[:40], []).append(share)
         if 2 <= len(by_value) <= MOST_VALUES:
-            for value, right in sorted(by_value.items()):
-                found[f"solved/{column}/{value}"] = fmean(right)
-                found[f"sampled/{column}/{value}"] = len(right)
+            for value, shares in sorted(by_value.items()):
+                found[f"solved/{column}/{value}"] = fmean(shares)
+                found[f"sampled/{column}/{value}"] = len(shares)
     return found
 
 

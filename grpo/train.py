@@ -16,16 +16,19 @@ from grpo import assemble, distillation, engines, opening, preflight, sizes
 from grpo.alarms import Alarms, evaluated
 from grpo.algorithm import StepResult
 from grpo.asynchronous import Ahead, ByTurns, Finished, Pace
+from grpo.care import looked_after
 from grpo.config import Config, Curriculum
-from grpo.interrupt import StopRequest
+from grpo.deadline import Elapsed
 from grpo.learning.optimizer import learning_rate
+from grpo.memory import Shape, shape_of
 from grpo.metrics import Row, sample_rows, solved_share, step_row, token_rows
 from grpo.problems import SolveRates
+from grpo.push import open_pusher
 from grpo.run import checkpoints
 from grpo.run.checkpoints import Progress
 from grpo.run.console import Console
 from grpo.run.trackers import open_trackers
-from grpo.run.wording import duration, percent, plural, seconds
+from grpo.run.wording import percent, seconds
 from grpo.running import (
     HeldOut,
     OpenEngine,
@@ -44,6 +47,8 @@ from grpo.signs import signs_of, signs_row
 from grpo.types import Prompt
 from grpo.watch import Watch
 
+TABLES = 10  # of samples that a tracker gets in a run
+
 # What a dry run says, in the words of the step lines.
 ASKED = {"solved": "solved", "useful": "groups/useful", "truncated": "completions/truncated"}
 
@@ -56,8 +61,10 @@ def train(
     dry_run: bool = False,
     open_engine: OpenEngine = engines.open_engine,
     open_trackers: OpenTrackers = open_trackers,
+    elapsed: Elapsed | None = None,
 ) -> None:
-    """Run GRPO as `config` says, in the run folder `path`.  A dry run takes one step and leaves nothing."""
+    """Run GRPO as `config` says, in the run folder `path`.  A dry run takes one step and leaves nothing.  A deadline
+    counts by `elapsed`, by default from here."""
     division = assemble.division(config)
     config = as_begun(config, path) if resume else config
     config = assemble.pinned(assemble.resolved_for(config, division))
@@ -66,14 +73,17 @@ def train(
         folder = stack.enter_context(open_folder(kept, path, resume=resume, dry_run=dry_run))
         console = stack.enter_context(closing(Console(config.run.steps)))
         console.note(f"sampler: {config.sampling.backend} on {config.model.device}, {config.model.dtype}")
-        if config.run.control:
-            console.note(f"control: {config.run.control}, nothing is to be learned; run it without --control as well")
         if division is not None:
             console.note(f"cluster: {division}")
+        if config.run.control:
+            console.note(
+                "control: each step's rewards are shuffled among its completions; what it solves is told as it is"
+            )
         inputs = opening.inputs(config, console)
-        stop = stack.enter_context(StopRequest())
+        care = stack.enter_context(looked_after(config.run, folder.path, console, dry_run=dry_run, elapsed=elapsed))
+        pusher = None if dry_run else open_pusher(config.run.push_to_hub, folder.path, console.warn)
         teacher = opening.teacher(config, inputs, folder.path, console)
-        start = opening.starting_model(config, folder.path, console, stop)
+        start = opening.starting_model(config, folder.path, console, care.stop)
         stand = opening.stand(checkpoints.latest(folder.checkpoints), start)
         # Rows after the checkpoint are forgotten; without one not even the first evaluation stands.
         folder.rewind(stand.progress.step if stand.checkpoint else -1)
@@ -84,7 +94,7 @@ def train(
         trackers = stack.enter_context(opened_trackers(settled.config, folder, open_trackers, dry_run=dry_run))
         scorer = stack.enter_context(assemble.open_scorer(config, folder.path / "failed.json"))
         if teacher is not None and not dry_run:
-            distillation.evaluate_teacher(config, teacher, rendered, scorer, folder.eval, console, stop)
+            distillation.evaluate_teacher(config, teacher, rendered, scorer, folder.eval, console, care.stop)
         engine = stack.enter_context(
             opened_engine(
                 settled.config, open_engine, stand, start, folder, context=rendered.context, worst=settled.worst
@@ -94,11 +104,11 @@ def train(
         texts = partial(opening.texts_of, files=stand.files)
         pieces = partial(opening.pieces_of, files=stand.files)
         held_out = HeldOut(rendered.held_out, texts(rendered.held_out), scorer) if rendered.held_out else None
-        parts = Parts(folder, console, stop, engine, held_out, trackers, start)
+        parts = Parts(folder, console, care, engine, held_out, trackers, start, pusher)
         run = TrainingRun(config, parts, stand.progress, scorer, rendered.prompts, texts, pieces)
         stack.enter_context(spared_by_the_collector())
         run.preflight()
-        run.try_one_step() if dry_run else run.to_the_end()
+        run.try_one_step(shape_of(start, config.model)) if dry_run else run.to_the_end()
 
 
 def advanced(progress: Progress, result: StepResult, *, drawn: int, curriculum: Curriculum, headline: str) -> Progress:
@@ -148,13 +158,12 @@ class TrainingRun(Run):
         preflight.settle(findings, self.config.run, self.console.warn)
         self.engine.publish(0)
 
-    def try_one_step(self) -> None:
+    def try_one_step(self, shape: Shape) -> None:
         """The first step as it would be, and what a person asks before a long run."""
-        row, steps = self.step(), self.steps
+        row = self.step()
         shares = [f"{name} {percent(row[key])}" for name, key in ASKED.items()]
         self.console.note(f"dry run: {', '.join(shares)}, {seconds(row['time/step'])} per step")
-        whole = duration(row["time/step"] * steps)
-        self.console.note(f"dry run: {whole} for {plural(steps, 'step')}, evaluations apart; nothing was kept")
+        self.foretell(row, shape)
 
     def to_the_end(self) -> None:
         if staleness := self.config.cluster.max_staleness:
@@ -177,6 +186,9 @@ class TrainingRun(Run):
     def abandon(self) -> None:
         self.pace.abandon()
 
+    def went_back(self) -> None:
+        self.alarms = Alarms(*self.folder.recorded())
+
     def step(self) -> Row:
         self.stopwatch.restart()
         finished = self.pace.step(self.progress, learning_rate(self.config.optim, self.progress.step, self.steps))
@@ -193,9 +205,12 @@ class TrainingRun(Run):
         samples = list(sample_rows(step, result.groups, texts))
         tokens = list(token_rows(result.groups, self.pieces))
         self.folder.write_rollouts(step, [row | of_tokens for row, of_tokens in zip(samples, tokens, strict=True)])
-        self.folder.append_samples(row for row, of_tokens in zip(samples, tokens, strict=True) if of_tokens)
+        shown = [row for row, of_tokens in zip(samples, tokens, strict=True) if of_tokens]
+        self.folder.append_samples(shown)
+        if shown and step % max(1, self.steps // TABLES) == 0:
+            self.tell(lambda tracker: tracker.samples(shown, step))
         scored = [group.scored for group in result.groups]
-        signs = signs_of(step, scored, self.scorer.names[0])
+        signs = signs_of(step, scored, self.scorer)
         row = step_row(step, result, reward_names=self.scorer.names) | finished.row
         row |= signs_row(signs, scored, self.scorer)
         row |= {**self.engine.row(), **self.stopwatch.row(), **self.stopwatch.memory()}

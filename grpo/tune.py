@@ -13,20 +13,22 @@ from pathlib import Path
 
 from grpo import assemble, engines, opening, sizes
 from grpo.assemble import ModelFiles
+from grpo.care import looked_after
 from grpo.config import Config
+from grpo.deadline import Elapsed
 from grpo.engine import Update
 from grpo.errors import CheckpointError, ConfigError
 from grpo.evaluate import Evaluation
-from grpo.interrupt import StopRequest
-from grpo.memory import Work, shape_of
+from grpo.memory import Shape, Work, shape_of
 from grpo.metrics import Row
 from grpo.problems import Example
+from grpo.push import open_pusher
 from grpo.run import checkpoints
 from grpo.run.checkpoints import Progress
 from grpo.run.console import FINE_TUNING, Console
 from grpo.run.folder import RunFolder
 from grpo.run.trackers import open_trackers
-from grpo.run.wording import duration, plural, seconds
+from grpo.run.wording import plural, seconds
 from grpo.running import (
     HeldOut,
     OpenEngine,
@@ -55,10 +57,13 @@ def tune(
     dry_run: bool = False,
     open_engine: OpenEngine = engines.open_engine,
     open_trackers: OpenTrackers = open_trackers,
+    elapsed: Elapsed | None = None,
 ) -> None:
     """Fine-tune as `config` says, in the run folder `path`.  A dry run takes one step and leaves nothing."""
     if not config.sft.is_on:
         raise ConfigError("sft.steps = 0: nothing to do; set it, or the epochs, as in --set sft.epochs=2")
+    if config.run.control:
+        raise ConfigError(f'run.control = "{config.run.control}": fine-tuning reads no rewards; leave it out')
     division = assemble.division(config, groups=config.sft.batch_size)
     config = as_begun(config, path) if resume else config
     config = assemble.pinned(assemble.placed(config, division))
@@ -69,7 +74,8 @@ def tune(
         console.note(f"learner: {config.model.device}, {config.model.dtype}")
         if division is not None:
             console.note(f"cluster: {division}")
-        stop = stack.enter_context(StopRequest())
+        care = stack.enter_context(looked_after(config.run, folder.path, console, dry_run=dry_run, elapsed=elapsed))
+        pusher = None if dry_run else open_pusher(config.run.push_to_hub, folder.path, console.warn)
         start = assemble.find_model(config.model, folder.path / "model", seed=config.run.seed)
         examples = load_examples(config.data, config.sft, start, console.note)
         schedule = Schedule(config.sft, examples, config.run.seed)
@@ -94,10 +100,10 @@ def tune(
             )
         )
         config = as_it_runs(settled, engine, folder, console)
-        parts = Parts(folder, console, stop, engine, held_out, trackers, start)
+        parts = Parts(folder, console, care, engine, held_out, trackers, start, pusher)
         run = FineTuning(config, parts, stand.progress, schedule, shown)
         stack.enter_context(spared_by_the_collector())
-        run.try_one_step() if dry_run else run.to_the_end()
+        run.try_one_step(shape_of(start, config.model)) if dry_run else run.to_the_end()
 
 
 def _described(examples: Sequence[Example]) -> str:
@@ -184,12 +190,11 @@ class FineTuning(Run):
         super().__init__(config, parts, progress, steps=schedule.steps)
         self.schedule, self.shown = schedule, shown
 
-    def try_one_step(self) -> None:
+    def try_one_step(self, shape: Shape) -> None:
         """The first step as it would be, and what a person asks before a long run."""
         row = self.step()
-        whole = duration(row["time/step"] * self.steps)
         self.console.note(f"dry run: loss {row['sft/loss']:.4f}, {seconds(row['time/step'])} per step")
-        self.console.note(f"dry run: {whole} for {plural(self.steps, 'step')}, evaluations apart; nothing was kept")
+        self.foretell(row, shape)
 
     def step(self) -> Row:
         self.stopwatch.restart()

@@ -29,11 +29,11 @@ class Watch:
             share = row[f"completions/{kind}"]
             if share >= 1:
                 raise RewardError(
-                    f"every call of every reward ended in a {kind} in step {row['step']}: nothing was judged; see the "
-                    "reasons in samples.jsonl"
+                    f"every call of every reward ended in a {kind} in step {row['step']}: nothing was judged; the "
+                    "reasons are in rollouts/, which `grpo show` reads"
                 )
             if share > self._failures.get(kind, 0.0):
-                self._warn(f"{share:.1%} of the rewards' calls ended in a {kind}; see samples.jsonl")
+                self._warn(f"{share:.1%} of the rewards' calls ended in a {kind}; see rollouts/ with `grpo show`")
                 self._failures[kind] = 2 * share  # said again when it has doubled
 
     def updates(self, result: StepResult, bad_steps: int) -> int:
@@ -54,6 +54,6 @@ class Watch:
         if self._idle_steps and self._idle_steps % IDLE_STEPS == 0:
             self._warn(
                 f"no group carried a signal in {self._idle_steps} steps: all completions of each problem get the same "
-                "reward (zero-variance groups), and nothing is learned; see the reasons in samples.jsonl"
+                "reward (zero-variance groups), and nothing is learned; `grpo show` has the reasons"
             )
         return bad_steps

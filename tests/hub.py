@@ -3,14 +3,17 @@ data sets.
 
 Repositories are folders, one per commit; a branch is a name for a commit.  Large files are redirected to another
 address, as the real one does with LFS.  What goes wrong is ordered: `gated`, `private`, a status for every answer,
-downloads that break off.  `hub.asked` is what was asked, in order.
+downloads that break off.  What is pushed becomes a commit, whose message `hub.messages` has.  `hub.asked` is what was
+asked, in order.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,9 +47,9 @@ class Repository:
 
 
 class Refused(Exception):
-    def __init__(self, status: int, code: str, message: str = "") -> None:
+    def __init__(self, status: int, code: str, message: str = "", **body: str) -> None:
         super().__init__(code)
-        self.status, self.code, self.message = status, code, message
+        self.status, self.code, self.message, self.body = status, code, message, body
 
 
 @dataclass
@@ -57,6 +60,10 @@ class Hub:
     status: int = 0  # of every answer, if not 0
     broken_downloads: int = 0  # how many large files break off after half of what was asked for
     address: str = ""
+    read_only: bool = False  # whether the token may write
+    stuck: threading.Event | None = None  # that commits wait for
+    messages: list[str] = field(default_factory=list)  # of commits, in order
+    store: Path = Path()  # what was uploaded
 
     def add(self, kind: str, name: str, folder: Path, **settings: Any) -> Repository:
         repository = Repository({}, {}, **settings)
@@ -82,7 +89,8 @@ class Hub:
 @contextmanager
 def serve() -> Iterator[Hub]:
     """A Hub that answers at `hub.address` until the end of the `with` block."""
-    hub = Hub()
+    scratch = tempfile.TemporaryDirectory()
+    hub = Hub(store=Path(scratch.name))
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
@@ -93,11 +101,16 @@ def serve() -> Iterator[Hub]:
     finally:
         server.shutdown()
         server.server_close()
+        scratch.cleanup()
 
 
 _API = re.compile(
     r"/api/(?P<kind>models|datasets)/(?P<name>[^/]+/[^/]+)"
     r"(?:/(?P<what>revision|tree|paths-info|auth-check)(?:/(?P<revision>[^/]+)(?P<inside>/.*)?)?)?"
+)
+_WRITE = re.compile(
+    r"/api/models/(?P<api>[^/]+/[^/]+)/(?P<what>auth-check/write|preupload/main|commit/main)"
+    r"|/(?P<git>[^/]+/[^/]+)\.git/info/lfs/objects/batch"
 )
 _FILE = re.compile(r"/(?P<data>datasets/)?(?P<name>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)")
 
@@ -115,6 +128,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer()
 
+    def do_PUT(self) -> None:
+        self._answer()
+
     def _answer(self) -> None:
         path = urlsplit(self.path).path
         self.hub.asked.append(f"{self.command} {path}")
@@ -122,7 +138,9 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if self.hub.status:
                 raise Refused(self.hub.status, "")
-            if found := _API.fullmatch(path):
+            if (answer := self._written(path, body)) is not None:
+                self._send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
+            elif found := _API.fullmatch(path):
                 self._api(body, **found.groupdict())
             elif found := _FILE.fullmatch(path):
                 self._file(**{name: unquote(value or "") for name, value in found.groupdict().items()})
@@ -132,9 +150,75 @@ class _Handler(BaseHTTPRequestHandler):
                 raise Refused(404, "")
         except Refused as error:
             more = {"X-Error-Code": error.code, "X-Error-Message": error.message}
-            self._send(error.status, b'{"error": "refused"}', {key: value for key, value in more.items() if value})
+            self._send(
+                error.status,
+                json.dumps({"error": "refused"} | error.body).encode(),
+                {key: value for key, value in more.items() if value},
+            )
         except BrokenPipeError:
             pass
+
+    def _written(self, path: str, body: bytes) -> Any:
+        """What is asked by who writes; None: something else is asked."""
+        token = self._token()
+        if path.startswith("/put/"):  # to where `_where` has sent it, with no token
+            (self.hub.store / path.removeprefix("/put/")).write_bytes(body)
+            return {}
+        if path == "/api/whoami-v2":
+            if token not in (TOKEN, STRANGER):
+                raise Refused(401, "", "Invalid credentials in Authorization header")
+            return {"name": "me", "type": "user"}
+        if path == "/api/validate-yaml":
+            return {"warnings": [], "errors": []}
+        if path == "/api/repos/create":
+            return self._created(json.loads(body))
+        if not (found := _WRITE.fullmatch(path)):
+            return None
+        if token != TOKEN or self.hub.read_only:
+            raise Refused(403, "", "Forbidden: you need write access")
+        repository = self.hub.models[found["api"] or found["git"]]
+        if found["git"]:
+            return {"transfer": "basic", "objects": [self._where(one) for one in json.loads(body)["objects"]]}
+        if found["what"] == "auth-check/write":
+            return {}
+        if found["what"] == "preupload/main":
+            return {"files": [_mode(one["path"]) for one in json.loads(body)["files"]]}
+        return self._committed(repository, body)
+
+    def _created(self, wanted: dict[str, Any]) -> Any:
+        name = f"{wanted.get('organization') or 'me'}/{wanted['name']}"
+        if not name.startswith("me/"):
+            raise Refused(403, "", "You don't have the rights to create a model under that namespace")
+        answer = {"url": f"{self.hub.address}/{name}", "id": name}
+        if name in self.hub.models:
+            raise Refused(409, "", "You already created this model repo", **answer)
+        private = wanted.get("private", wanted.get("visibility") == "private")
+        self.hub.models[name] = Repository({}, {}, private=private)
+        empty = self.hub.store / f"empty-{len(self.hub.models)}"
+        empty.mkdir()
+        self.hub.models[name].push(empty)
+        return answer
+
+    def _where(self, one: dict[str, Any]) -> dict[str, Any]:
+        return {**one, "actions": {"upload": {"href": f"{self.hub.address}/put/{one['oid']}"}}}
+
+    def _committed(self, repository: Repository, body: bytes) -> Any:
+        if self.hub.stuck is not None:
+            self.hub.stuck.wait(60)
+        lines = [json.loads(line) for line in body.splitlines()]
+        folder = self.hub.store / f"commit-{len(self.hub.messages)}"
+        folder.mkdir()
+        for name, path in repository.files(repository.branches["main"]).items():
+            _put(folder / name, path.read_bytes())
+        for line in lines:
+            value = line["value"]
+            if line["key"] == "file":
+                _put(folder / value["path"], base64.b64decode(value["content"]))
+            if line["key"] == "lfsFile":
+                _put(folder / value["path"], (self.hub.store / value["oid"]).read_bytes())
+        self.hub.messages.append(lines[0]["value"]["summary"])
+        commit = repository.push(folder)
+        return {"commitUrl": f"{self.hub.address}/me/model/commit/{commit}", "commitOid": commit}
 
     def _api(self, body: bytes, kind: str, name: str, what: str, revision: str, inside: str) -> None:
         revision = unquote(revision or "main")
@@ -197,6 +281,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *arguments: Any) -> None:
         pass
+
+
+def _mode(path: str) -> dict[str, Any]:
+    mode = "lfs" if path.endswith(LARGE) else "regular"
+    return {"path": path, "uploadMode": mode, "shouldIgnore": False}
+
+
+def _put(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
 
 
 def _tree(files: dict[str, Path], folder: str, *, recursive: bool) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,8 @@ def run_and_die(config_toml: str, out: str, where: str) -> None:
         LocalEngine.update, LocalEngine.publish = update, publish  # type: ignore[method-assign]
     if place == "checkpoint":
         die_in_checkpoint(int(step), die)
+    if place in ("rollouts", "samples"):
+        die_between_files(place, int(step), die)
     train(validate(tomllib.loads(config_toml), place="test"), Path(out))
 
 
@@ -103,6 +105,32 @@ def die_in_checkpoint(step: int, die: Callable[[], None]) -> None:
         return original_save(folder, progress, write, **options)
 
     checkpoints.save = save
+
+
+def die_between_files(name: str, step: int, die: Callable[[], None]) -> None:
+    """When half of the step's file in rollouts/ is written, or all of it and half a row of samples.jsonl."""
+    from grpo.run import rollouts
+    from grpo.run.folder import RunFolder
+
+    write_table, append = rollouts.pq.write_table, RunFolder.append_samples
+
+    def write_half(table: Any, place: Path, **options: Any) -> None:
+        write_table(table, place, **options)
+        if table["step"][0].as_py() == step:
+            os.truncate(place, place.stat().st_size // 2)
+            die()
+
+    def append_half(self: RunFolder, rows: Iterable[Mapping[str, Any]]) -> None:
+        rows = list(rows)
+        append(self, rows)
+        if rows[0]["step"] == step:
+            os.truncate(self.samples, self.samples.stat().st_size - 20)
+            die()
+
+    if name == "rollouts":
+        rollouts.pq.write_table = write_half
+    else:
+        RunFolder.append_samples = append_half  # type: ignore[method-assign]
 
 
 def tune_and_die(config_toml: str, out: str, where: str) -> None:

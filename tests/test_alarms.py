@@ -6,7 +6,7 @@ import random
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -57,6 +57,7 @@ FAULTS: Mapping[str, Mapping[str, float]] = {
     "few useful groups": {"groups/useful": 0.05},
     "exploration gone": {"groups/distinct_answers": 1.1},
     "truncated": {"completions/truncated": 0.4},
+    "at the limit": {"completions/truncated": 1.0},
     "length drift": {"completions/length_mean": 900.0},
     "longer when wrong": {"completions/length_wrong": 500.0},
     "repetition": {"completions/repetition": 0.5},
@@ -85,7 +86,7 @@ def said(alarms: Alarms, rows: Sequence[Row]) -> list[Alarm]:
 
 
 def test_every_rule_has_a_fault_here() -> None:
-    assert [rule.name for rule in RULES] == list(FAULTS)
+    assert list(RULES) == list(FAULTS)
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -162,20 +163,24 @@ def test_a_windows_bounds_are_two_standard_errors_away() -> None:
 # --- Held-out problems --------------------------------------------------------------------------------------------
 
 
-def evaluations(*shares: float, wide: Sequence[float] = ()) -> list[Evaluated]:
-    """After steps 0, 20, 40, …, of 40 problems of which so many are solved; `wide` is pass@8."""
+def evaluations(*points: Sequence[float], n: int = 1) -> list[Evaluated]:
+    """After steps 0, 20, 40, …: the share solved of each of some problems."""
     return [
-        Evaluated(
-            20 * number,
-            {f"p{i}": float(i < 40 * share) for i in range(40)},
-            {"pass@1": share} | ({"pass@8": wide[number]} if wide else {}),
-        )
-        for number, share in enumerate(shares)
+        Evaluated(20 * number, n, {f"p{i}": share for i, share in enumerate(point)})
+        for number, point in enumerate(points)
     ]
 
 
+def of_40(*shares: float) -> list[Evaluated]:
+    """One sample of 40 problems, of which so many are solved."""
+    return evaluations(*([float(i < 40 * share) for i in range(40)] for share in shares))
+
+
 def rising(steps: int) -> list[Row]:
-    return [{**HEALTHY, "step": step, "reward/mean": 0.3 + 0.01 * step} for step in range(1, steps + 1)]
+    return [
+        {**HEALTHY, "step": step, "reward/mean": 0.3 + 0.01 * step, "solved": 0.3 + 0.01 * step}
+        for step in range(1, steps + 1)
+    ]
 
 
 def after_each(points: Sequence[Evaluated], rows: Sequence[Row]) -> list[Alarm]:
@@ -187,31 +192,53 @@ def after_each(points: Sequence[Evaluated], rows: Sequence[Row]) -> list[Alarm]:
 
 
 def test_a_reward_that_rises_while_held_out_problems_are_not_solved_more_often_is_said_with_its_confidence() -> None:
-    (alarm,) = after_each(evaluations(0.5, 0.5, 0.45, 0.4), rising(60))
+    (alarm,) = after_each(of_40(0.5, 0.5, 0.45, 0.4), rising(60))
     assert (alarm.name, alarm.step) == ("held-out flat", 40)
     assert "-5.0 points (95% interval" in alarm.text  # 0.45 - 0.5
+    # Means over the first and the last 20 of 40 steps: 0.3 + 0.01 * 10.5, 0.3 + 0.01 * 30.5.
+    assert "excludes a gain of 20.0 as in training" in alarm.text
 
 
 def test_where_held_out_problems_are_solved_more_often_or_the_reward_does_not_rise_nothing_is_said() -> None:
-    assert after_each(evaluations(0.5, 0.55, 0.6, 0.6), rising(60)) == []
+    assert after_each(of_40(0.5, 0.55, 0.6, 0.6), rising(60)) == []
     flat = [{**row, "reward/mean": 0.3} for row in rising(60)]
-    assert after_each(evaluations(0.5, 0.4, 0.3, 0.3), flat) == []
+    assert after_each(of_40(0.5, 0.4, 0.3, 0.3), flat) == []
+
+
+def test_held_out_problems_that_are_too_few_to_tell_are_no_evidence() -> None:
+    """Of 8 problems two are lost and two won: the change is 0, but by ±0.52, so they might have gained as training."""
+    first, later = [1, 1, 1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 1, 1, 0, 0]
+    assert after_each(evaluations(first, later, later, later), rising(60)) == []
+
+
+SURE = [0.5] * 30 + [0.0] * 30  # of four samples two are right in half of the problems: pass@4 is 0.5, pass@1 0.25
+SURER = [1.0] * 22 + [0.0] * 38  # pass@4 and pass@1 are 22/60
 
 
 def test_pass_at_k_that_falls_while_pass_at_1_rises_is_said() -> None:
-    points = evaluations(0.3, 0.4, 0.5, wide=(0.9, 0.8, 0.7))
-    (alarm,) = after_each(points, rising(60))
-    assert alarm.name == "fewer ways"
-    assert "pass@8 fell from 90.0% to 70.0% while pass@1 rose from 30.0% to 50.0%" in alarm.text
-    assert after_each(evaluations(0.3, 0.4, 0.5, wide=(0.9, 0.9, 0.95)), rising(60)) == []
+    (alarm,) = after_each(evaluations(SURE, SURER, SURER, n=4), rising(60))
+    assert (alarm.name, alarm.step) == ("fewer ways", 40)
+    assert "pass@4 fell from 50.0% to 36.7%" in alarm.text
+    assert (
+        after_each(evaluations(SURE, [share * 1.5 for share in SURE], [share * 2 for share in SURE], n=4), rising(60))
+        == []
+    )
+
+
+def test_a_fall_of_pass_at_k_that_chance_explains_is_not_said() -> None:
+    """As above of a tenth of the problems: two wins and one loss are no evidence."""
+    assert after_each(evaluations(SURE[::10], SURER[::10], SURER[::10], n=4), rising(60)) == []
 
 
 # --- From completions to alarms -----------------------------------------------------------------------------------
 
 
-class Rewards:
+class Given:
     names = ("math", "judge")
-    weights: Mapping[str, float] = {"math": 1.0, "judge": 0.0}
+    weights: ClassVar = {"math": 1.0, "judge": 0.0}
+
+
+Rewards = Given()
 
 
 def group(texts: Sequence[str], right: Sequence[bool], *, problem: str = "p/0", **facts: Any) -> ScoredGroup:
@@ -239,8 +266,8 @@ def test_what_a_faulty_policy_writes_raises_the_alarm_and_its_completions_are_th
     for step in range(1, 101):
         texts = [GOOD, GOOD, GOOD, WRITTEN[name](step % 10) if step > 30 else GOOD]
         scored = [group(texts, [True, False, True, False], problem=f"p/{i}") for i in range(4)]
-        signs = signs_of(step, scored, "math")
-        row = {**HEALTHY, "step": step, **signs_row(signs, scored, Rewards)}  # type: ignore[arg-type]
+        signs = signs_of(step, scored, Rewards)
+        row = {**HEALTHY, "step": step, **signs_row(signs, scored, Rewards)}
         found += alarms.step(row, signs)
     told = [alarm for alarm in found if alarm.name == name]
     assert len(told) == 1
@@ -253,8 +280,8 @@ def test_a_good_policy_raises_none() -> None:
     alarms = Alarms()
     scored = [group([GOOD, GOOD + "!"], [True, False], problem=f"p/{i}") for i in range(4)]
     for step in range(1, 101):
-        signs = signs_of(step, scored, "math")
-        row = {**HEALTHY, "step": step, **signs_row(signs, scored, Rewards)}  # type: ignore[arg-type]
+        signs = signs_of(step, scored, Rewards)
+        row = {**HEALTHY, "step": step, **signs_row(signs, scored, Rewards)}
         assert alarms.step(row, signs) == []
 
 
@@ -263,15 +290,15 @@ def test_the_signs_of_a_step_by_hand() -> None:
         group(["a b c d a b c d", "<think>no</think> 3"], [False, True], level=1),
         group(["x", "y"], [True, True], problem="p/1", level=2),
     ]
-    row = signs_row(signs_of(1, scored, "math"), scored, Rewards)  # type: ignore[arg-type]
+    row = signs_row(signs_of(1, scored, Rewards), scored, Rewards)
     # Of eight words there are five runs of four, four of them distinct; the other texts have none.
     assert row["completions/repetition"] == pytest.approx((1 / 5) / 4)
     assert row["completions/prompt_script"] == 1
     assert (row["thinking/empty"], row["thinking/empty_solved"]) == (1, 1)  # one marks its thoughts: one word
     assert "thinking/solved" not in row
     assert row["groups/distinct_answers"] == 2
-    assert row["agree/judge"] == 3 / 4
-    assert (row["solved/level/1"], row["sampled/level/1"], row["solved/level/2"]) == (0.5, 2, 1.0)
+    assert row["agree/judge"] == 1  # all that is right is so to the judge
+    assert (row["solved/level/1"], row["sampled/level/1"], row["solved/level/2"]) == (0.5, 1, 1.0)
     assert "reward/length_correlation" not in row  # all are of one length
 
 
@@ -280,13 +307,13 @@ def test_length_and_reward_are_correlated_within_groups() -> None:
     one, other = group(texts, [True, False]), group(texts, [False, False], problem="p/1")
     longer = Completion((1,) * 90, (-0.5,) * 90, "a", "stop")
     one = ScoredGroup(Group(one.group.prompt, (longer, one.group.completions[1]), 0), one.scores, one.rewards)
-    row = signs_row(signs_of(1, [one, other], "math"), [one, other], Rewards)  # type: ignore[arg-type]
+    row = signs_row(signs_of(1, [one, other], Rewards), [one, other], Rewards)
     assert row["reward/length_correlation"] == pytest.approx(1)  # the other group has no spread of either
 
 
 def test_the_worst_are_of_different_problems_where_there_are_as_many() -> None:
     def sign(problem: str, index: int, tokens: int) -> Sign:
-        return Sign(Example(1, problem, index), 0.0, 1.0, 20, tokens, False, 1.0, True, 0.5)
+        return Sign(Example(1, problem, index), 0.0, 1.0, 20, tokens, False, 1.0, True, False, 0.5)
 
     signs = [sign("a", 0, 9), sign("a", 1, 8), sign("b", 0, 5), sign("c", 0, 1)]
     found = worst_of(signs, lambda one: one.tokens)
@@ -297,18 +324,22 @@ def test_the_worst_are_of_different_problems_where_there_are_as_many() -> None:
 # --- The page -----------------------------------------------------------------------------------------------------
 
 
-def test_the_page_has_every_alarm_with_its_formula_source_and_remedy() -> None:
+@pytest.mark.parametrize("rules", [RULES, EVALUATION_RULES])
+def test_the_page_is_the_table_of_rules(rules: Mapping[str, Any]) -> None:
     page = (ROOT / "docs" / "alarms.md").read_text()
-    for rule in RULES:
-        assert f"| {rule.name} | {rule.formula.replace('|', chr(92) + '|')} | {rule.source} | {rule.advice} |" in page
-    for name in EVALUATION_RULES:
-        assert f"| {name} |" in page
+    rows = [
+        f"| {name} | {rule.formula} | {rule.source} | {rule.harmless} | {rule.advice} |".replace("|`", "\\|`").replace(
+            "`| >", "`\\| >"
+        )
+        for name, rule in rules.items()
+    ]
+    assert "\n".join(rows) in page
 
 
 def test_settings_that_are_advised_exist() -> None:
     advised = {
         name
-        for rule in RULES
+        for rule in RULES.values()
         for name in re.findall(r"\b(?:objective|sampling|model|optim|curriculum)\.\w+", rule.advice)
     }
     assert len(advised) > 8

@@ -513,9 +513,7 @@ def test_what_fails_in_a_thread_ends_the_run_in_the_same_words(
     assert json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])["step"] >= 2
 
 
-def test_a_dry_run_takes_its_one_step_by_turns(
-    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_dry_run_takes_its_steps_by_turns(config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     seen: list[str] = []
     watching = partial(engines.Calling, before=lambda engine, is_evaluation: seen.extend(rollouts()))
     train(config, tmp_path / "run", dry_run=True, open_engine=engines.opening_here(watching))

@@ -89,7 +89,7 @@ def test_help_waits_for_nothing_heavy():
     assert all(command in done.stdout for command in COMMANDS)
 
 
-@pytest.mark.parametrize("command", [*([name] for name in COMMANDS), ["rewards", "check"], []])
+@pytest.mark.parametrize("command", [*([name] for name in COMMANDS), ["rewards", "check"], ["rewards", "probe"], []])
 def test_every_command_explains_itself(grpo, command):
     code, out, _ = grpo(*command, "--help")
     assert code == 0

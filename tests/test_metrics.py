@@ -206,6 +206,7 @@ def test_every_completion_has_a_row_with_its_reason():
     assert rows[1] == {
         "step": 3,
         "problem": "p/0",
+        "index": 1,
         "prompt": "the prompt",
         "gold": "4",
         "completion": "text 1",

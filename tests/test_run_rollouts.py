@@ -72,9 +72,12 @@ def test_other_tools_open_the_folder_as_one_table(tmp_path: Path) -> None:
     glob = str(tmp_path / "rollouts" / "*.parquet")
     found = duckdb.sql(f"select step, count(*), sum(len(pieces)) from '{glob}' group by step order by step").fetchall()
     assert found == [(1, 2, 3), (2, 1, None)]
+    entropies = duckdb.sql(f"select list_sum(entropies) from '{glob}' where entropies is not null").fetchall()
+    assert entropies == [(0.375,)]  # 0 + 1/8 + 2/8, in an encoding of their own
     assert pyarrow.dataset.dataset(tmp_path / "rollouts").to_table().num_rows == 3
     opened = load_dataset("parquet", data_files=glob, split="train", cache_dir=str(tmp_path / "cache"))
     assert opened["step"][:] == [1, 1, 2]
+    assert opened["policy_logprobs"][0] == [0, 0.125, 0.25]
 
 
 def test_later_steps_are_forgotten_and_so_is_half_a_file(tmp_path: Path) -> None:

@@ -275,7 +275,7 @@ def test_two_evaluations_say_which_problems_were_won_and_lost_and_how_surely(rea
     page = reader.go(PAGES["evaluations"])
     page.wait_for_selector(".tiles")
     tiles = [tile.inner_text().split("\n")[0] for tile in page.query_selector_all(".tiles .tile")]
-    assert tiles == ["4", "1", "2", "3", "0.371"]  # t3–t6 won, t0 lost; p as of `grpo compare`
+    assert tiles == ["4", "1", "2", "3", "0.375"]  # t3–t6 won, t0 lost; 2 · (1 + 5) / 2⁵
     assert ["easy", "5", "60.0% (23.1 – 88.2)", "80.0% (37.6 – 96.4)"] in rows(reader, "main table:has-text('level')")
     page.click("summary:has-text('t0')")
     page.wait_for_selector("details[open] .sample")

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
@@ -15,6 +16,7 @@ import pytest
 from grpo.config import Run
 from grpo.errors import ConfigError
 from grpo.run.trackers import _TRACKERS, open_trackers
+from grpo.types import Alarm
 
 ROW = {
     "step": 7,
@@ -96,6 +98,70 @@ def test_wandb_resumes_the_same_run_and_counts_our_steps(monkeypatch: pytest.Mon
         assert finish[0] == "finish"
         ids.append(init[2]["id"])
     assert ids[0] == ids[1]
+
+
+ALARM = Alarm("loops", 7, "it repeats")
+SAMPLE = {
+    "problem": "p1",
+    "prompt": "1+1",
+    "completion": "| **2** |\n" + 3000 * "x",
+    "reward": 1.0,
+    "scores": {"math": 1},
+}
+
+
+def test_tensorboard_gets_samples_alarms_and_summary_as_text(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls: list[Any] = []
+    install(monkeypatch, "torch.utils.tensorboard", SummaryWriter=Recorder(calls).SummaryWriter)
+    (tracker,) = open_trackers(["tensorboard"], "quickstart", {}, tmp_path)
+    tracker.samples([SAMPLE] * 100, 7)
+    tracker.alarm(ALARM)
+    tracker.alarm(replace(ALARM, step=9, cleared=True))
+    tracker.summary({"after": 0.5})
+    texts = [(args, kwargs) for name, args, kwargs in calls if name == "add_text"][1:]
+    assert [args[0] for args, _ in texts] == ["samples", "alarms", "alarms", "summary"]
+    table = texts[0][0][1].splitlines()
+    assert len(table) == 2 + 32 and r"\| \*\*2\*\* \|" in table[2]  # its own mark-up is not the page's
+    assert len(table[2]) < 2200 and "more characters" in table[2]
+    assert texts[1] == (("alarms", "loops: it repeats"), {"global_step": 7})
+    assert texts[2] == (("alarms", "loops is over"), {"global_step": 9})
+    assert '"after": 0.5' in texts[3][0][1]
+
+
+def test_wandb_gets_a_table_an_alert_and_a_summary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls: list[Any] = []
+    recorder = Recorder(calls)
+    recorder.__dict__["summary"] = values = {}
+    install(monkeypatch, "wandb", init=recorder.init, Error=RuntimeError, Table=lambda **kwargs: kwargs)
+    (tracker,) = open_trackers(["wandb"], "quickstart", {}, tmp_path)
+    tracker.samples([SAMPLE], 7)
+    tracker.alarm(ALARM)
+    tracker.alarm(replace(ALARM, cleared=True))
+    tracker.summary({"after": 0.5})
+    log, alert = calls[2:]
+    table = log[1][0]["samples"]
+    assert log[1][0]["step"] == 7 and table["columns"][:2] == ["problem", "prompt"]
+    assert table["data"][0][:3] == ["p1", "1+1", None] and len(table["data"][0]) == len(table["columns"])
+    assert alert == ("alert", (), {"title": "loops, step 7", "text": "it repeats"})
+    assert values == {"run/after": 0.5}
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_trackio_gets_a_table_and_where_it_has_them_alerts(
+    old: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calls: list[Any] = []
+    recorder = Recorder(calls)
+    newer = {} if old else {"alert": recorder.alert}
+    install(monkeypatch, "trackio", init=recorder.init, Table=lambda dataframe: dataframe.to_dict("records"), **newer)
+    (tracker,) = open_trackers(["trackio"], "quickstart", {}, tmp_path)
+    tracker.log(ROW, 7)
+    tracker.samples([SAMPLE], 7)
+    tracker.alarm(ALARM)
+    tracker.summary({"after": 0.5, "hardware": "2 cores"})
+    assert [name for name, _, _ in calls] == ["init", "log", "log", *([] if old else ["alert"]), "log"]
+    assert calls[2][1][0]["samples"][0]["problem"] == "p1" and calls[2][2] == {"step": 7}
+    assert calls[-1][1:] == (({"run/after": 0.5},), {"step": 7})
 
 
 def test_wandb_without_a_login_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

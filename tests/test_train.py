@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2MoeConfig, Qwen2MoeForCausalLM
 
 from grpo import sizes
+from grpo.alarms import Alarms
 from grpo.config import Config
 from grpo.config_file import load_config
 from grpo.errors import CheckpointError, ConfigError, Interrupted, LearningError, RewardError, SamplerError
@@ -29,6 +30,7 @@ from grpo.interrupt import StopRequest
 from grpo.memory import Machine, Sizes, Work, estimate_memory
 from grpo.run import checkpoints, rollouts
 from grpo.train import train
+from grpo.types import Alarm
 from tests import engines, runs
 from tests.conftest import ROOT
 
@@ -63,8 +65,9 @@ def test_a_run_leaves_its_settings_metrics_samples_models_and_report(whole: tupl
 
 def test_what_a_step_takes_its_phases_take(whole: tuple[Config, Path]) -> None:
     steps = [json.loads(line) for line in (whole[1] / "metrics.jsonl").read_text().splitlines()]
+    wholes = ("time/step", "time/wall")
     shares = [
-        sum(value for name, value in row.items() if name.startswith("time/") and name != "time/step") / row["time/step"]
+        sum(v for name, v in row.items() if name.startswith("time/") and name not in wholes) / row["time/step"]
         for row in steps
         if "time/step" in row
     ]
@@ -127,7 +130,7 @@ def test_the_reward_it_is_paid_for_goes_up(tmp_path: Path, tiny_model: Path) -> 
     assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.2
 
 
-@pytest.mark.parametrize("where", ["update@5", "checkpoint@3", "checkpoint@6"])
+@pytest.mark.parametrize("where", ["update@5", "rollouts@5", "samples@5", "checkpoint@3", "checkpoint@6"])
 def test_six_steps_equal_some_steps_a_kill_and_the_rest(whole: tuple[Config, Path], tmp_path: Path, where: str) -> None:
     config, uninterrupted = whole
     die(config, tmp_path / "run", where)
@@ -215,6 +218,30 @@ def test_a_start_that_was_refused_leaves_no_model_to_the_next(config: Config, tm
     assert not list((tmp_path / "run").glob("*/of-another-seed"))
 
 
+class Watching:
+    """A tracker that remembers what it was told of, and of which step."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, int]] = []
+        self.values: dict[str, Any] = {}
+
+    def log(self, row: object, step: int) -> None:
+        self.seen.append(("log", step))
+
+    def samples(self, rows: Sequence[Any], step: int) -> None:
+        self.seen.append(("samples", step))
+
+    def alarm(self, alarm: Alarm) -> None:
+        self.seen.append(("alarm", alarm.step))
+
+    def summary(self, values: dict[str, Any]) -> None:
+        self.seen.append(("summary", 0))
+        self.values = values
+
+    def close(self) -> None:
+        pass
+
+
 def test_a_tracker_that_fails_does_not_end_the_run(
     config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -225,8 +252,25 @@ def test_a_tracker_that_fails_does_not_end_the_run(
         def close(self) -> None:
             pass
 
-    train(config.with_changes(run={"steps": 1}), tmp_path / "run", open_trackers=lambda *_: [Broken()])
-    assert "Broken failed (no route to the dashboard)" in capsys.readouterr().out
+    class Mute(Watching):
+        def samples(self, rows: Sequence[Any], step: int) -> None:
+            raise ValueError("no tables here")
+
+    broken, mute, watching = Broken(), Mute(), Watching()
+    train(config.with_changes(run={"steps": 2}), tmp_path / "run", open_trackers=lambda *_: [broken, mute, watching])
+    said = capsys.readouterr().out
+    assert said.count("Broken failed (no route to the dashboard)") == said.count("Mute failed (no tables here)") == 1
+    assert mute.seen == [("log", 0)]
+    steps = [("samples", 1), ("log", 1), ("samples", 2), ("log", 2)]
+    assert watching.seen == [("log", 0), *steps, ("log", 2), ("summary", 0)]  # with an evaluation before and after
+    assert watching.values["cost/steps"] == 2 and "after" in watching.values
+
+
+def test_an_alarm_is_told_to_trackers(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Alarms, "step", lambda alarms, row, signs: [Alarm("loops", row["step"], "it repeats")])
+    watching = Watching()
+    train(config.with_changes(run={"steps": 1}), tmp_path / "run", open_trackers=lambda *_: [watching])
+    assert ("alarm", 1) in watching.seen
 
 
 def test_ctrl_c_saves_the_last_whole_step_and_the_run_goes_on_from_there(
@@ -261,7 +305,10 @@ def test_a_dry_run_says_what_a_step_solves_and_how_long_it_takes_and_leaves_noth
     assert found is not None
     line = next(line for line in said.splitlines() if line.strip().startswith("1/6"))  # the step, as it would be
     assert f"{found[1]}%" in line and f"{found[2]}%" in line
-    assert re.search(r"^dry run: \d+ s for 6 steps, evaluations apart; nothing was kept$", said, re.M)
+    assert re.search(r"^time, all +[\d.]+s  \d+ s$", said, re.M) and re.search(
+        r"^4 evaluations +[\d.]+s  \d+ s$", said, re.M
+    )
+    assert "dry run: by the second step, because the first is slower; start and checkpoints come on top" in said
     assert "evaluation before" not in said
     assert "once per completion" not in said  # this model shares prompts
 

@@ -217,13 +217,13 @@ def test_without_held_out_problems_nobody_samples_and_nothing_is_scored(
     assert "nats per token of the assistant" in (tmp_path / "run" / "report.html").read_text()
 
 
-def test_a_dry_run_takes_one_step_and_leaves_nothing(
+def test_a_dry_run_takes_two_steps_and_leaves_nothing(
     config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tune(config, tmp_path / "run", dry_run=True)
     assert not (tmp_path / "run").exists()
     said = capsys.readouterr().out
-    assert "dry run: loss " in said and "for 6 steps, evaluations apart; nothing was kept" in said
+    assert "dry run: loss " in said and "evaluations, start and checkpoints come on top; nothing was kept" in said
 
 
 def test_an_adapter_is_learned_and_gone_on_with(config: Config, tmp_path: Path) -> None:
@@ -274,3 +274,8 @@ def test_an_example_that_is_too_long_is_said_before_a_model_is_opened(config: Co
 def test_nothing_to_do_is_said(config: Config, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"sft.steps = 0: nothing to do"):
         tune(config.with_changes(sft={"epochs": None}), tmp_path / "run")
+
+
+def test_a_control_of_what_reads_no_rewards_is_refused(config: Config, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="fine-tuning reads no rewards"):
+        tune(config.with_changes(run={"control": "random-reward"}), tmp_path / "run")

@@ -58,7 +58,7 @@ def test_rewards_that_all_answer_are_nothing_to_speak_of(watch: Watch, said: lis
 def test_a_share_of_failures_is_said_once_with_its_kind(watch: Watch, said: list[str], kind: str) -> None:
     for step in range(5):
         watch.rewards(row(step, **{kind: 0.125}))
-    assert said == [f"12.5% of the rewards' calls ended in a {kind}; see samples.jsonl"]
+    assert said == [f"12.5% of the rewards' calls ended in a {kind}; see rollouts/ with `grpo show`"]
 
 
 def test_failures_are_said_again_when_they_are_more_than_twice_those_that_were_said(
@@ -72,14 +72,18 @@ def test_failures_are_said_again_when_they_are_more_than_twice_those_that_were_s
 def test_kinds_of_failure_are_said_each_by_itself(watch: Watch, said: list[str]) -> None:
     watch.rewards(row(timeout=0.5))
     watch.rewards(row(timeout=0.5, crash=0.1))
-    assert [line.rsplit(" a ")[1] for line in said] == ["timeout; see samples.jsonl", "crash; see samples.jsonl"]
+    assert [line.rsplit(" a ")[1] for line in said] == [
+        "timeout; see rollouts/ with `grpo show`",
+        "crash; see rollouts/ with `grpo show`",
+    ]
 
 
 @pytest.mark.parametrize("kind", FAILURES)
 def test_a_step_in_which_every_call_failed_in_one_way_ends_the_run(watch: Watch, said: list[str], kind: str) -> None:
     watch.rewards(row(6, **{kind: 0.999}))
     with pytest.raises(
-        RewardError, match=rf"^every call of every reward ended in a {kind} in step 7: .*samples.jsonl$"
+        RewardError,
+        match=rf"^every call of every reward ended in a {kind} in step 7: .*rollouts/, which `grpo show` reads$",
     ):
         watch.rewards(row(7, **{kind: 1.0}))
     assert len(said) == 1

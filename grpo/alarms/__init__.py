@@ -6,7 +6,7 @@ hold in two windows of steps in a row, is raised once, and is cleared when it ha
 """
 
 from grpo.alarms.alarms import Alarms
-from grpo.alarms.evaluations import evaluated
+from grpo.alarms.evaluations import EVALUATION_RULES, evaluated
 from grpo.alarms.rules import RULES, Rule
 
-__all__ = ["RULES", "Alarms", "Rule", "evaluated"]
+__all__ = ["EVALUATION_RULES", "RULES", "Alarms", "Rule", "evaluated"]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
 
 from grpo.alarms.evaluations import EVALUATION_RULES, Evaluated
-from grpo.alarms.rules import RULES, Finding
+from grpo.alarms.findings import Finding
+from grpo.alarms.rules import RULES
 from grpo.alarms.windows import Row, windows
 from grpo.signs import Sign
 from grpo.types import Alarm, Example
 
+T = TypeVar("T")  # what a rule looks at: a window, or an evaluation
 EXAMPLES = 3
 
 
@@ -35,39 +38,40 @@ class Alarms:
             return []
         start, before, now = three
         found: list[Alarm] = []
-        for rule in RULES:
-            # In both, or in neither: between the two nothing is said.
-            last, previous = rule.sees(start, now), rule.sees(start, before)
-            worst = worst_of(signs, rule.worst)
-            found += self._changed(rule.name, int(row["step"]), last, previous, worst)
+        for name, rule in RULES.items():
+            alarm = self._changed(name, int(row["step"]), partial(rule.sees, start), now, before)
+            if alarm:
+                found.append(alarm if alarm.cleared else replace(alarm, examples=worst_of(signs, rule.worst)))
         return found
 
     def evaluated(self, step: int, evaluations: Sequence[Evaluated]) -> list[Alarm]:
         """What is new after the last of `evaluations`, which begin with the one before the first step."""
         if len(evaluations) < 3:
             return []
-        found: list[Alarm] = []
-        for name, rule in EVALUATION_RULES.items():
-            last, previous = (rule(evaluations[0], one, self._steps) for one in (evaluations[-1], evaluations[-2]))
-            found += self._changed(name, step, last, previous, ())
-        return found
+        first, before, now = evaluations[0], evaluations[-2], evaluations[-1]
+        sees = {name: partial(rule.sees, self._steps, first) for name, rule in EVALUATION_RULES.items()}
+        found = [self._changed(name, step, seen, now, before) for name, seen in sees.items()]
+        return [alarm for alarm in found if alarm]
 
-    def _changed(
-        self, name: str, step: int, last: Finding | None, previous: Finding | None, worst: tuple[Example, ...]
-    ) -> Iterator[Alarm]:
-        if name not in self._standing and last and previous:
-            self._standing.add(name)
-            yield Alarm(name, step, last.text, last.numbers, worst)
-        elif name in self._standing and not last and not previous:
+    def _changed(self, name: str, step: int, sees: Callable[[T], Finding | None], now: T, before: T) -> Alarm | None:
+        """Raised where both show it, over where neither does; between the two nothing is said."""
+        standing = name in self._standing
+        last = sees(now)
+        if (last is None) != standing or (sees(before) is None) != standing:
+            return None
+        if last is None:
             self._standing.discard(name)
-            yield Alarm(name, step, "is over", cleared=True)
+            return Alarm(name, step, "is over", cleared=True)
+        self._standing.add(name)
+        return Alarm(name, step, last.text, last.numbers)
 
 
-def worst_of(signs: Sequence[Sign], rank: Callable[[Sign], float] | None) -> tuple[Example, ...]:
+def worst_of(signs: Sequence[Sign], rank: Callable[[Sign], float | None] | None) -> tuple[Example, ...]:
     """The three completions of a step that rank highest, of different problems where there are as many."""
     if rank is None:
         return ()
-    ordered = sorted((sign for sign in signs if rank(sign) > -math.inf), key=rank, reverse=True)
+    ranked = [(value, sign) for sign in signs if (value := rank(sign)) is not None]
+    ordered = [sign for _, sign in sorted(ranked, key=lambda one: one[0], reverse=True)]
     first = {sign.example.problem: sign for sign in reversed(ordered)}
     chosen = [sign for sign in ordered if first[sign.example.problem] is sign]
     rest = [sign for sign in ordered if first[sign.example.problem] is not sign]

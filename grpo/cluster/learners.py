@@ -20,6 +20,7 @@ import torch
 from ray.exceptions import RayActorError, RayTaskError
 from torch import Tensor, distributed
 
+from grpo import stacks
 from grpo.cluster.actors import Actor, Whereabouts, is_gone, results, whereabouts
 from grpo.cluster.runtime import Seats
 from grpo.cluster.samplers import Channel
@@ -40,6 +41,7 @@ class LearnerActor:
     """One rank."""
 
     def __init__(self, rank: int, world: int) -> None:
+        stacks.answer()
         self.rank, self.world = rank, world
         self.sender: Sender | None = None
 

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
+from grpo import stacks
 from grpo.cluster.actors import BEAT, Actor, Whereabouts, first_ready, is_gone, result, results, whereabouts
 from grpo.cluster.runtime import Seats
 from grpo.errors import SamplerError
@@ -61,6 +62,7 @@ class SamplerActor:
     """One sampler.  It samples in several threads, and takes weights, scores and sleeps in another."""
 
     def __init__(self) -> None:
+        stacks.answer()
         self.dropped: set[str] = set()
 
     @ray.method(concurrency_group="pulse")

@@ -21,6 +21,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -136,7 +137,17 @@ def _stage(number: int, table: Mapping[str, Any], common: Mapping[str, Any], pla
         for group in kind.groups
         if group in common or group in table
     }
-    return Stage(number, name, command, settings)
+    return Stage(number, name, command, _without_secret(settings, number))
+
+
+def _without_secret(settings: dict[str, Any], number: int) -> dict[str, Any]:
+    """A webhook's URL goes to the stage in its environment: its settings are written into files."""
+    url = settings.get("run", {}).get("notify")
+    if not isinstance(url, str) or url.startswith("env:"):
+        return settings
+    variable = f"GRPO_NOTIFY_{number}"
+    os.environ[variable] = url
+    return {**settings, "run": {**settings["run"], "notify": f"env:{variable}"}}
 
 
 def _over(common: Any, own: Any, group: str) -> Any:

@@ -19,6 +19,7 @@ from types import FrameType
 
 import psutil
 
+from grpo import deadline
 from grpo.interrupt import Hearing
 
 # Not `-m grpo`, which would put the working directory, and whatever lies there, before everything that is installed.
@@ -47,7 +48,9 @@ class Forwarding(Hearing):
         """`grpo ARGUMENTS`; returns its exit code, 128 + N where signal N ended it.  `note` says who it is while it
         runs."""
         command = [sys.executable, "-c", BOOT, json.dumps(sys.path), *arguments]
-        with subprocess.Popen(command, process_group=0, preexec_fn=_ends_with(os.getpid())) as child:
+        environment = {**os.environ, deadline.BEGAN: str(deadline.began())}
+        ends_with_us = _ends_with(os.getpid())
+        with subprocess.Popen(command, process_group=0, preexec_fn=ends_with_us, env=environment) as child:
             note.write_text(json.dumps([child.pid, psutil.Process(child.pid).create_time()]))
             self._child = child
             if self.received is not None and not self._sent:  # before the command was there

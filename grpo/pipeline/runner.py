@@ -23,7 +23,8 @@ from typing import Any, Protocol
 
 import tomli_w
 
-from grpo.errors import CheckpointError, ConfigError, GrpoError, Interrupted, StageError
+from grpo.errors import EXIT_AGAIN, CheckpointError, ConfigError, GrpoError, Interrupted, StageError
+from grpo.interrupt import exit_code_for
 from grpo.pipeline import checks, records
 from grpo.pipeline.figures import figures
 from grpo.pipeline.page import PAGE, Shown, console_table, write_page
@@ -176,7 +177,12 @@ class Pipeline:
         if commands.received is not None:
             return Interrupted(
                 f"stopped by {commands.received.name} in stage {stage.name}; the same command goes on from there",
-                exit_code=128 + commands.received,
+                exit_code=exit_code_for(commands.received),
+            )
+        if code == EXIT_AGAIN:
+            return Interrupted(
+                f"stage {stage.name} stopped in time for its deadline; the same command goes on from there",
+                exit_code=EXIT_AGAIN,
             )
         return StageError(
             f"stage {stage.name} ended with exit code {code}, and what it printed says why; once that is mended, the "
@@ -291,7 +297,7 @@ def _one(pipeline: Pipeline, stage: Stage, forwarding: Commands, *, must_be_fini
     if forwarding.received is not None:
         raise Interrupted(
             f"stopped by {forwarding.received.name} before stage {stage.name}; the same command goes on",
-            exit_code=128 + forwarding.received,
+            exit_code=exit_code_for(forwarding.received),
         )
     record = pipeline.run(stage, forwarding)
     pipeline.say(f"stage {stage.name}: finished, in {duration(record.seconds)}")

@@ -10,6 +10,7 @@
         alarms.jsonl     what the run has said of itself: one row per alarm raised or cleared
         eval/<label>/    results.json and samples.jsonl of each evaluation, a teacher's among them
         eval/distill.json  what a student has kept of its teacher
+        cost.json        hours, tokens and money that it took
         report.html      the whole run on one page
 
 One process owns the folder at a time, by a lock that the kernel releases however the process ends.  Rows are on disk
@@ -27,6 +28,7 @@ import math
 import os
 import re
 import shutil
+import time
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -90,6 +92,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.eval = path / "eval"
         self.report = path / "report.html"
+        self.opened = time.monotonic()
         self._lock: int | None = lock
 
     @classmethod
@@ -153,6 +156,9 @@ class RunFolder:
 
     def append_alarm(self, row: Mapping[str, Any]) -> None:
         _append(self.alarms, [row])
+
+    def write_cost(self, row: Mapping[str, Any]) -> None:
+        replace_file(self.path / "cost.json", [json.dumps(_finite(row), indent=1).encode() + b"\n"])
 
     def write_rollouts(self, step: int, rows: Iterable[Mapping[str, Any]]) -> None:
         """All completions of a step, before `append_metrics` says that there was one."""
@@ -241,11 +247,10 @@ def _check_same_mathematics(stored: Path, given_toml: str) -> None:
     new = flatten(tomllib.loads(given_toml))
     # A learning rate that falls to zero at the last step is another one where the last step is another.
     falling = new.get("optim.lr_scheduler_type", "constant") != "constant"
-    may_differ = MAY_DIFFER - {"run.steps"} if falling else MAY_DIFFER
     changed = [
         f"{key}: {shown(old, key)} in the run, {shown(new, key)} given"
-        for key in sorted(old.keys() | new.keys())
-        if key not in may_differ and not MAY_DIFFER_OF_A_REWARD.fullmatch(key) and old.get(key) != new.get(key)
+        for key in other_mathematics(old, new)
+        if falling or key != "run.steps"
     ]
     if changed:
         more = f"; and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
@@ -255,6 +260,17 @@ def _check_same_mathematics(stored: Path, given_toml: str) -> None:
             "with --out",
             exit_code=2,
         )
+
+
+def other_mathematics(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Flat settings in which two runs differ so that they are not the same run; how many steps they take is one."""
+    return [
+        key
+        for key in sorted(one.keys() | other.keys())
+        if (key == "run.steps" or key not in MAY_DIFFER)
+        and not MAY_DIFFER_OF_A_REWARD.fullmatch(key)
+        and one.get(key) != other.get(key)
+    ]
 
 
 def flatten(value: Any, name: str = "") -> dict[str, Any]:
@@ -292,7 +308,7 @@ def _write_all(descriptor: int, text: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def as_line(row: Mapping[str, Any]) -> bytes:
+def as_line(row: Any) -> bytes:
     """JSON has no NaN, so it becomes null.  Half of a surrogate pair, which UTF-8 has not, becomes its JSON escape."""
     text = json.dumps(_finite(row), ensure_ascii=False, allow_nan=False, separators=(", ", ": "))
     return text.encode("utf-8", errors="backslashreplace") + b"\n"

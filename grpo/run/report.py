@@ -22,6 +22,8 @@ from grpo.run.charts import Dot, Line, interval_strip, line_chart, stacked_chart
 from grpo.run.columns import Row
 from grpo.run.columns import column as _column
 from grpo.run.columns import mean as _mean
+from grpo.run.control_page import control_html
+from grpo.run.cost_page import cost_html
 from grpo.run.distill_page import behind_charts, kept_html
 from grpo.run.samples_page import REASON, as_html, samples_html
 from grpo.run.summary import Summary, is_measure
@@ -40,7 +42,9 @@ def write_report(folder: Path) -> Path:
             *(_of_tuning(run) if run.is_tuning else _of_training(run)),
             alarms_html(folder, run.steps),
             kept_html(folder),
+            control_html(folder),
             _evaluation_table(run.results),
+            cost_html(folder),
             samples_html(folder / "samples.jsonl", [int(row["step"]) for row in run.steps]),
             _settings(folder / "config.toml"),
         ]

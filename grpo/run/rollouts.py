@@ -100,10 +100,10 @@ def rewind(folder: Path, step: int) -> None:
         path.unlink()
 
 
-def read_step(path: Path) -> list[dict[str, Any]]:
-    """The rows of one file, as they were given to `write`."""
+def read_step(path: Path, problem: str | None = None) -> list[dict[str, Any]]:
+    """The rows of one file, as they were given to `write`: of all problems, or of one."""
     try:
-        return _rows(pq.read_table(path))
+        return _rows(pq.read_table(path, filters=None if problem is None else [("problem", "=", problem)]))
     except (OSError, pa.ArrowInvalid) as error:
         raise CheckpointError(
             f"{path}: cannot be read ({first_line(error)}); restore it from a copy of the run"

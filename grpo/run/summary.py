@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -115,7 +116,7 @@ def _notes(steps: Sequence[Row], evaluations: Sequence[Dot]) -> list[str]:
     if (share := mean(late, "completions/unparseable") or 0.0) > 0.2:
         found.append(f"{percent(share)} of the last completions held no answer that the reward could read.")
     if (share := mean(late, "completions/unscored") or 0.0) > 0.02:
-        found.append(f"{percent(share)} of the last completions could not be judged; samples.jsonl says why.")
+        found.append(f"{percent(share)} of the last completions could not be judged; rollouts/ says why.")
     useful, solved = mean(late, "groups/useful"), mean(late, "solved")
     if useful is not None and useful < 0.1:
         reason = "nearly all problems are solved every time" if (solved or 0.0) > 0.5 else "nearly none is ever solved"
@@ -155,7 +156,7 @@ def results_of(folder: Path) -> dict[str, Row]:
     found = {}
     for path in (folder / "eval").glob("*/results.json"):
         try:
-            results = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda name: None)
+            results = _read_results(path, path.stat().st_mtime_ns)
         except (OSError, ValueError):
             continue  # being written, or cut off by a kill: the report shows the rest
         if isinstance(results, dict):
@@ -166,6 +167,11 @@ def results_of(folder: Path) -> dict[str, Row]:
         return ({"before": 0, "after": 2}.get(label, 1), int(number[0]) if number else 0, label)
 
     return {label: found[label] for label in sorted(found, key=order)}
+
+
+@lru_cache(512)  # they name every problem, and who watches a run asks for them every other second
+def _read_results(path: Path, changed: int) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda name: None)
 
 
 def settings_of(folder: Path) -> dict[str, Any]:

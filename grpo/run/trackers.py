@@ -1,7 +1,8 @@
 """Dashboards that show a run's metrics besides `metrics.jsonl`, each asked for by name in `run.trackers`.
 
-Each is one small class over a package that is imported only when it is asked for.  A tracker sees numbers only, and
-nothing reads from it: the run folder stays the only record.  A resumed run goes on in the same place.
+Each is one small class over a package that is imported only when it is asked for.  A tracker sees the numbers of each
+step, alarms, now and then what was written, and at the end what came of it.  Nothing reads from it: the run folder
+stays the only record.  A resumed run goes on in the same place.
 """
 
 from __future__ import annotations
@@ -9,16 +10,41 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from grpo.errors import ConfigError
+from grpo.run.wording import cut
+from grpo.types import Alarm
+
+COLUMNS = (
+    "problem",
+    "prompt",
+    "gold",
+    "completion",
+    "reward",
+    "advantage",
+    "finish",
+    "tokens",
+)  # of a table of samples
+MOST = 32  # rows of one
+TEXT = 2_000  # characters of a cell
 
 
 class Tracker(Protocol):
     def log(self, row: Mapping[str, Any], step: int) -> None: ...
+
+    def samples(self, rows: Sequence[Mapping[str, Any]], step: int) -> None:
+        """Completions of the step, as samples.jsonl has them."""
+
+    def alarm(self, alarm: Alarm) -> None: ...
+
+    def summary(self, values: Mapping[str, Any]) -> None:
+        """What the run has come to, resumed or not, by name."""
+
     def close(self) -> None: ...
 
 
@@ -45,13 +71,28 @@ class _TensorBoard:
         self._writer: Any = None
 
     def log(self, row: Mapping[str, Any], step: int) -> None:
+        writer = self._open(step)
+        for name, value in _numbers(row).items():
+            writer.add_scalar(name, value, global_step=step)
+        writer.flush()
+
+    def samples(self, rows: Sequence[Mapping[str, Any]], step: int) -> None:
+        self._open(step).add_text("samples", _markdown(_table(rows)), global_step=step)
+
+    def alarm(self, alarm: Alarm) -> None:
+        over = " is over" if alarm.cleared else f": {alarm.text}"
+        self._open(alarm.step).add_text("alarms", _plain(f"{alarm.name}{over}"), global_step=alarm.step)
+
+    def summary(self, values: Mapping[str, Any]) -> None:
+        self._open(None).add_text("summary", _code(values))
+
+    def _open(self, step: int | None) -> Any:
+        """The writer, from the first step on that is logged."""
         if self._writer is None:
             # A run that was killed after its last checkpoint has logged steps which it now makes again: hide those.
             self._writer = self._writer_class(log_dir=str(self._folder), purge_step=step)
-            self._writer.add_text("config", f"```json\n{json.dumps(self._config, indent=2, default=str)}\n```")
-        for name, value in _numbers(row).items():
-            self._writer.add_scalar(name, value, global_step=step)
-        self._writer.flush()
+            self._writer.add_text("config", _code(self._config))
+        return self._writer
 
     def close(self) -> None:
         if self._writer is not None:
@@ -62,7 +103,7 @@ class _Wandb:
     """A run in the project "grpo" of Weights & Biases."""
 
     def __init__(self, run_name: str, config: dict[str, Any], folder: Path) -> None:
-        wandb = _load("wandb", extra="wandb")
+        self._wandb = wandb = _load("wandb", extra="wandb")
         try:
             self._run = wandb.init(
                 project="grpo", name=run_name, id=_run_id(folder), resume="allow", config=config, dir=str(folder)
@@ -77,6 +118,17 @@ class _Wandb:
     def log(self, row: Mapping[str, Any], step: int) -> None:
         self._run.log({**_numbers(row), "step": step})
 
+    def samples(self, rows: Sequence[Mapping[str, Any]], step: int) -> None:
+        table = self._wandb.Table(columns=list(COLUMNS), data=[list(row.values()) for row in _table(rows)])
+        self._run.log({"samples": table, "step": step})
+
+    def alarm(self, alarm: Alarm) -> None:
+        if not alarm.cleared:
+            self._run.alert(title=f"{alarm.name}, step {alarm.step}", text=alarm.text)
+
+    def summary(self, values: Mapping[str, Any]) -> None:
+        self._run.summary.update({f"run/{name}": value for name, value in values.items()})
+
     def close(self) -> None:
         self._run.finish()
 
@@ -85,12 +137,25 @@ class _Trackio:
     """A run in the local project "grpo" of trackio, named after the run and made unique by its id."""
 
     def __init__(self, run_name: str, config: dict[str, Any], folder: Path) -> None:
-        trackio = _load("trackio", extra="trackio")
-        name = f"{run_name}-{_run_id(folder)}"
+        self._trackio = trackio = _load("trackio", extra="trackio")
+        name, self._step = f"{run_name}-{_run_id(folder)}", 0
         self._run = trackio.init(project="grpo", name=name, config=config, resume="allow", embed=False)
 
     def log(self, row: Mapping[str, Any], step: int) -> None:
         self._run.log(_numbers(row), step=step)
+        self._step = step
+
+    def samples(self, rows: Sequence[Mapping[str, Any]], step: int) -> None:
+        pandas = _load("pandas", extra="trackio")  # which needs it, too
+        self._run.log({"samples": self._trackio.Table(dataframe=pandas.DataFrame(_table(rows)))}, step=step)
+
+    def alarm(self, alarm: Alarm) -> None:
+        if not alarm.cleared and hasattr(self._trackio, "alert"):  # older ones have none
+            self._trackio.alert(title=f"{alarm.name}, step {alarm.step}", text=alarm.text)
+
+    def summary(self, values: Mapping[str, Any]) -> None:
+        """trackio has none: its numbers go to the last step."""
+        self._run.log({f"run/{name}": value for name, value in _numbers(values).items()}, step=self._step)
 
     def close(self) -> None:
         self._run.finish()
@@ -121,6 +186,29 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
         for name, value in row.items()
         if name != "step" and isinstance(value, int | float) and math.isfinite(value)
     }
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """As much of the rows as a dashboard is sent."""
+    return [{name: _cell(row.get(name)) for name in COLUMNS} for row in rows[:MOST]]
+
+
+def _cell(value: Any) -> Any:
+    return cut(value, TEXT) if isinstance(value, str) else value
+
+
+def _markdown(table: Sequence[Mapping[str, Any]]) -> str:
+    lines = [COLUMNS, ["---"] * len(COLUMNS), *(row.values() for row in table)]
+    return "\n".join(f"| {' | '.join(_plain(str(cell)) for cell in cells)} |" for cells in lines)
+
+
+def _plain(text: str) -> str:
+    """One line of Markdown that shows the text as it is: a model's own mark-up must not become the page's."""
+    return re.sub(r"([\\`*_\[\]<>|#&])", r"\\\1", " ".join(text.split()))
+
+
+def _code(values: Mapping[str, Any]) -> str:
+    return f"```json\n{json.dumps(values, indent=2, default=str)}\n```"
 
 
 _TRACKERS: dict[str, Callable[[str, dict[str, Any], Path], Tracker]] = {

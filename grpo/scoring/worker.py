@@ -24,6 +24,7 @@ from dataclasses import asdict
 from multiprocessing.connection import Connection
 from typing import Any
 
+from grpo import stacks
 from grpo.errors import RewardError
 from grpo.scoring.adapters import Judge, Misuse
 from grpo.scoring.load import load
@@ -35,6 +36,7 @@ LONGEST_TRACEBACK = 20_000  # characters, of its end
 def main(socket: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the trainer's to handle
     _die_with_parent()
+    stacks.answer()
     os.set_inheritable(socket, False)  # what a reward starts must not hold the socket open
     try:
         _serve(Connection(socket))

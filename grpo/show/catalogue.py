@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,43 +13,54 @@ from typing import Any
 
 import psutil
 
-from grpo.errors import DataError
+from grpo.errors import DataError, GrpoError
 from grpo.run.charts import Dot
-from grpo.run.columns import Row
-from grpo.run.folder import flatten
+from grpo.run.columns import Row, known
+from grpo.run.folder import MAY_DIFFER, flatten
 from grpo.run.samples_page import rows_of
 from grpo.run.summary import Summary, results_of, settings_of, steps_of
 from grpo.show.index import Index
 
-_RUNS_BELOW = ("config.toml", "*/config.toml", "*/*/config.toml")  # a run, a folder of runs, pipelines among them
+_DEPTH = 2  # folders below a place: a folder of runs, and in it pipelines, whose stages are runs
 _PHASES = ("sample", "score", "update", "sync", "books")
 
 
+class NotThere(GrpoError):
+    """What was asked for by its name."""
+
+
 class Metrics:
-    """The rows of a metrics.jsonl that may grow, or be cut back to a checkpoint by a run that goes on."""
+    """The rows of a metrics.jsonl that may grow, or be cut back to a checkpoint by a run that goes on.  What has been
+    read is not read again: the pages ask every other second."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._lock = threading.Lock()
         self._rows: list[Row] = []
-        self._file, self._read = 0, 0  # its inode, and bytes of it
+        self._steps: list[Row] = []
+        self._read, self._last = 0, b""  # bytes of it, and the line that they end with
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> tuple[list[Row], list[Row]]:
+        """All of them, and those of steps."""
         try:
-            stat = self._path.stat()
+            with self._lock, self._path.open("rb") as file:
+                file.seek(self._read - len(self._last))
+                if file.read(len(self._last)) != self._last:  # cut back: another file has taken its place
+                    self._rows, self._steps, self._read, self._last = [], [], file.seek(0), b""
+                fresh = list(self._fresh(file))
+                self._rows, self._steps = [*self._rows, *fresh], [*self._steps, *steps_of(fresh)]
+                return self._rows, self._steps
         except OSError:
-            return []
-        if stat.st_ino != self._file or stat.st_size < self._read:  # cut back: a new file has taken its place
-            self._rows, self._file, self._read = [], stat.st_ino, 0
-        with self._path.open("rb") as file:
-            file.seek(self._read)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break  # being written
-                self._read += len(line)
-                row = _parsed(line)
-                if row is not None:
-                    self._rows.append(row)
-        return self._rows
+            return [], []
+
+    def _fresh(self, lines: Iterable[bytes]) -> Iterator[Row]:
+        for line in lines:
+            if not line.endswith(b"\n"):
+                return  # being written
+            self._read, self._last = self._read + len(line), line
+            row = _parsed(line)
+            if row is not None:
+                yield row
 
 
 def _parsed(line: bytes) -> Row | None:
@@ -69,13 +82,12 @@ class ShownRun:
 
     @property
     def summary(self) -> Summary:
-        rows = self.metrics.rows()
-        return Summary(rows, steps_of(rows), results_of(self.path), settings_of(self.path))
+        return Summary(*self.metrics.rows(), results_of(self.path), settings_of(self.path))
 
     def line(self) -> dict[str, Any]:
         """How it stands, in one line."""
         run = self.summary
-        step, steps = (int(run.steps[-1]["step"]) if run.steps else 0), run.settings.get("run", {}).get("steps")
+        step, steps = (int(run.steps[-1]["step"]) if run.steps else 0), _planned(run)
         files = [self.path / "metrics.jsonl", self.path / "config.toml"]
         return {
             "id": self.id,
@@ -86,9 +98,9 @@ class ShownRun:
             "seed": run.settings.get("run", {}).get("seed", 0),
             "step": step,
             "steps": steps,
-            "state": _state(self.path, step, steps),
+            "state": "running" if _is_held(self.path / ".lock") else _state(self.path, run, step),
             "updated": max((file.stat().st_mtime for file in files if file.exists()), default=None),
-            "experiment": _experiment(run.settings),
+            "experiment": experiment(run.settings),
         }
 
     def overview(self) -> dict[str, Any]:
@@ -128,7 +140,7 @@ class Catalogue:
     def run(self, name: str) -> ShownRun:
         found = {run.id: run for run in self.runs()}
         if name not in found:
-            raise KeyError(f"there is no run {name!r}; there are {', '.join(found)}")
+            raise NotThere(f"there is no run {name!r}; there are {', '.join(found)}")
         return found[name]
 
     def _free_name(self, path: Path) -> str:
@@ -138,26 +150,41 @@ class Catalogue:
         return next(name for name in (short, longer, *numbered) if name not in self._runs)
 
 
-def _runs_in(place: Path) -> Iterator[Path]:
-    for pattern in _RUNS_BELOW:
-        for config in sorted(place.glob(pattern)):
-            # A model has a config.json, but a checkpoint keeps the run's settings as well.
-            if "checkpoints" not in config.relative_to(place).parts[:-1]:
-                yield config.parent
+def _runs_in(place: Path, depth: int = _DEPTH) -> Iterator[Path]:
+    """What lies in a run is its own: a checkpoint keeps the settings as well."""
+    if (place / "config.toml").is_file():
+        yield place
+    elif depth and place.is_dir():
+        for inner in sorted(place.iterdir()):
+            if inner.is_dir():
+                yield from _runs_in(inner, depth - 1)
 
 
 def _command(path: Path, run: Summary) -> str:
-    if (path / "collect.json").exists():
+    if _collects(path):
         return "collect"
     if run.is_tuning:
         return "sft"
     return "distill" if run.settings.get("distill", {}).get("teacher") else "train"
 
 
-def _state(path: Path, step: int, steps: Any) -> str:
-    if _is_held(path / ".lock"):
-        return "running"
-    if isinstance(steps, int) and step >= steps:
+def _collects(path: Path) -> bool:
+    return (path / "collect.json").exists()
+
+
+def _planned(run: Summary) -> int | None:
+    """How many steps it is to have.  Fine-tuning by epochs says so of these only."""
+    steps = run.settings.get("sft" if run.is_tuning else "run", {}).get("steps")
+    return steps if isinstance(steps, int) and steps > 0 else None
+
+
+def _state(path: Path, run: Summary, step: int) -> str:
+    """Of a run that no process holds."""
+    if _collects(path):
+        return "finished" if (path / "completions.parquet").exists() else "stopped"
+    planned, epochs = _planned(run), run.settings.get("sft", {}).get("epochs")
+    through = planned is None and isinstance(epochs, int) and (known(run.steps[-1:], "sft/epoch") or [0])[0] >= epochs
+    if through or (planned is not None and step >= planned):
         return "finished"
     return "stopped" if step else "empty"
 
@@ -168,14 +195,15 @@ def _is_held(lock: Path) -> bool:
     try:
         owner = psutil.Process(int(lock.read_text()))
         return any(Path(file.path) == lock.resolve() for file in owner.open_files())
-    except (OSError, ValueError, psutil.Error):
+    except (OSError, ValueError, psutil.Error):  # none, or a process of another user or machine, which cannot be seen
         return False
 
 
-def _experiment(settings: Mapping[str, Any]) -> str:
-    """Equal where runs differ in their seed only, or in where they go."""
-    own = {"run.seed", "run.trackers", "run.notify", "run.push_to_hub"}
-    return json.dumps(sorted((key, str(value)) for key, value in flatten(dict(settings)).items() if key not in own))
+def experiment(settings: Mapping[str, Any]) -> str:
+    """Equal where runs differ in their seed only, or in what changes no result."""
+    own = MAY_DIFFER - {"run.steps"} | {"run.seed"}
+    told = sorted((key, str(value)) for key, value in flatten(dict(settings)).items() if key not in own)
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
 
 
 def _headline(run: Summary) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from grpo.estimates import Z95
 from grpo.run.columns import Row, column
 from grpo.show.catalogue import ShownRun
 
@@ -18,9 +19,10 @@ Values = list[float | None]
 
 POINTS = 500  # of a curve, at most
 _GRID = 200  # points at which runs are compared that were measured at others
+_EVALUATED = "eval/"
 _OF_AXIS: Mapping[Axis, str] = {"tokens": "tokens/sample", "time": "time/step"}  # summed up over the steps
 
-# The 97.5 % point of Student's t by degrees of freedom, where there are few seeds; beyond, the normal's is near.
+# The 97.5 % point of Student's t by degrees of freedom, where there are few seeds.
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
 
 
@@ -51,11 +53,11 @@ def curves(runs: Sequence[ShownRun], metric: str, axis: Axis, smooth: float, *, 
 
 
 def names(runs: Iterable[ShownRun]) -> list[str]:
-    """Of the numeric metrics that any step of these runs has."""
+    """Of the numeric metrics that any step or evaluation of these runs has."""
     found = {
         name
         for run in runs
-        for row in run.summary.steps
+        for row in run.summary.rows
         for name, value in row.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
@@ -63,9 +65,11 @@ def names(runs: Iterable[ShownRun]) -> list[str]:
 
 
 def of_run(run: ShownRun, metric: str, axis: Axis, smooth: float) -> Series:
-    steps = run.summary.steps
-    values = column(steps, metric)
-    return Series(run.id, _axis(steps, axis), smoothed(values, smooth), values, run=run.id)
+    """Of a step's metric every step; an evaluation's are in rows between."""
+    summary = run.summary
+    rows = [row for row in summary.rows if metric in row] if metric.startswith(_EVALUATED) else summary.steps
+    at, values = _axis(summary.steps, axis), column(rows, metric)
+    return Series(run.id, [at.get(row["step"]) for row in rows], smoothed(values, smooth), values, run=run.id)
 
 
 def smoothed(values: Sequence[float | None], weight: float) -> Values:
@@ -104,7 +108,10 @@ def _mean_of(runs: Sequence[Series]) -> Series:
 
 
 def t_quantile(degrees: int) -> float:
-    return _T[degrees - 1] if degrees <= len(_T) else 1.96
+    """Beyond the table two terms of its expansion about the normal's suffice (Abramowitz and Stegun, 26.7.5)."""
+    if degrees <= len(_T):
+        return _T[degrees - 1]
+    return Z95 + (Z95**3 + Z95) / (4 * degrees) + (5 * Z95**5 + 16 * Z95**3 + 3 * Z95) / (96 * degrees**2)
 
 
 def _common(runs: Sequence[Series]) -> list[float]:
@@ -123,16 +130,17 @@ def _at(run: Series, values: Sequence[float | None], grid: Sequence[float]) -> l
     return np.interp(grid, [x for x, _ in known], [y for _, y in known]).tolist() if known else []
 
 
-def _axis(steps: Sequence[Row], axis: Axis) -> Values:
-    if axis == "step":
-        return [float(row["step"]) for row in steps]
-    return list(accumulate(value or 0.0 for value in column(steps, _OF_AXIS[axis])))
+def _axis(steps: Sequence[Row], axis: Axis) -> dict[int, float]:
+    """By step, what it has come to; 0 before the first."""
+    at = [int(row["step"]) for row in steps]
+    summed = at if axis == "step" else accumulate(value or 0.0 for value in column(steps, _OF_AXIS[axis]))
+    return {0: 0.0} | dict(zip(at, map(float, summed), strict=True))
 
 
 def _dots(run: ShownRun, axis: Axis) -> list[dict[str, Any]]:
     """The evaluations, each at what its step has come to."""
     summary = run.summary
-    at = dict(zip((row["step"] for row in summary.steps), _axis(summary.steps, axis), strict=True)) | {0: 0.0}
+    at = _axis(summary.steps, axis)
     return [
         {"run": run.id, "x": at[dot.step], "y": dot.value, "low": dot.low, "high": dot.high}
         for dot in summary.evaluations
@@ -142,8 +150,8 @@ def _dots(run: ShownRun, axis: Axis) -> list[dict[str, Any]]:
 
 def _as_sent(series: Series) -> dict[str, Any]:
     """With `POINTS` points at most, the last among them."""
-    every = math.ceil(len(series.x) / POINTS) or 1
-    keep = sorted({*range(0, len(series.x), every), len(series.x) - 1}) if series.x else []
+    every = max(1, math.ceil(len(series.x) / POINTS))
+    keep = range(len(series.x) - 1, -1, -every)[::-1]
     return {
         name: [value[i] for i in keep] if name in ("x", "y", "raw", "low", "high") and value is not None else value
         for name, value in asdict(series).items()

@@ -11,6 +11,7 @@ from grpo.estimates import paired_difference
 from grpo.run.columns import Row
 from grpo.run.samples_page import lines_of
 from grpo.run.summary import Summary, is_measure
+from grpo.show.catalogue import NotThere
 
 _MOST = 200  # problems won, or lost, that are listed
 _ANSWERS = 4  # completions shown of each
@@ -47,7 +48,7 @@ def won_and_lost(folder: Path, results: Mapping[str, Row], a: str, b: str) -> di
     """The problems that evaluation `b` solves more often than `a`, and less often; p of a paired permutation test."""
     for label in (a, b):
         if label not in results:
-            raise DataError(f"there is no evaluation {label!r}; there are {', '.join(results) or 'none'}")
+            raise NotThere(f"there is no evaluation {label!r}; there are {', '.join(results) or 'none'}")
     before, after = (results[label].get("solved") or {} for label in (a, b))
     shared = before.keys() & after.keys()
     if not shared:

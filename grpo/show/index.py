@@ -4,22 +4,30 @@ All of `rollouts/` but the texts is a table in memory, one row per completion, t
 file the rest stands; it follows the folder as steps are added, and as a run that goes on forgets some.  A group is read
 from its one file.  Only a search for a text reads many, newest first, and stops when it has enough or has taken
 `SEARCH` seconds.
+
+Each question has a cursor of its own, so a long search holds nobody up; only the table is brought up to date by one
+thread at a time.
 """
 
 from __future__ import annotations
 
+import re
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any
+
+import duckdb
 
 from grpo.run import rollouts
 
 SEARCH = 5.0  # seconds, of a search for a text
-_FILES = 32  # that are searched, or indexed, at once
+_FILES = 64  # that are searched, or indexed, at once
 _SNIPPET = 160  # characters
+_BEFORE = 60  # of them before a text that was searched for
 
 _TABLE = """create table completions(
   step integer, place bigint, problem varchar, "index" integer, reward double, advantage double, finish varchar,
@@ -32,6 +40,11 @@ _INSERT = f"""insert into completions select
   coalesce(max(reward) over one > min(reward) over one, false),
   left(completion, {_SNIPPET}), pieces is not null
 from read_parquet(?, file_row_number = true) window one as (partition by step, problem)"""
+# What a pattern finds in the texts of some files, among the completions under a condition.
+_SEARCH = """select c.* replace(t.snippet as snippet) from (select * from completions where {}) c join (
+  select step, file_row_number as place, regexp_extract(completion, ?, 0, 'is') as snippet
+  from read_parquet(?, file_row_number = true) where regexp_matches(completion, ?, 'is')
+) t on c.step = t.step and c.place = t.place"""
 _COLUMNS = ("step", "problem", "index", "reward", "advantage", "finish", "tokens", "failure", "snippet", "shown")
 ORDERS = {
     "step": "step, place",
@@ -80,89 +93,109 @@ class Index:
         self._folder = folder
         self._lock = threading.Lock()
         self._known: dict[int, tuple[int, int]] = {}  # of each step's file: inode, bytes
+        self._unreadable: list[int] = []  # steps
         self._db: Any = None
 
     def page(self, wanted: Filter, order: str, limit: int, offset: int) -> dict[str, Any]:
-        """{total, rows, more}.  `total` is None where a search for a text stopped early."""
-        with self._lock:
-            self._follow()
-            if wanted.text:
-                return self._search(wanted, limit, offset)
-            condition, values = wanted.condition()
-            (total,) = self._db.execute(f"select count(*) from completions where {condition}", values).fetchone()
-            found = self._db.execute(
-                f"select {_named()} from completions where {condition} order by {ORDERS[order]} limit ? offset ?",
-                [*values, limit, offset],
-            ).fetchall()
-            return {"total": total, "rows": _rows(found), "more": offset + len(found) < total}
+        """{total, rows, more, back_to, unreadable}.  A search for a text gives the newest first, whatever the order;
+        where it stopped early, `total` is None and `back_to` the oldest step that was searched.  `unreadable` are steps
+        whose file is damaged."""
+        cursor = self._cursor()
+        look = self._search if wanted.text else partial(self._sorted, ORDERS[order])
+        return {**look(cursor, wanted, limit, offset), "unreadable": self._unreadable}
+
+    def _sorted(self, order: str, cursor: Any, wanted: Filter, limit: int, offset: int) -> dict[str, Any]:
+        condition, values = wanted.condition()
+        (total,) = cursor.execute(f"select count(*) from completions where {condition}", values).fetchone()
+        # Sorted by their numbers alone: the snippets of all that come before would be carried along.
+        chosen = f"select rowid from completions where {condition} order by {order} limit ? offset ?"
+        found = cursor.execute(
+            f"select {_named()} from completions where rowid in ({chosen}) order by {order}",
+            [*values, limit, offset],
+        ).fetchall()
+        return {"total": total, "rows": _rows(found), "more": offset + len(found) < total, "back_to": None}
 
     def history(self, problem: str) -> list[dict[str, Any]]:
         """What became of one problem, by step."""
         names = ("step", "n", "solved", "reward_mean", "length_mean", "truncated")
-        with self._lock:
-            self._follow()
-            found = self._db.execute(
-                "select step, count(*), avg(solved::int), avg(reward), avg(tokens), avg((finish = 'length')::int) "
-                "from completions where problem = ? group by step order by step",
-                [problem],
-            ).fetchall()
-        return [dict(zip(names, row, strict=True)) for row in found]
+        found = self._cursor().execute(
+            "select step, count(*), avg(solved::int), avg(reward), avg(tokens), avg((finish = 'length')::int) "
+            "from completions where problem = ? group by step order by step",
+            [problem],
+        )
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
     def group(self, step: int, problem: str) -> list[dict[str, Any]]:
         """The rows of rollouts/ that are of this problem; none where there are none."""
         path = rollouts.files(self._folder).get(step)
-        return [row for row in rollouts.read_step(path) if row["problem"] == problem] if path else []
+        return rollouts.read_step(path, problem) if path else []
 
-    def _follow(self) -> None:
-        """Bring the table to what the folder holds."""
-        if self._db is None:
-            import duckdb
+    def _cursor(self) -> Any:
+        """For one question, to a table that has what the folder holds."""
+        with self._lock:
+            if self._db is None:  # what DuckDB lacks it must not fetch from the internet
+                self._db = duckdb.connect(config={"autoinstall_known_extensions": "false"})
+                self._db.execute(_TABLE)
+            self._follow(rollouts.files(self._folder))
+            return self._db.cursor()
 
-            self._db = duckdb.connect()
-            self._db.execute(_TABLE)
-        there = {step: path.stat() for step, path in rollouts.files(self._folder).items()}
-        now = {step: (stat.st_ino, stat.st_size) for step, stat in there.items()}
+    def _follow(self, files: Mapping[int, Path]) -> None:
+        now = {step: identity for step, path in files.items() if (identity := _identity(path))}
         gone = [step for step, file in self._known.items() if now.get(step) != file]
         if gone:
             self._db.execute("delete from completions where step in (select unnest(?))", [gone])
-        fresh = [step for step, file in now.items() if step in gone or step not in self._known]
-        for steps in _chunks(fresh):
-            self._db.execute(_INSERT, [self._paths(steps)])
-        self._known = now
+        self._known = {step: file for step, file in self._known.items() if step not in gone}
+        fresh = [step for step in now if step not in self._known]
+        for steps in (fresh[start : start + _FILES] for start in range(0, len(fresh), _FILES)):
+            self._take(steps, files, now)
+        self._unreadable = sorted(now.keys() - self._known.keys())
 
-    def _search(self, wanted: Filter, limit: int, offset: int) -> dict[str, Any]:
+    def _take(self, steps: Sequence[int], files: Mapping[int, Path], now: Mapping[int, tuple[int, int]]) -> None:
+        """Into the table.  A file that is damaged, or gone by now, is left out until the next question."""
+        try:
+            self._db.execute(_INSERT, [[str(files[step]) for step in steps]])
+            self._known |= {step: now[step] for step in steps}
+        except (duckdb.IOException, duckdb.InvalidInputException):
+            for step in steps if len(steps) > 1 else ():
+                self._take([step], files, now)
+
+    def _search(self, cursor: Any, wanted: Filter, limit: int, offset: int) -> dict[str, Any]:
         condition, values = wanted.condition()
-        steps = self._db.execute(
-            f"select distinct step from completions where {condition} order by step desc", values
-        ).fetchall()
-        until, found, stopped = time.monotonic() + SEARCH, list[tuple[Any, ...]](), False
-        for chunk in _chunks([step for (step,) in steps]):
-            found += self._db.execute(
-                f"select {_named('c.')} from (select * from completions where {condition}) c join "
-                "(select step, file_row_number as place from read_parquet(?, file_row_number = true) "
-                "where contains(lower(completion), lower(?))) t on c.step = t.step and c.place = t.place "
-                "order by c.step desc, c.place",
-                [*values, self._paths(chunk), wanted.text],
+        text = re.escape(wanted.text or "")
+        around = f".{{0,{_BEFORE}}}{text}.{{0,{_SNIPPET - _BEFORE}}}"
+        steps = [
+            step
+            for (step,) in cursor.execute(
+                f"select distinct step from completions where {condition} order by step desc", values
             ).fetchall()
-            stopped = chunk[-1] != steps[-1][0] and (len(found) > offset + limit or time.monotonic() > until)
-            if stopped:
-                break
-        rows = _rows(found[offset : offset + limit])
-        more = len(found) > offset + limit or (stopped and bool(rows))
-        return {"total": None if stopped else len(found), "rows": rows, "more": more}
-
-    def _paths(self, steps: Sequence[int]) -> list[str]:
+        ]
         files = rollouts.files(self._folder)
-        return [str(files[step]) for step in steps if step in files]
+        until, found, done, size = monotonic() + SEARCH, list[tuple[Any, ...]](), 0, 1
+        while done < len(steps) and len(found) <= offset + limit and monotonic() < until:
+            paths = [str(files[step]) for step in steps[done : done + size] if step in files]
+            done, size = done + size, min(2 * size, _FILES)  # a frequent text is in the newest few
+            if paths:
+                of_files = _SEARCH.format(condition)
+                found += cursor.execute(
+                    f"select {_named()} from ({of_files}) order by step desc, place", [*values, around, paths, text]
+                ).fetchall()
+        stopped, more = done < len(steps), len(found) > offset + limit
+        rows = _rows(found[offset : offset + limit])
+        total, back_to = (None, steps[done - 1]) if stopped else (len(found), None)
+        return {"total": total, "rows": rows, "more": more, "back_to": back_to}
 
 
-def _named(table: str = "") -> str:
-    return ", ".join(f'{table}"{name}"' for name in _COLUMNS)
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:  # a run that goes on from a checkpoint has just taken it away
+        return None
+    return stat.st_ino, stat.st_size
+
+
+def _named() -> str:
+    return ", ".join(f'"{name}"' for name in _COLUMNS)
 
 
 def _rows(found: Sequence[tuple[Any, ...]]) -> list[dict[str, Any]]:
     return [dict(zip(_COLUMNS, row, strict=True)) for row in found]
-
-
-def _chunks(steps: Sequence[int]) -> Iterator[Sequence[int]]:
-    return (steps[start : start + _FILES] for start in range(0, len(steps), _FILES))

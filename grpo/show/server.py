@@ -8,6 +8,7 @@ pages; a run is asked for by the name that /api/runs gave it.  It changes nothin
 from __future__ import annotations
 
 import math
+import re
 import secrets
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -26,8 +27,10 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from grpo.errors import GrpoError
-from grpo.show.catalogue import Catalogue, ShownRun
+from grpo.errors import ConfigError, GrpoError
+from grpo.run.folder import as_line
+from grpo.run.wording import plural
+from grpo.show.catalogue import Catalogue, NotThere, ShownRun
 from grpo.show.curves import Axis, curves, names
 from grpo.show.evaluations import evaluations, won_and_lost
 from grpo.show.index import ORDERS, Filter
@@ -36,10 +39,12 @@ T = TypeVar("T")
 
 STATIC = Path(__file__).parent / "static"
 _MOST_ROWS = 500  # of a page of completions
+_HERE = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?")
 _SECURE = {
     # Our own files only, and no script in a page: what a model wrote can run nothing and reach nobody.
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "cross-origin-resource-policy": "same-origin",  # another server of this machine is no stranger to cookies
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
@@ -49,7 +54,7 @@ _SECURE = {
 def serve(places: Sequence[Path], port: int, say: Callable[[str], None]) -> None:
     """Until Ctrl-C or SIGTERM.  `port` 0 takes a free one."""
     catalogue = Catalogue(places)
-    with socket.socket() as listening:
+    with socket.socket() as listening, suppress(KeyboardInterrupt):  # uvicorn sends it again when it has ended
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind(("127.0.0.1", port))
@@ -58,10 +63,9 @@ def serve(places: Sequence[Path], port: int, say: Callable[[str], None]) -> None
         listening.listen()  # from here on who comes waits, and is not refused
         port, token = listening.getsockname()[1], secrets.token_urlsafe(24)
         say(f"http://127.0.0.1:{port}/?token={token}")
-        say(f"shows {len(catalogue.runs())} of {', '.join(map(str, places))}; Ctrl-C ends it")
+        say(f"{plural(len(catalogue.runs()), 'run')} of {', '.join(map(str, places))}; Ctrl-C ends it")
         config = uvicorn.Config(application(catalogue, token, port), log_level="warning", access_log=False)
-        with suppress(KeyboardInterrupt):  # which uvicorn sends again when it has ended
-            uvicorn.Server(config).run(sockets=[listening])
+        uvicorn.Server(config).run(sockets=[listening])
 
 
 def application(catalogue: Catalogue, token: str, port: int) -> ASGIApp:
@@ -94,7 +98,6 @@ class _Guard:
     def __init__(self, app: ASGIApp, token: str, port: int) -> None:
         self._app, self._token = app, token
         self._cookie = f"grpo-show-{port}"  # cookies do not tell ports apart
-        self._hosts = {f"127.0.0.1:{port}", f"localhost:{port}"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -113,8 +116,8 @@ class _Guard:
         await (answer or self._app)(scope, receive, secured)
 
     def _refusal(self, connection: HTTPConnection, method: str) -> Response | None:
-        # A page elsewhere whose name was made to lead here sends its own name.
-        if connection.headers.get("host") not in self._hosts:
+        # A page elsewhere whose name was made to lead here sends its own name.  The port is another behind a tunnel.
+        if not _HERE.fullmatch(connection.headers.get("host", "")):
             return _error(403, "this server answers to 127.0.0.1 only")
         if method not in ("GET", "HEAD"):
             return _error(405, "this server only reads")
@@ -125,9 +128,9 @@ class _Guard:
 
     def _entry(self, connection: HTTPConnection) -> Response | None:
         """From the address with the token to the one without, which may be passed on or photographed."""
-        if "token" not in connection.query_params:
+        if connection.url.path != "/" or "token" not in connection.query_params:
             return None
-        answer = RedirectResponse(connection.url.path, status_code=303)
+        answer = RedirectResponse("/", status_code=303)
         answer.set_cookie(self._cookie, self._token, httponly=True, samesite="strict")
         return answer
 
@@ -143,10 +146,10 @@ def _refused(request: Request, error: Exception) -> Response:
 
 def _answered(answer: Callable[[Request], Any], request: Request) -> Response:
     try:
-        return JSONResponse(_finite(answer(request)))
-    except KeyError as error:
-        return _error(404, str(error.args[0]))
-    except (ValueError, GrpoError) as error:
+        return Response(as_line(answer(request)), media_type="application/json")
+    except NotThere as error:
+        return _error(404, str(error))
+    except GrpoError as error:
         return _error(400, str(error))
     except (duckdb.IOException, FileNotFoundError):  # a run that goes on from a checkpoint has taken files away
         return _error(503, "the run has changed while it was read; ask again")
@@ -165,7 +168,7 @@ def _curves(catalogue: Catalogue, request: Request) -> Any:
     axis: Axis = _one_of(request, "axis", get_args(Axis))  # type: ignore[assignment]  # it is one of them
     seeds, smooth = _one_of(request, "seeds", ("apart", "together")), _number(request, "smooth") or 0.0
     if not 0 <= smooth < 1:
-        raise ValueError(f"smooth={smooth:g}: must be at least 0 and below 1")
+        raise ConfigError(f"smooth={smooth:g}: must be at least 0 and below 1")
     metric = request.query_params.get("metric", "solved")
     return curves(_chosen(catalogue, request), metric, axis, smooth, together=seeds == "together")
 
@@ -180,18 +183,21 @@ def _rollouts(run: ShownRun, request: Request) -> Any:
         reward_max=_number(request, "reward_max"),
         finish=query.get("finish") or None,
         failure=query.get("failure") or None,
-        useful=query.get("useful", "") in ("1", "true"),
+        useful=_one_of(request, "useful", ("false", "true", "0", "1")) in ("true", "1"),
         text=query.get("text") or None,
     )
-    limit, offset = _whole(request, "limit") or 50, _whole(request, "offset") or 0
-    return run.index.page(wanted, _one_of(request, "sort", tuple(ORDERS)), min(limit, _MOST_ROWS), offset)
+    for file in ("samples.jsonl", "completions.parquet"):
+        if (run.path / file).exists() and not (run.path / "rollouts").exists():
+            raise NotThere(f"{run.id} has no rollouts/, of which this page is made; what was written is in its {file}")
+    limit, offset = _whole(request, "limit", most=_MOST_ROWS) or 50, _whole(request, "offset") or 0
+    return run.index.page(wanted, _one_of(request, "sort", tuple(ORDERS)), limit, offset)
 
 
 def _group(run: ShownRun, request: Request) -> Any:
     step, problem = _whole(request, "step"), request.query_params.get("problem", "")
     rows = run.index.group(step or 0, problem)
     if not rows:
-        raise KeyError(f"step {step} has no completions of {problem}")
+        raise NotThere(f"step {step} has no completions of {problem!r}")
     first = rows[0]
     return {
         "step": step,
@@ -214,16 +220,17 @@ def _completion(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def ratios(policy: Sequence[float], sampler: Sequence[float]) -> list[float]:
-    """The importance ratio of each token when its step learns from it."""
-    return [math.exp(max(-20.0, min(20.0, p - s))) for p, s in zip(policy, sampler, strict=True)]
+def ratios(policy: Sequence[float | None], sampler: Sequence[float | None]) -> list[float | None]:
+    """The importance ratio of each token when its step learns from it; None where one of the two is no number."""
+    pairs = zip(policy, sampler, strict=True)
+    return [None if p is None or s is None else math.exp(max(-20.0, min(20.0, p - s))) for p, s in pairs]
 
 
 def _problem(run: ShownRun, request: Request) -> Any:
     problem = request.query_params.get("problem", "")
     steps = run.index.history(problem)
     if not steps:
-        raise KeyError(f"there are no completions of {problem}")
+        raise NotThere(f"there are no completions of {problem!r}")
     last = run.index.group(steps[-1]["step"], problem)[0]
     return {**{name: last[name] for name in ("problem", "prompt", "gold")}, "steps": steps}
 
@@ -237,7 +244,7 @@ def _one_of(request: Request, name: str, allowed: Sequence[str]) -> str:
     """The first is the default."""
     given = request.query_params.get(name) or allowed[0]
     if given not in allowed:
-        raise ValueError(f"{name}={given}: must be one of {', '.join(allowed)}")
+        raise ConfigError(f"{name}={given}: must be one of {', '.join(allowed)}")
     return given
 
 
@@ -245,10 +252,10 @@ def _number(request: Request, name: str) -> float | None:
     return _read(request, name, float, "a number")
 
 
-def _whole(request: Request, name: str) -> int | None:
+def _whole(request: Request, name: str, most: int = 2**31 - 1) -> int | None:
     number = _read(request, name, int, "a whole number")
-    if number is not None and not 0 <= number < 2**31:
-        raise ValueError(f"{name}={number}: must not be negative, nor beyond 2147483647")
+    if number is not None and not 0 <= number <= most:
+        raise ConfigError(f"{name}={number}: must be between 0 and {most}")
     return number
 
 
@@ -259,15 +266,4 @@ def _read(request: Request, name: str, kind: Callable[[str], T], what: str) -> T
     try:
         return kind(given)
     except ValueError:
-        raise ValueError(f"{name}={given}: must be {what}") from None
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
+        raise ConfigError(f"{name}={given}: must be {what}") from None

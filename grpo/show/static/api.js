@@ -19,7 +19,9 @@
  *
  * @typedef {{step: number, problem: string, index: number, reward: number|null, advantage: number, finish: string,
  *   tokens: number, failure: string|null, snippet: string, shown: boolean}} Rollout  `shown`: its tokens are kept
- * @typedef {{total: number|null, rows: Rollout[], more: boolean}} Rollouts
+ * @typedef {{total: number|null, rows: Rollout[], more: boolean, back_to: number|null,
+ *   unreadable: number[]}} Rollouts  `back_to`: the oldest step that a search for a text has come to, where it stopped
+ *   early; `unreadable`: steps whose file is damaged
  * @typedef {{reward: string, value: number|null, answer: string|null, why: string|null, failure: string|null}} Score
  * @typedef {{index: number, text: string, reward: number|null, advantage: number, finish: string, tokens: number,
  *   dropped: boolean, scores: Score[], pieces: string[]|null, ratios: (number|null)[]|null,

@@ -89,13 +89,15 @@ class Rollouts {
   }
 
   /** @param {import("../api.js").Rollouts} answer */
-  draw({ rows, total, more }) {
+  draw({ rows, total, more, back_to: backTo, unreadable }) {
     const narrowed = FIELDS.some((name) => name !== "sort" && this.filter[name]);
     if (!rows.length) {
       this.status.textContent = "";
       this.results.replaceChildren(
         say(
-          narrowed
+          backTo !== null
+            ? `Not found in step ${backTo} and later, where the search ran out of time: look earlier with “to step”.`
+            : narrowed
             ? "No completion passes these filters."
             : "No completion is kept yet: they come with the first finished step.",
         ),
@@ -105,9 +107,10 @@ class Rollouts {
     const [first, last] = [this.offset + 1, this.offset + rows.length];
     const all =
       total === null
-        ? "; the search stopped early, so there may be more than can be counted"
+        ? `; the search stopped at step ${backTo}, so there may be more than can be counted`
         : ` of ${plural(total, "completion")}`;
-    this.status.textContent = `${first.toLocaleString("en")} – ${last.toLocaleString("en")}${all}`;
+    const damaged = unreadable.length ? `; damaged, and left out: step ${unreadable.slice(0, 5).join(", ")}` : "";
+    this.status.textContent = `${first.toLocaleString("en")} – ${last.toLocaleString("en")}${all}${damaged}`;
     follow(this.run, location.hash, rows);
     this.results.replaceChildren(
       rolloutsTable(this.run, rows, this.filter.text ? null : this.filter.sort, (order) => this.sort(order)),
