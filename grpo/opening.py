@@ -17,11 +17,11 @@ import gc
 import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from tokenizers.decoders import DecodeStream
 
 from grpo import assemble, objectives, preflight, sizes
 from grpo.algorithm import Clock, Trainer
@@ -40,6 +40,7 @@ from grpo.run import checkpoints
 from grpo.run.checkpoints import Progress
 from grpo.run.console import Console
 from grpo.sampling import precision
+from grpo.sampling.tokens import pieces
 from grpo.scoring import Scorer, check_rewards, declarations
 from grpo.sft import Schedule, fine_tune, load_examples, open_learner
 from grpo.source import StepSource
@@ -340,10 +341,8 @@ def texts_of(prompts: Sequence[Prompt], files: ModelFiles) -> dict[str, str]:
 
 
 def pieces_of(token_ids: Sequence[int], files: ModelFiles) -> list[str]:
-    """The text of each token.  Of a character that several tokens make, the last one has it, the others have none."""
-    if not files.tokenizer.is_fast:
-        return [str(files.tokenizer.decode([token])) for token in token_ids]
-    stream, tokenizer = DecodeStream(skip_special_tokens=False), files.tokenizer.backend_tokenizer
-    pieces = [stream.step(tokenizer, token) or "" for token in token_ids]
-    rest = tokenizer.decode(token_ids, skip_special_tokens=False)[sum(map(len, pieces)) :]
-    return [*pieces[:-1], pieces[-1] + rest]  # a text may end in the midst of a character
+    """The text of each token."""
+    tokenizer = files.tokenizer
+    if not tokenizer.is_fast:
+        return pieces(token_ids, lambda ids: str(tokenizer.decode(list(ids))))
+    return pieces(token_ids, partial(tokenizer.backend_tokenizer.decode, skip_special_tokens=False))

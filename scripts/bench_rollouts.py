@@ -1,11 +1,11 @@
 """What a run's completions take on disk, and a step's in time.  `scripts/bench rollouts [--tokens N] [--steps N]`
 
 A step of 64 groups of 8, each of 4,000 tokens, as `grpo.run.rollouts` writes it: four groups are shown, so their tokens
-are kept with their numbers.  The text is English prose and code: docstrings and sources of the standard library, cut
-into paragraphs.  The completions of a group are drawn from the same few hundred of them, as answers to one problem
-repeat each other.  Tokens are those of a byte-level BPE trained on the same text.  Of the policy's entropies four
-fifths are near zero and the others around one nat, as arXiv 2506.01939 (figure 2) finds them; a log-probability is
-drawn to go with its entropy, and the sampler's differs by what bfloat16 makes of it.
+are kept with their numbers.  The text is English and code, the standard library's, in paragraphs of any order.  The
+completions of a group share no more than others do, so real ones, which repeat each other, take less.  Tokens are those
+of a byte-level BPE trained on the same text.  Of the policy's entropies four fifths are near zero and the others around
+one nat, much as arXiv 2506.01939 (figure 2) finds them; a log-probability is drawn to go with its entropy, and the
+sampler's differs by what bfloat16 makes of it.
 
 Bytes are of a file as it lies there, by column; beside it the same rows as JSON lines, plain and by gzip, with and
 without their tokens.  Seconds are the processor's, of the fastest of three calls.
@@ -37,8 +37,6 @@ from grpo.run import rollouts
 from grpo.run.folder import as_line
 
 GROUPS, GROUP_SIZE, SHOWN, VOCABULARY = 64, 8, 4, 32_000
-PARAGRAPHS = 300  # of which a group's completions are made
-
 Row = dict[str, Any]
 
 
@@ -106,10 +104,12 @@ def made_up(length: int) -> list[Row]:
     files: Any = SimpleNamespace(tokenizer=PreTrainedTokenizerFast(tokenizer_object=tokenizer))
     rows = []
     for group in range(GROUPS):
-        chosen = draw.choice(len(ids), PARAGRAPHS, replace=False)
         for index in range(GROUP_SIZE):
-            token_ids = [token for place in draw.permutation(chosen) for token in ids[place]][:length]
-            row = row_of(group, index, text[chosen[0]], tokenizer.decode(token_ids), length)
+            token_ids: list[int] = []
+            while len(token_ids) < length:
+                token_ids += ids[draw.integers(len(ids))]
+            token_ids = token_ids[:length]
+            row = row_of(group, index, text[group], tokenizer.decode(token_ids), length)
             of_tokens = {"pieces": pieces_of(token_ids, files), **numbers(token_ids, draw)} if group < SHOWN else {}
             rows.append(row | of_tokens)
     return rows

@@ -4,19 +4,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tokenizers import AddedToken
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from grpo.errors import ModelError
 from grpo.sampling import Sampler
-from grpo.sampling.tokens import Vocabulary
+from grpo.sampling.tokens import LONGEST, Vocabulary, pieces
 from grpo.types import Group
 from rewards.layout import layout
 from tests.test_sampling import BACKENDS, PROMPTS, collect, logprobs_by, start
@@ -140,3 +142,74 @@ def test_one_end_token_may_be_a_number_as_well_as_a_list(folder: Path, tmp_path:
     (tmp_path / "generation_config.json").unlink()
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": GENERATION_END}))
     assert Vocabulary(str(tmp_path), None, context=64).end_tokens == {END, CONFIG_END, GENERATION_END}
+
+
+# --- Token by token -------------------------------------------------------------------------------------------------
+
+
+def bytewise() -> Tokenizer:
+    """As GPT-2's and most others': each of 256 tokens is a byte."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={letter: id for id, letter in enumerate(letters)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def with_byte_fallback() -> Tokenizer:
+    """As Llama 2's: words whose space goes where a text begins, and bytes for what is no word."""
+    words = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁a", "▁be", "c"]
+    vocab = {word: id for id, word in enumerate(words)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[], unk_token="<unk>", byte_fallback=True))
+    spaces, front = decoders.Replace("▁", " "), decoders.Strip(" ", 1, 0)
+    tokenizer.decoder = decoders.Sequence([spaces, decoders.ByteFallback(), decoders.Fuse(), front])
+    return tokenizer
+
+
+BYTEWISE, FALLBACK = bytewise(), with_byte_fallback()
+WORDS = 257, 258, 259  # "▁a", "▁be", "c"
+
+
+def test_the_last_token_of_a_character_has_it() -> None:
+    assert pieces(BYTEWISE.encode("a€b").ids, BYTEWISE.decode) == ["a", "", "", "€", "b"]
+
+
+def test_half_a_character_at_the_end_is_said_as_the_text_says_it() -> None:
+    assert pieces(BYTEWISE.encode("a€").ids[:-1], BYTEWISE.decode) == ["a", "", "�"]
+
+
+def test_a_space_is_the_token_s_that_begins_with_it_but_for_the_first() -> None:
+    assert pieces([257, 258, 259, 257], FALLBACK.decode) == ["a", " be", "c", " a"]
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_together_they_are_the_text(text: str) -> None:
+    assert "".join(pieces(BYTEWISE.encode(text).ids, BYTEWISE.decode)) == text
+
+
+@given(
+    st.text(st.characters(exclude_categories=["Cs"], min_codepoint=128), max_size=4), st.lists(st.sampled_from(WORDS))
+)
+def test_together_they_are_the_text_where_words_follow_bytes(text: str, words: list[int]) -> None:
+    ids = [byte + 1 for byte in text.encode()] + words
+    assert "".join(pieces(ids, FALLBACK.decode)) == FALLBACK.decode(ids)
+
+
+@pytest.mark.parametrize("tokenizer", [BYTEWISE, FALLBACK], ids=["bytewise", "fallback"])
+@given(st.lists(st.integers(0, 299)))  # and ids beyond the tokenizer
+def test_bytes_that_are_no_text_have_a_piece_each_too(tokenizer: Tokenizer, ids: list[int]) -> None:
+    assert len(pieces(ids, tokenizer.decode)) == len(ids)
+
+
+def test_a_model_that_writes_nothing_but_halves_of_characters_is_read_a_few_at_a_time() -> None:
+    """Where a run collapses: all of them again for every one took the square of their number."""
+    widest = 0
+
+    def decode(ids: Sequence[int]) -> str:
+        nonlocal widest
+        widest = max(widest, len(ids))
+        return BYTEWISE.decode(list(ids))
+
+    halves = BYTEWISE.encode("€").ids[:1] * 1000
+    assert "".join(pieces(halves, decode)) == "�" * 1000
+    assert widest == 2 * LONGEST

@@ -59,6 +59,14 @@ SCHEMA = pa.schema(
 )
 # What a group's completions share is written once; texts that differ would only fill a dictionary.
 _REPEATED = ["step", "problem", "prompt", "gold", "finish", "scores.list.element.reward", "scores.list.element.why"]
+# Floats byte by byte, all first bytes, then all second ones and so on: signs and exponents repeat, fractions do not.
+_SPLIT = {f"{name}.list.element": "BYTE_STREAM_SPLIT" for name, kind in PER_TOKEN.items() if kind == pa.float32()}
+_FORMAT = {
+    "compression": "zstd",
+    "compression_level": 9,  # a quarter less text than 1, for a third of a second per 2 million tokens
+    "use_dictionary": _REPEATED,
+    "column_encoding": _SPLIT,
+}
 _NAME = re.compile(r"step-(\d+)\.parquet")
 
 
@@ -69,7 +77,7 @@ def write(folder: Path, step: int, rows: Iterable[Row]) -> None:
     try:
         place.mkdir(exist_ok=True)
         with whole_file(path) as fresh:
-            pq.write_table(_table(rows), fresh, compression="zstd", use_dictionary=_REPEATED)
+            pq.write_table(_table(rows), fresh, **_FORMAT)
     except OSError as error:
         raise CheckpointError(
             f"{path}: could not be written ({error.strerror}); nothing before this step is lost: "

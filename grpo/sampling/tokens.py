@@ -6,7 +6,7 @@ and a sampler that misses one runs every completion to the limit and calls it tr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,9 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from grpo.errors import ConfigError, DataError, ModelError, SamplerError, first_line
 from grpo.types import Prompt
+
+HALF = "\N{REPLACEMENT CHARACTER}"  # what decoding makes of bytes that are no character, or not yet
+LONGEST = 16  # tokens that a character may take; what takes more is none
 
 
 class Vocabulary:
@@ -86,6 +89,28 @@ class Vocabulary:
             texts: list[str] = self.tokenizer.backend_tokenizer.decode_batch(completions, skip_special_tokens=False)
             return texts
         return [str(self.tokenizer.decode(token_ids)) for token_ids in completions]
+
+
+def pieces(token_ids: Sequence[int], decode: Callable[[Sequence[int]], str]) -> list[str]:
+    """The text of each token, which is what the token adds to those before it: some tokenizers drop the space in front
+    of a text.  Of a character that several tokens make, the last one has it, the others have none.
+
+    The library's own DecodeStream does the same, but it raises where bytes are no text, which a model may well write,
+    and takes time with the square of their number.
+    """
+    found, before, begun = list[str](), 0, 0  # tokens from `before` on have been said up to `begun`
+    said = text = ""
+    for end in range(1, len(token_ids) + 1):
+        text = decode(token_ids[before:end])
+        if text.endswith(HALF) and end - begun < LONGEST:
+            found.append("")
+            continue
+        found.append(text[len(said) :])
+        before, begun = begun, end
+        said = text = decode(token_ids[before:begun])
+    if found:
+        found[-1] += text[len(said) :]  # half a character, for good
+    return found
 
 
 def _generation_config(model: str) -> Any:
