@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -342,7 +342,7 @@ def texts_of(prompts: Sequence[Prompt], files: ModelFiles) -> dict[str, str]:
 
 def pieces_of(token_ids: Sequence[int], files: ModelFiles) -> list[str]:
     """The text of each token."""
-    tokenizer: Any = files.tokenizer
+    tokenizer = files.tokenizer
     if not tokenizer.is_fast:
-        return pieces(token_ids, tokenizer.decode)
+        return pieces(token_ids, lambda ids: str(tokenizer.decode(list(ids))))
     return pieces(token_ids, partial(tokenizer.backend_tokenizer.decode, skip_special_tokens=False))

@@ -88,7 +88,7 @@ def opened_trackers(
 ) -> Iterator[list[Tracker]]:
     """Those that the settings name; of a dry run nobody hears."""
     names, settings = () if dry_run else config.run.trackers, config.model_dump(mode="json")
-    settings["run"].pop("notify")  # whose address is a secret
+    settings["run"].pop("notify", None)  # whose address may be a secret
     with ExitStack() as stack:
         opened = open_trackers(names, folder.path.name, settings, folder.path)
         yield [stack.enter_context(closing(tracker)) for tracker in opened]
