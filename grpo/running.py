@@ -278,10 +278,12 @@ class Run:
         if not self.saved.step:
             where = "no step was finished, so nothing is saved"
         if isinstance(error, Interrupted):
-            code = error.exit_code
-            if code == EXIT_AGAIN and self.care.stop.received is None and self.saved.step == self.began.step:
-                where, code = f"{where}; it would end here again, so give it a longer run.deadline", 1
-            raise Interrupted(f"{error}; {where}", exit_code=code) from None
+            again = error.exit_code == EXIT_AGAIN and self.care.stop.received is None  # for the deadline, by no signal
+            if again and self.saved.step == self.began.step:
+                raise LearningError(
+                    f"{error}; {where}; it would end here again: give it a longer run.deadline"
+                ) from None
+            raise Interrupted(f"{error}; {where}", exit_code=error.exit_code) from None
         self.console.note(where)
         raise error
 

@@ -130,6 +130,8 @@ def test_the_limit_is_ten_times_the_longest_pause_and_ten_minutes_at_least(
     dog.mark("score")
     assert dog.limit == 3600
     dog.mark("sample")
+    assert dog.limit == 3600  # what came before the first step was no step
+    dog.step = 1
     assert dog.limit == 600
     now[0] += 90
     dog.mark()
