@@ -314,7 +314,9 @@ def test_a_collection_from_start_to_end_and_again(grpo, plain_model):
 
 def test_a_collection_takes_its_settings_from_a_recipe_and_the_flags_over_it(monkeypatch, grpo):
     seen = []
-    monkeypatch.setattr("grpo.collect.collect", lambda config, out, *, resume: seen.append((config, out, resume)))
+    monkeypatch.setattr(
+        "grpo.collect.collect", lambda config, out, *, resume, elapsed: seen.append((config, out, resume))
+    )
     Path("mine.toml").write_text(
         '[model]\nname = "of/recipe"\n[data]\nsource = "a.jsonl"\nanswer = "gold"\n[optim]\nlr = 1e-5\n'
         '[sampling]\nmax_tokens = 9\n[[reward]]\nuse = "length"\n'
