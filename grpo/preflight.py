@@ -100,7 +100,7 @@ def show_one(scored: Sequence[ScoredGroup]) -> str:
 
 def _reason_of(scored: Sequence[ScoredGroup], kind: Failure) -> str:
     scores = (score for group in scored for by_name in group.scores for score in by_name.values())
-    return next((score.why[:120] for score in scores if score.failure == kind), "see samples.jsonl")
+    return next((score.why[:120] for score in scores if score.failure == kind), "they gave no reason")
 
 
 def _first_reason(scored: Sequence[ScoredGroup]) -> str:

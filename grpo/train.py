@@ -63,8 +63,8 @@ def train(
     open_trackers: OpenTrackers = open_trackers,
     elapsed: Elapsed | None = None,
 ) -> None:
-    """Run GRPO as `config` says, in the run folder `path`.  A dry run takes one step and leaves nothing.  A deadline
-    counts by `elapsed`, by default from here."""
+    """Run GRPO as `config` says, in the run folder `path`.  A dry run takes two steps and leaves nothing.  A
+    deadline counts by `elapsed`, by default from here."""
     division = assemble.division(config)
     config = as_begun(config, path) if resume else config
     config = assemble.pinned(assemble.resolved_for(config, division))
@@ -124,8 +124,7 @@ def advanced(progress: Progress, result: StepResult, *, drawn: int, curriculum: 
 
 
 class TrainingRun(Run):
-    """A run whose steps are GRPO's, on `prompts`.  `texts` reads them, `pieces` their
-    completions token by token."""
+    """A run whose steps are GRPO's, on `prompts`.  `texts` reads them, `pieces` their completions token by token."""
 
     def __init__(
         self,
@@ -159,7 +158,7 @@ class TrainingRun(Run):
         self.engine.publish(0)
 
     def try_one_step(self, shape: Shape) -> None:
-        """The first step as it would be, and what a person asks before a long run."""
+        """The first steps as they would be, and what a person asks before a long run."""
         row = self.step()
         shares = [f"{name} {percent(row[key])}" for name, key in ASKED.items()]
         self.console.note(f"dry run: {', '.join(shares)}, {seconds(row['time/step'])} per step")

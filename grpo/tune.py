@@ -59,7 +59,7 @@ def tune(
     open_trackers: OpenTrackers = open_trackers,
     elapsed: Elapsed | None = None,
 ) -> None:
-    """Fine-tune as `config` says, in the run folder `path`.  A dry run takes one step and leaves nothing."""
+    """Fine-tune as `config` says, in the run folder `path`.  A dry run takes two steps and leaves nothing."""
     if not config.sft.is_on:
         raise ConfigError("sft.steps = 0: nothing to do; set it, or the epochs, as in --set sft.epochs=2")
     if config.run.control:
@@ -191,7 +191,7 @@ class FineTuning(Run):
         self.schedule, self.shown = schedule, shown
 
     def try_one_step(self, shape: Shape) -> None:
-        """The first step as it would be, and what a person asks before a long run."""
+        """The first steps as they would be, and what a person asks before a long run."""
         row = self.step()
         self.console.note(f"dry run: loss {row['sft/loss']:.4f}, {seconds(row['time/step'])} per step")
         self.foretell(row, shape)

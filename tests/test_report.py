@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grpo.config import Config
+from grpo.run import rollouts
 from grpo.run.folder import RunFolder, _append
 from grpo.run.report import MAX_BYTES, write_report
 from grpo.run.samples_page import _COMPLETIONS, _CONTROLS
+from grpo.types import Alarm, Example
 
 VOID = {"meta", "rect", "path", "circle"}
 TAGS = VOID | set(
@@ -282,7 +285,13 @@ def test_the_report_stays_small_whatever_the_run(tmp_path: Path) -> None:
         for p in range(4)
         for g in range(8)
     ]
-    html = report(tmp_path, rows, samples, {"&" * 50 + str(i): measured(0.5, 0.4, 0.6) for i in range(50)})
+    report(tmp_path, rows, samples, {"&" * 50 + str(i): measured(0.5, 0.4, 0.6) for i in range(50)})
+    rollouts.write(tmp_path, 1, [{**row, "step": 1, "index": index} for index, row in enumerate(samples[:3])])
+    examples = tuple(Example(1, row["problem"], index) for index, row in enumerate(samples[:3]))
+    numbers = {f"reward/{'&' * 99}{i}": 0.1 for i in range(9)}
+    alarms = [asdict(Alarm("&" * 99, 1, "&" * 9999, numbers, examples)) for _ in range(300)]
+    _append(tmp_path / "alarms.jsonl", alarms)
+    html = write_report(tmp_path).read_text()
     Page(html)
     assert MAX_BYTES / 2 < len(html.encode()) <= MAX_BYTES, "the worst there can be, and it is meant to be near"
     assert "more characters" in html and "What it wrote in step 1501" in html
@@ -320,3 +329,58 @@ def test_evaluations_stand_in_a_report_in_their_order(tmp_path: Path) -> None:
     text = Page(report(tmp_path, [metrics(1)], [], {label: measured(0.5, 0.4, 0.6) for label in labels})).text
     table = text[text.index("Evaluations") :]
     assert sorted(labels, key=table.index) == ["before", "step-20", "step-100", "after"]
+
+
+# --- Alarms -----------------------------------------------------------------------------------------------------------
+
+
+def alarmed(path: Path, *alarms: Alarm, samples: int = 4) -> str:
+    """The report of a run of ten steps in which these alarms were raised; of step 7 all completions are there."""
+    path.mkdir(exist_ok=True)
+    completions = [sample(7, index=index, completion=f"what number {index} wrote") for index in range(samples)]
+    rollouts.write(path, 7, completions)
+    _append(path / "alarms.jsonl", [asdict(alarm) for alarm in alarms])
+    _append(path / "metrics.jsonl", [metrics(step, policy__entropy=1 / step) for step in range(1, 11)])
+    write_report(path)
+    return (path / "report.html").read_text()
+
+
+def test_an_alarm_shows_its_sentence_its_curve_and_its_completions(tmp_path: Path) -> None:
+    numbers = {"policy/entropy": 0.1, "start policy/entropy": 1.0, "p": 0.01}
+    examples = (Example(7, "arithmetic/1", 2), Example(7, "arithmetic/1", 0))
+    said = "entropy has collapsed: 0.1, 1 at the start"
+    page = alarmed(tmp_path, Alarm("entropy collapse", 7, said, numbers, examples))
+    text = Page(page).text
+    alarms = text[text.index("Alarms") :]
+    assert "1 statement to be looked at, not verdicts" in alarms
+    assert f"step 7: {said}" in alarms
+    assert "policy/entropy 0.1" in alarms and "start policy/entropy 1" in alarms
+    assert "what number 2 wrote" in alarms and "what number 0 wrote" in alarms
+    assert "what number 1 wrote" not in alarms
+    assert page.count('aria-label="policy/entropy"') == 1  # of the three numbers it is the one that is a metric
+
+
+def test_an_alarm_that_is_over_says_since_when_and_one_that_came_again_does_not(tmp_path: Path) -> None:
+    raised, over = Alarm("truncated", 4, "cut"), Alarm("truncated", 6, "is over", cleared=True)
+    text = Page(alarmed(tmp_path, raised, over, Alarm("truncated", 9, "cut again"))).text
+    assert "step 4, over since step 6: cut" in text
+    assert "step 9: cut again" in text
+    assert "2 statements" in text
+
+
+def test_where_the_completions_of_an_alarm_are_damaged_it_stands_without_them(tmp_path: Path) -> None:
+    alarm = Alarm("repetition", 7, "they repeat", {"solved": 0.5}, (Example(7, "arithmetic/1", 0),))
+    alarmed(tmp_path, alarm)
+    (tmp_path / "rollouts" / "step-000007.parquet").write_bytes(b"PAR1")
+    write_report(tmp_path)
+    text = Page((tmp_path / "report.html").read_text()).text
+    assert "they repeat" in text and "what number" not in text
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=30))
+def test_nothing_in_an_alarm_becomes_markup(text: str) -> None:
+    hostile = f"<script>{text}</script>"
+    with tempfile.TemporaryDirectory() as place:
+        page = Page(alarmed(Path(place), Alarm(hostile, 7, hostile, {hostile: 1.0})))  # which allows harmless tags only
+    assert "script" in page.text

@@ -12,9 +12,11 @@ from grpo.run.columns import Row, column
 from grpo.run.samples_page import as_html, rows_of, sample_html
 from grpo.run.wording import plain, plural
 
-_MOST = 12  # alarms shown, the latest
-_CURVES = 4  # of one alarm
+_MOST = 8  # alarms shown, the latest
+_NUMBERS = 8  # of one alarm
+_CURVES = 2  # of one alarm
 _TEXT = 600  # characters of an alarm's sentence
+_ROOM = 250_000  # bytes of curves and completions: the page has a limit
 
 
 def alarms_html(folder: Path, steps: Sequence[Row]) -> str:
@@ -26,21 +28,35 @@ def alarms_html(folder: Path, steps: Sequence[Row]) -> str:
         return ""
     more = f"; the last {_MOST} are shown" if len(shown) > _MOST else ""
     title = f"<h2>Alarms <small>{plural(len(shown), 'statement')} to be looked at, not verdicts{more}</small></h2>"
-    return title + "".join(_card(folder, row, over, steps) for row in shown[-_MOST:])
+    return title + "".join(_cards(folder, shown[-_MOST:], over, steps))
 
 
-def _card(folder: Path, row: Row, over: Mapping[str, int], steps: Sequence[Row]) -> str:
+def _cards(folder: Path, shown: Sequence[Row], over: Mapping[str, int], steps: Sequence[Row]) -> Iterator[str]:
+    """The latest first; those without room for their evidence have their sentence and numbers alone."""
+    room = _ROOM
+    for row in reversed(shown):
+        evidence = _evidence(folder, row, steps)
+        size = len(evidence.encode())
+        yield _card(row, over, evidence if size <= room else "")
+        room -= size if size <= room else 0
+
+
+def _evidence(folder: Path, row: Row, steps: Sequence[Row]) -> str:
+    charts = "".join(_charts([key for key, _ in _finite(row.get("numbers") or {})], steps))
+    samples = "".join(sample_html(sample) for sample in _examples(folder, row))
+    return f'<div class="grid">{charts}</div><div class="samples">{samples}</div>'
+
+
+def _card(row: Row, over: Mapping[str, int], evidence: str) -> str:
     name, step = str(row["name"]), int(row["step"])
     cleared = over.get(name, -1)
     until = f", over since step {cleared}" if cleared > step else ""
-    numbers = row.get("numbers") or {}
-    said = "".join(f"<li><b>{as_html(key, 60)}</b> {plain(value)}</li>" for key, value in _finite(numbers))
-    charts = "".join(_charts([key for key, _ in _finite(numbers)], steps))
-    samples = "".join(sample_html(sample) for sample in _examples(folder, row))
+    numbers = list(_finite(row.get("numbers") or {}))[:_NUMBERS]
+    said = "".join(f"<li><b>{as_html(key, 60)}</b> {plain(value)}</li>" for key, value in numbers)
     return (
         f'<details class="card"><summary><b>{as_html(name, 60)}</b><span>step {step}{until}: '
         f'{as_html(str(row.get("text", "")), _TEXT)}</span></summary><div class="inside"><ul>{said}</ul>'
-        f'<div class="grid">{charts}</div><div class="samples">{samples}</div></div></details>'
+        f"{evidence}</div></details>"
     )
 
 

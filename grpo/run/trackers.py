@@ -20,16 +20,8 @@ from grpo.errors import ConfigError
 from grpo.run.wording import cut
 from grpo.types import Alarm
 
-COLUMNS = (
-    "problem",
-    "prompt",
-    "gold",
-    "completion",
-    "reward",
-    "advantage",
-    "finish",
-    "tokens",
-)  # of a table of samples
+# Of a table of samples.
+COLUMNS = ("problem", "prompt", "gold", "completion", "reward", "advantage", "finish", "tokens")
 MOST = 32  # rows of one
 TEXT = 2_000  # characters of a cell
 
