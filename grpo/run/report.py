@@ -39,8 +39,7 @@ def write_report(folder: Path) -> Path:
     body = "".join(
         [
             _header(folder, run),
-            *(_of_tuning(run) if run.is_tuning else _of_training(run)),
-            alarms_html(folder, run.steps),
+            *(_of_tuning(run) if run.is_tuning else _of_training(run, alarms_html(folder, run.steps))),
             kept_html(folder),
             control_html(folder),
             _evaluation_table(run.results),
@@ -64,12 +63,12 @@ def write_html(path: Path, title: str, body: str, source: str) -> Path:
     return path
 
 
-def _of_training(run: Summary) -> tuple[str, str, str]:
+def _of_training(run: Summary, alarms: str) -> tuple[str, ...]:
     headline = _headline(_result(run), run.tiles) if run.steps or run.evaluations else _NO_STEP
-    return headline, _notes(run.notes), _curves(run.steps, run.evaluations)
+    return headline, _notes(run.notes), alarms, _curves(run.steps, run.evaluations)
 
 
-def _of_tuning(run: Summary) -> tuple[str, str]:
+def _of_tuning(run: Summary) -> tuple[str, ...]:
     result = _result(run) if len(run.evaluations) >= 2 else tuning_page.result(run.steps)
     return _headline(result, run.tiles), tuning_page.curves(run.steps, run.evaluations)
 
