@@ -141,11 +141,11 @@ def in_words(cost: Mapping[str, Any], hardware: str) -> list[str]:
 
 
 def _amount(cost: Mapping[str, Any], what: str) -> str | None:
-    """Money where there is a price, else hours."""
+    """Money where there is a price, else a device's time."""
     if (money := cost[f"money_per_{what}"]) is not None:
         return plain(money)
     hours = cost[f"device_hours_per_{what}"]
-    return None if hours is None else f"{plain(hours)} device hours"
+    return None if hours is None else f"{seconds(HOUR * hours)} of a device"
 
 
 # --- Before -------------------------------------------------------------------------------------------------------

@@ -72,6 +72,20 @@ def test_what_a_run_has_cost_is_the_sum_of_its_rows() -> None:
     assert found["peak_gib"] == {"sample": 3.0, "update": 4.0}
 
 
+def test_what_it_has_cost_is_said_in_three_lines_that_can_be_read() -> None:
+    # 180 s for 4 solved problems and 5 points: 45 s and 36 s; at 2 an hour 0.10, so 0.025 and 0.02
+    first, second, third = cost.in_words(cost.cost_of(ROWS, 1, None), "2 cores")
+    assert first == "cost: 3 min on 2 cores: steps 72 s, evaluations 36 s, the rest to start and to save"
+    assert second == "cost: sample 40 s, update 30 s; 200 tokens sampled, 320 learned"
+    assert third == (
+        "cost: 0.05 device hours; 45.0s of a device for a solved problem (4); 36.0s of a device for a point gained (5)"
+    )
+    priced = cost.in_words(cost.cost_of(ROWS, 1, 2.0), "2 cores")[2]
+    assert priced == (
+        "cost: 0.05 device hours, 0.10 at 2 an hour; 0.025 for a solved problem (4); 0.02 for a point gained (5)"
+    )
+
+
 def test_what_is_not_known_is_not_made_up() -> None:
     found = cost.cost_of([step(1, groups__solved=0.0)], devices=1, price=None)
     for name in ("money", "money_per_point", "points_gained", "device_hours_per_solved_problem"):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from grpo.run.samples_page import as_html
-from grpo.run.wording import count, duration, plain, plural
+from grpo.run.wording import count, duration, plain, plural, seconds
 
 HOUR = 3600  # seconds
 
@@ -35,7 +35,7 @@ def cost_html(folder: Path) -> str:
 
 def facts(cost: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(name, value) of what is known."""
-    for name, key in (("Hours", "hours"), ("in steps", "hours_in_steps"), ("in evaluations", "hours_in_evaluations")):
+    for name, key in (("Time", "hours"), ("in steps", "hours_in_steps"), ("in evaluations", "hours_in_evaluations")):
         if (hours := cost.get(key)) is not None:
             yield name, duration(HOUR * hours)
     for phase, hours in (cost.get("hours_by_phase") or {}).items():
@@ -58,4 +58,4 @@ def facts(cost: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _each(cost: Mapping[str, Any], name: str, what: str) -> Iterator[tuple[str, str]]:
     hours, money = cost.get(f"device_hours_per_{what}"), cost.get(f"money_per_{what}")
     if hours is not None:
-        yield name, f"{plain(hours)} device hours" + ("" if money is None else f", {plain(money)} of money")
+        yield name, f"{seconds(HOUR * hours)} of a device" + ("" if money is None else f", {plain(money)} of money")
